@@ -1,0 +1,252 @@
+//! Decides where a captured connection goes: which endpoint, by which path, or why nowhere.
+
+use crate::balance::{Chance, Choice, choose};
+use crate::names::{NetworkAddr, OriginalDst, WorkloadUid};
+use crate::ports::{TUNNEL, is_mesh_port};
+use crate::service::{LoadBalancingMode, Service};
+use crate::snapshot::Snapshot;
+use crate::workload::{NetworkMode, NodeTunnel, TunnelProtocol, Workload};
+use ipnet::IpNet;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// Where a connection goes next.
+#[derive(Debug, Clone)]
+pub enum Hop {
+    /// To a workload that discovery knows.
+    Workload(Box<WorkloadHop>),
+    /// To the address as it was asked for, in plain text: it is outside the mesh.
+    Passthrough(SocketAddr),
+    /// Nobody knows the address yet: ask discovery for it, then decide again.
+    Ask(NetworkAddr),
+    /// Nowhere.
+    Refuse(Refusal),
+}
+
+/// A connection to a workload.
+#[derive(Debug, Clone)]
+pub struct WorkloadHop {
+    /// The endpoint.
+    pub workload: Arc<Workload>,
+    /// Its address and the application's port.
+    pub target: SocketAddr,
+    /// The service that was asked for, if the address was a service's.
+    pub service: Option<Arc<Service>>,
+    /// How it is reached.
+    pub path: Path,
+}
+
+/// How a workload is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Path {
+    /// It is enrolled on this node: both sides are joined in process.
+    SameNode,
+    /// Through Weft's own tunnel to its node.
+    NodeTunnel(NodeTunnel),
+    /// Through HBONE to its own address.
+    Hbone(SocketAddr),
+    /// In plain text: it is not in the mesh.
+    Plain,
+}
+
+/// Why a connection goes nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The port is the mesh's own.
+    MeshPort(u16),
+    /// No such address in the mesh's ranges.
+    Unknown(IpAddr),
+    /// The service has no such port.
+    NoPort(u16),
+    /// The service has no endpoint that may take it.
+    NoEndpoint,
+    /// Its traffic has to go through a waypoint, and this proxy reaches none.
+    Waypoint,
+    /// The endpoint has no address in a usable family.
+    NoAddress,
+    /// The endpoint speaks a tunnel that this proxy does not, or is in a network without a gateway.
+    Unreachable,
+    /// The address is outside the mesh, and the mesh's egress mode refuses that.
+    Egress(IpAddr),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MeshPort(port) => write!(f, "port {port} belongs to the mesh itself"),
+            Self::Unknown(ip) => write!(f, "{ip} is in the mesh's ranges and nobody has it"),
+            Self::NoPort(port) => write!(f, "the service has no port {port}"),
+            Self::NoEndpoint => f.write_str("the service has no endpoint that takes connections"),
+            Self::Waypoint => f.write_str("a waypoint is required and cannot be reached"),
+            Self::NoAddress => f.write_str("the endpoint has no address"),
+            Self::Unreachable => f.write_str("the endpoint cannot be reached through a tunnel of this mesh"),
+            Self::Egress(ip) => write!(f, "{ip} is outside the mesh and egress is refused"),
+        }
+    }
+}
+
+/// What happens to destinations outside the mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Egress {
+    /// They are dialled in plain text.
+    #[default]
+    Allow,
+    /// They are refused.
+    Refuse,
+}
+
+/// How pods of one node reach each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SameNode {
+    /// Joined in process; both ends are known from the namespaces they sit in.
+    #[default]
+    Join,
+    /// Through a tunnel all the same.
+    Encrypt,
+}
+
+/// What a proxy knows of its own mesh, besides discovery.
+#[derive(Debug, Clone, Default)]
+pub struct MeshRules {
+    /// Pod and service ranges: an address within that nobody has is refused, not dialled.
+    pub ranges: Vec<IpNet>,
+    /// What lies outside.
+    pub egress: Egress,
+    /// Pods of this node.
+    pub same_node: SameNode,
+}
+
+/// Versions of Weft's own dialect that this build speaks.
+pub const TUNNEL_VERSIONS: &[u16] = &[1];
+
+/// One question to the router.
+pub struct Question<'a> {
+    /// Who asks.
+    pub client: &'a Workload,
+    /// What for.
+    pub dst: OriginalDst,
+    /// Where session affinity sends this client, if it has been here before.
+    pub sticky: Option<&'a WorkloadUid>,
+    /// Whether discovery has been asked for the address already.
+    pub asked: Asked,
+}
+
+/// Whether discovery has been asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// Not yet.
+    No,
+    /// It has, and there is no more to come.
+    Yes,
+}
+
+/// Decides where a captured connection goes. No clock, no socket: the same inputs give the same hop.
+pub fn next_hop(
+    snapshot: &Snapshot,
+    rules: &MeshRules,
+    question: &Question<'_>,
+    chance: &mut impl Chance,
+) -> Hop {
+    let OriginalDst(dst) = question.dst;
+    if is_mesh_port(dst.port()) {
+        return Hop::Refuse(Refusal::MeshPort(dst.port()));
+    }
+    let client = question.client;
+    let addr = NetworkAddr { network: client.network.clone(), ip: dst.ip().to_canonical() };
+    if let Some(service) = snapshot.service_at(&addr, &client.namespace) {
+        return to_service(snapshot, rules, question, service, chance);
+    }
+    if let Some(workload) = snapshot.workload_at(&addr) {
+        return to_workload(rules, client, workload, dst, None);
+    }
+    outside(rules, question, addr)
+}
+
+fn outside(rules: &MeshRules, question: &Question<'_>, addr: NetworkAddr) -> Hop {
+    let OriginalDst(dst) = question.dst;
+    let within = rules.ranges.iter().any(|range| range.contains(&addr.ip));
+    match (question.asked, within, rules.egress) {
+        (Asked::No, true, _) => Hop::Ask(addr),
+        (Asked::Yes, true, _) => Hop::Refuse(Refusal::Unknown(addr.ip)),
+        (_, false, Egress::Refuse) => Hop::Refuse(Refusal::Egress(addr.ip)),
+        (_, false, Egress::Allow) => Hop::Passthrough(dst),
+    }
+}
+
+fn to_service(
+    snapshot: &Snapshot,
+    rules: &MeshRules,
+    question: &Question<'_>,
+    service: &Arc<Service>,
+    chance: &mut impl Chance,
+) -> Hop {
+    let OriginalDst(dst) = question.dst;
+    if service.waypoint.is_some() {
+        return Hop::Refuse(Refusal::Waypoint);
+    }
+    if service.load_balancing.mode == LoadBalancingMode::Passthrough {
+        return Hop::Passthrough(dst);
+    }
+    if service.port(dst.port()).is_none() {
+        return Hop::Refuse(Refusal::NoPort(dst.port()));
+    }
+    let choice =
+        Choice { service, service_port: dst.port(), client: question.client, sticky: question.sticky };
+    let Some((workload, port)) = choose(&choice, snapshot.endpoints(&service.name), chance) else {
+        return Hop::Refuse(Refusal::NoEndpoint);
+    };
+    let Some(ip) = address_for(workload, dst.ip()) else {
+        return Hop::Refuse(Refusal::NoAddress);
+    };
+    to_workload(rules, question.client, workload, SocketAddr::new(ip, port), Some(service.clone()))
+}
+
+/// The endpoint's address of the family that the client uses, else its first: the mesh may carry a connection
+/// from one family to the other.
+fn address_for(workload: &Workload, like: IpAddr) -> Option<IpAddr> {
+    let same = workload.addresses.iter().find(|ip| ip.is_ipv4() == like.is_ipv4());
+    same.or_else(|| workload.addresses.first()).copied()
+}
+
+fn to_workload(
+    rules: &MeshRules,
+    client: &Workload,
+    workload: &Arc<Workload>,
+    target: SocketAddr,
+    service: Option<Arc<Service>>,
+) -> Hop {
+    if is_mesh_port(target.port()) {
+        return Hop::Refuse(Refusal::MeshPort(target.port()));
+    }
+    // A service's waypoint has been looked at; a workload's own counts for what names the pod itself.
+    if service.is_none() && workload.waypoint.is_some() {
+        return Hop::Refuse(Refusal::Waypoint);
+    }
+    if workload.network != client.network {
+        return Hop::Refuse(Refusal::Unreachable);
+    }
+    let path = match workload.protocol {
+        TunnelProtocol::LegacyMtls => return Hop::Refuse(Refusal::Unreachable),
+        TunnelProtocol::Plain => Path::Plain,
+        TunnelProtocol::Hbone => tunnel_path(rules, client, workload, target.ip()),
+    };
+    Hop::Workload(Box::new(WorkloadHop { workload: workload.clone(), target, service, path }))
+}
+
+fn tunnel_path(rules: &MeshRules, client: &Workload, workload: &Workload, ip: IpAddr) -> Path {
+    let here = !client.node.as_str().is_empty()
+        && workload.node == client.node
+        && workload.cluster == client.cluster
+        && workload.network_mode == NetworkMode::Standard
+        && !workload.native_tunnel;
+    if here && rules.same_node == SameNode::Join {
+        return Path::SameNode;
+    }
+    match &workload.node_tunnel {
+        Some(tunnel) if tunnel.versions.iter().any(|version| TUNNEL_VERSIONS.contains(version)) => {
+            Path::NodeTunnel(tunnel.clone())
+        }
+        _ => Path::Hbone(SocketAddr::new(ip, TUNNEL)),
+    }
+}

@@ -1,0 +1,251 @@
+//! What a node knows of the mesh at one moment: immutable to its readers, cheap to change for its one
+//! writer (the tables are persistent maps, so a copy shares all that did not change).
+
+use crate::names::{Network, NetworkAddr, PolicyName, ServiceName, WorkloadUid};
+use crate::policy::{Applicable, Policy, PolicyScope};
+use crate::service::Service;
+use crate::workload::{NetworkMode, Workload};
+use imbl::{HashMap, HashSet, OrdMap};
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Everything that discovery has told, indexed.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    workloads: HashMap<WorkloadUid, Arc<Workload>>,
+    by_addr: HashMap<NetworkAddr, Vec<Arc<Workload>>>,
+    by_hostname: HashMap<Arc<str>, HashSet<WorkloadUid>>,
+    services: HashMap<ServiceName, Arc<Service>>,
+    by_vip: HashMap<NetworkAddr, Vec<ServiceName>>,
+    /// Services with address ranges (ServiceEntry CIDR): few, so they are looked through.
+    ranges: Vec<(Network, IpNet, ServiceName)>,
+    service_hosts: HashMap<Arc<str>, HashSet<ServiceName>>,
+    endpoints: HashMap<ServiceName, OrdMap<WorkloadUid, Arc<Workload>>>,
+    policies: HashMap<PolicyName, Arc<Policy>>,
+    global: Vec<Arc<Policy>>,
+    by_namespace: HashMap<Arc<str>, Vec<Arc<Policy>>>,
+    policy_generation: u64,
+}
+
+impl Snapshot {
+    /// The workload with this key.
+    pub fn workload(&self, uid: &WorkloadUid) -> Option<&Arc<Workload>> {
+        self.workloads.get(uid)
+    }
+
+    /// The workload that has this address. Of several (host network), a workload of its own namespace comes
+    /// first, then the one with the smallest key, so that the answer does not depend on order.
+    pub fn workload_at(&self, addr: &NetworkAddr) -> Option<&Arc<Workload>> {
+        self.by_addr.get(addr)?.first()
+    }
+
+    /// All workloads that share this address.
+    pub fn workloads_at(&self, addr: &NetworkAddr) -> &[Arc<Workload>] {
+        self.by_addr.get(addr).map_or(&[], |all| all.as_slice())
+    }
+
+    /// The workloads whose own DNS name this is (pods of a StatefulSet, WorkloadEntries).
+    pub fn workloads_named<'a>(&'a self, hostname: &str) -> impl Iterator<Item = &'a Arc<Workload>> {
+        let uids = self.by_hostname.get(hostname);
+        uids.into_iter().flatten().filter_map(|uid| self.workloads.get(uid))
+    }
+
+    /// All workloads, in no order.
+    pub fn workloads(&self) -> impl ExactSizeIterator<Item = &Arc<Workload>> {
+        self.workloads.values()
+    }
+
+    /// The service with this key.
+    pub fn service(&self, name: &ServiceName) -> Option<&Arc<Service>> {
+        self.services.get(name)
+    }
+
+    /// The service behind a virtual address; of several, the canonical one, then the one of `near`'s namespace,
+    /// then the first by key.
+    pub fn service_at(&self, addr: &NetworkAddr, near: &str) -> Option<&Arc<Service>> {
+        let exact = self.by_vip.get(addr).into_iter().flatten();
+        let in_range = self
+            .ranges
+            .iter()
+            .filter(|(network, range, _)| *network == addr.network && range.contains(&addr.ip))
+            .map(|(_, _, name)| name);
+        self.preferred(exact, near).or_else(|| self.preferred(in_range, near))
+    }
+
+    /// The service that a host name stands for, chosen as in [`Snapshot::service_at`].
+    pub fn service_named(&self, hostname: &str, near: &str) -> Option<&Arc<Service>> {
+        self.preferred(self.service_hosts.get(hostname).into_iter().flatten(), near)
+    }
+
+    fn preferred<'a>(
+        &'a self,
+        names: impl Iterator<Item = &'a ServiceName>,
+        near: &str,
+    ) -> Option<&'a Arc<Service>> {
+        names.filter_map(|name| self.services.get(name)).min_by_key(|service| {
+            (*service.name.namespace != *near, !service.canonical, service.name.clone())
+        })
+    }
+
+    /// All services, in no order.
+    pub fn services(&self) -> impl ExactSizeIterator<Item = &Arc<Service>> {
+        self.services.values()
+    }
+
+    /// The workloads that serve a service, in the order of their keys.
+    pub fn endpoints(&self, service: &ServiceName) -> impl Iterator<Item = &Arc<Workload>> {
+        self.endpoints.get(service).into_iter().flat_map(|all| all.values())
+    }
+
+    /// All policies, in no order.
+    pub fn policies(&self) -> impl ExactSizeIterator<Item = &Arc<Policy>> {
+        self.policies.values()
+    }
+
+    /// The policies that apply to a workload.
+    pub fn policies_of(&self, workload: &Workload) -> Vec<Applicable> {
+        let wide = self.global.iter().chain(self.by_namespace.get(&workload.namespace).into_iter().flatten());
+        let selected = workload.policies.iter().map(|name| match self.policies.get(name) {
+            Some(policy) => Applicable::Known(policy.clone()),
+            None => Applicable::Missing(name.clone()),
+        });
+        wide.cloned().map(Applicable::Known).chain(selected).collect()
+    }
+
+    /// Grows whenever a verdict may have changed: a policy, or a workload's identity or list of policies.
+    pub fn policy_generation(&self) -> u64 {
+        self.policy_generation
+    }
+
+    /// Adds or replaces a workload.
+    pub fn insert_workload(&mut self, workload: Arc<Workload>) {
+        let old = self.unlink_workload(&workload.uid);
+        if old.is_none_or(|old| old.policies != workload.policies || old.identity != workload.identity) {
+            self.policy_generation += 1;
+        }
+        for ip in &workload.addresses {
+            let addr = NetworkAddr { network: workload.network.clone(), ip: *ip };
+            let all = self.by_addr.entry(addr).or_default();
+            all.push(workload.clone());
+            all.sort_by_key(|one| (one.network_mode == NetworkMode::HostNetwork, one.uid.clone()));
+        }
+        if !workload.hostname.is_empty() {
+            self.by_hostname.entry(workload.hostname.clone()).or_default().insert(workload.uid.clone());
+        }
+        for (service, _) in &workload.services {
+            let all = self.endpoints.entry(service.clone()).or_default();
+            all.insert(workload.uid.clone(), workload.clone());
+        }
+        self.workloads.insert(workload.uid.clone(), workload);
+    }
+
+    /// Removes a workload; nothing happens if there is none.
+    pub fn remove_workload(&mut self, uid: &WorkloadUid) {
+        if self.unlink_workload(uid).is_some() {
+            self.policy_generation += 1;
+        }
+    }
+
+    fn unlink_workload(&mut self, uid: &WorkloadUid) -> Option<Arc<Workload>> {
+        let old = self.workloads.remove(uid)?;
+        for ip in &old.addresses {
+            let addr = NetworkAddr { network: old.network.clone(), ip: *ip };
+            if let Some(all) = self.by_addr.get_mut(&addr) {
+                all.retain(|one| one.uid != *uid);
+                if all.is_empty() {
+                    self.by_addr.remove(&addr);
+                }
+            }
+        }
+        unlink_set(&mut self.by_hostname, &old.hostname, uid);
+        for (service, _) in &old.services {
+            if let Some(all) = self.endpoints.get_mut(service) {
+                all.remove(uid);
+                if all.is_empty() {
+                    self.endpoints.remove(service);
+                }
+            }
+        }
+        Some(old)
+    }
+
+    /// Adds or replaces a service.
+    pub fn insert_service(&mut self, service: Arc<Service>) {
+        self.remove_service(&service.name);
+        for vip in &service.vips {
+            if vip.range.prefix_len() == vip.range.max_prefix_len() {
+                let addr = NetworkAddr { network: vip.network.clone(), ip: vip.range.addr() };
+                self.by_vip.entry(addr).or_default().push(service.name.clone());
+            } else {
+                self.ranges.push((vip.network.clone(), vip.range, service.name.clone()));
+                self.ranges.sort_by_key(|(_, range, _)| std::cmp::Reverse(range.prefix_len()));
+            }
+        }
+        let names = self.service_hosts.entry(service.name.hostname.clone()).or_default();
+        names.insert(service.name.clone());
+        self.services.insert(service.name.clone(), service);
+    }
+
+    /// Removes a service; nothing happens if there is none.
+    pub fn remove_service(&mut self, name: &ServiceName) {
+        let Some(old) = self.services.remove(name) else {
+            return;
+        };
+        for vip in &old.vips {
+            let addr = NetworkAddr { network: vip.network.clone(), ip: vip.range.addr() };
+            if let Some(all) = self.by_vip.get_mut(&addr) {
+                all.retain(|one| one != name);
+                if all.is_empty() {
+                    self.by_vip.remove(&addr);
+                }
+            }
+        }
+        self.ranges.retain(|(_, _, one)| one != name);
+        unlink_set(&mut self.service_hosts, &old.name.hostname, name);
+    }
+
+    /// Adds or replaces a policy.
+    pub fn insert_policy(&mut self, policy: Arc<Policy>) {
+        self.remove_policy(&policy.name);
+        match policy.scope {
+            PolicyScope::Global => self.global.push(policy.clone()),
+            PolicyScope::Namespace => {
+                self.by_namespace.entry(policy.name.namespace.clone()).or_default().push(policy.clone());
+            }
+            PolicyScope::Selector => {}
+        }
+        self.policies.insert(policy.name.clone(), policy);
+        self.policy_generation += 1;
+    }
+
+    /// Removes a policy; nothing happens if there is none.
+    pub fn remove_policy(&mut self, name: &PolicyName) {
+        if self.policies.remove(name).is_none() {
+            return;
+        }
+        self.global.retain(|one| one.name != *name);
+        if let Some(all) = self.by_namespace.get_mut(&name.namespace) {
+            all.retain(|one| one.name != *name);
+        }
+        self.policy_generation += 1;
+    }
+
+    /// The workload with this address in any of the families that a client of `network` can name.
+    pub fn find_workload(&self, network: &Network, ip: IpAddr) -> Option<&Arc<Workload>> {
+        self.workload_at(&NetworkAddr { network: network.clone(), ip: ip.to_canonical() })
+    }
+}
+
+fn unlink_set<K, V>(map: &mut HashMap<K, HashSet<V>>, key: &K, value: &V)
+where
+    K: Clone + Eq + std::hash::Hash,
+    V: Clone + Eq + std::hash::Hash,
+{
+    if let Some(set) = map.get_mut(key) {
+        set.remove(value);
+        if set.is_empty() {
+            map.remove(key);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Workloads: the pods (and virtual machines) that discovery tells of.
+
+use crate::identity::Identity;
+use crate::names::{Network, NetworkAddr, NodeName, PolicyName, ServiceName, WorkloadUid};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// One workload as discovery describes it (wire facts §2, `istio.workload.Workload`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workload {
+    /// Its key.
+    pub uid: WorkloadUid,
+    /// The pod's name.
+    pub name: Arc<str>,
+    /// The pod's namespace.
+    pub namespace: Arc<str>,
+    /// Its addresses; empty for a workload reached by `hostname`.
+    pub addresses: Vec<IpAddr>,
+    /// A host name for workloads without an address, or a StatefulSet pod's own DNS name.
+    pub hostname: Arc<str>,
+    /// The network that the addresses belong to.
+    pub network: Network,
+    /// How it is reached.
+    pub protocol: TunnelProtocol,
+    /// Who it is.
+    pub identity: Identity,
+    /// Where its traffic is handled at L7, if anywhere.
+    pub waypoint: Option<GatewayAddr>,
+    /// How it is reached from another network.
+    pub network_gateway: Option<GatewayAddr>,
+    /// The node it runs on; empty for none.
+    pub node: NodeName,
+    /// The canonical service, for telemetry.
+    pub canonical_name: Arc<str>,
+    /// The canonical revision, for telemetry.
+    pub canonical_revision: Arc<str>,
+    /// What owns the pod.
+    pub kind: WorkloadKind,
+    /// The owner's name, such as the Deployment's.
+    pub workload_name: Arc<str>,
+    /// It ends tunnels itself (a waypoint, a sidecar, a ztunnel-less host).
+    pub native_tunnel: bool,
+    /// How the application itself takes tunnelled traffic, if it does.
+    pub application_tunnel: Option<ApplicationTunnel>,
+    /// The services it is an endpoint of, with the ports.
+    pub services: Vec<(ServiceName, Vec<PortPair>)>,
+    /// The selector policies that apply to it; a name that discovery does not know denies.
+    pub policies: Vec<PolicyName>,
+    /// Whether it takes traffic.
+    pub health: Health,
+    /// The cluster it runs in.
+    pub cluster: Arc<str>,
+    /// Where it is.
+    pub locality: Locality,
+    /// Whether it has its own network namespace.
+    pub network_mode: NetworkMode,
+    /// Its share of the traffic, relative to other endpoints.
+    pub weight: u32,
+    /// The node's own tunnel endpoint, if Weft's dialect reaches it there (wire facts §1b).
+    pub node_tunnel: Option<NodeTunnel>,
+    /// It is leaving: it serves what it has, and takes new connections only if nothing else is left
+    /// (Kubernetes' terminating endpoints).
+    pub terminating: bool,
+}
+
+/// How a workload is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TunnelProtocol {
+    /// In plain text: it is outside the mesh.
+    Plain,
+    /// Through the mesh's tunnel, port 15008.
+    Hbone,
+    /// Through a legacy sidecar's mutual TLS, which Weft does not speak: refused, never sent in plain text.
+    LegacyMtls,
+}
+
+/// What owns a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WorkloadKind {
+    /// A Deployment or anything like it.
+    Deployment,
+    /// A CronJob.
+    CronJob,
+    /// Nothing: a bare pod.
+    Pod,
+    /// A Job.
+    Job,
+}
+
+/// Whether a workload takes traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Health {
+    /// It does.
+    Healthy,
+    /// It does not, unless a service asks for all of its endpoints.
+    Unhealthy,
+}
+
+/// Whether a workload has its own network namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NetworkMode {
+    /// It has.
+    Standard,
+    /// It shares the node's, with all others that do.
+    HostNetwork,
+}
+
+/// Where a workload runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Locality {
+    /// For instance `europe-west1`.
+    pub region: Arc<str>,
+    /// For instance `b`.
+    pub zone: Arc<str>,
+    /// For instance a rack.
+    pub subzone: Arc<str>,
+}
+
+/// A pair of ports of one service at one workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PortPair {
+    /// As clients name it.
+    pub service_port: u16,
+    /// As the application listens.
+    pub target_port: u16,
+}
+
+/// Where a gateway (waypoint or network gateway) is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct GatewayAddr {
+    /// How it is named.
+    pub destination: GatewayDestination,
+    /// The port of its tunnel.
+    pub hbone_port: u16,
+}
+
+/// How a gateway is named.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum GatewayDestination {
+    /// As a service.
+    Service(ServiceName),
+    /// As an address (of a service or a workload).
+    Addr(NetworkAddr),
+}
+
+/// How an application takes tunnelled traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ApplicationTunnel {
+    /// The port; zero for the one asked for.
+    pub port: u16,
+    /// It wants a PROXY protocol header.
+    pub proxy_protocol: bool,
+}
+
+/// Weft's own tunnel endpoint of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NodeTunnel {
+    /// The node's addresses, with the port; the first that the caller can reach is used.
+    pub addresses: Vec<SocketAddr>,
+    /// The versions of the dialect that the node speaks.
+    pub versions: Vec<u16>,
+}
+
+impl Workload {
+    /// True if all traffic to it goes through a tunnel.
+    pub fn is_enrolled(&self) -> bool {
+        self.protocol == TunnelProtocol::Hbone
+    }
+
+    /// The port at which this workload serves `service_port` of `service`.
+    pub fn target_port(&self, service: &ServiceName, service_port: u16) -> Option<u16> {
+        let (_, ports) = self.services.iter().find(|(name, _)| name == service)?;
+        ports.iter().find(|pair| pair.service_port == service_port).map(|pair| pair.target_port)
+    }
+}
