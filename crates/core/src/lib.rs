@@ -10,6 +10,7 @@ pub mod balance;
 pub mod snapshot;
 pub mod policy;
 pub mod service;
+pub mod enrolment;
 pub mod workload;
 pub mod names;
 pub mod identity;

@@ -1,0 +1,65 @@
+//! What a node's agent is told of the pods on its node: which of them to enrol, and where to find them.
+
+use crate::names::{NodeName, WorkloadUid};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// One pod of a node, as its agent sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentPod {
+    /// The pod's key as a workload.
+    pub workload: WorkloadUid,
+    /// The pod's `metadata.uid`: another pod of the same name has another one.
+    pub pod_uid: Arc<str>,
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The node it runs on.
+    pub node: NodeName,
+    /// Its service account.
+    pub service_account: Arc<str>,
+    /// Its addresses; empty as long as it has none.
+    pub addresses: Vec<IpAddr>,
+    /// The path of its network namespace (`weft.dev/netns`); without it the agent asks the container runtime.
+    pub netns: Option<Arc<str>>,
+    /// The path of its cgroup (`weft.dev/cgroup`); without it the agent asks the container runtime.
+    pub cgroup: Option<Arc<str>>,
+    /// Whether it belongs to the mesh.
+    pub membership: Membership,
+    /// How far its connections may be accelerated (`weft.dev/acceleration`).
+    pub acceleration: Acceleration,
+    /// What becomes of connections that are older than its enrolment (`weft.dev/existing`).
+    pub existing: Existing,
+}
+
+/// Whether a pod belongs to the mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Membership {
+    /// It does: its traffic is captured.
+    Enrolled,
+    /// It does not, or no longer.
+    Outside,
+}
+
+/// How far a pod's connections may be accelerated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Acceleration {
+    /// As the agent does for every pod.
+    #[default]
+    Standard,
+    /// Also towards the application.
+    Full,
+    /// Not at all.
+    Off,
+}
+
+/// What becomes of connections that are older than the pod's enrolment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Existing {
+    /// They go on as they are.
+    #[default]
+    Keep,
+    /// Both ends are told that they are over.
+    Reset,
+}
