@@ -1,0 +1,95 @@
+//! The log: events with fields, as text for people or as JSON for machines, on standard error.
+
+use crate::settings::Settings;
+use std::str::FromStr;
+use tracing_subscriber::filter::{EnvFilter, Targets};
+use tracing_subscriber::fmt::time::SystemTime;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(()),
+        }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    filter: String,
+    format: LogFormat,
+}
+
+/// The log was installed before, or something else took its place.
+#[derive(Debug, thiserror::Error)]
+#[error("a log is installed already")]
+pub struct LogInstalled;
+
+impl LogConfig {
+    /// Reads `WEFT_LOG` (such as `info,weft_tunnel=debug`) and `WEFT_LOG_FORMAT`.
+    pub fn read(settings: &mut Settings<'_>) -> Self {
+        let filter: String = settings.get("WEFT_LOG", "a log filter", "info".to_owned());
+        if filter.parse::<Targets>().is_err() && EnvFilter::try_new(&filter).is_err() {
+            settings.refuse("WEFT_LOG", "a log filter such as info,weft_tunnel=debug", Some(&filter));
+        }
+        Self { filter, format: settings.get("WEFT_LOG_FORMAT", "text or json", LogFormat::Text) }
+    }
+
+    /// How log lines look; access lines follow it.
+    pub fn format(&self) -> LogFormat {
+        self.format
+    }
+
+    /// Makes this the log of the process.
+    ///
+    /// # Errors
+    /// Another log is installed.
+    pub fn install(&self) -> Result<(), LogInstalled> {
+        let builder = tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::new(&self.filter))
+            .with_writer(std::io::stderr)
+            .with_timer(SystemTime);
+        match self.format {
+            LogFormat::Text => builder.try_init(),
+            LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+        }
+        .map_err(|_| LogInstalled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_checked() {
+        for (case, filter, format, refused) in [
+            ("a level", "debug", "json", 0),
+            ("per module", "info,weft_tunnel=trace", "text", 0),
+            ("no such format", "info", "yaml", 1),
+            ("no filter at all", "weft=loud=very", "text", 1),
+        ] {
+            let mut settings = Settings::new(|name| match name {
+                "WEFT_LOG" => Some(filter.to_owned()),
+                "WEFT_LOG_FORMAT" => Some(format.to_owned()),
+                _ => None,
+            });
+            let config = LogConfig::read(&mut settings);
+            let count = settings.finish(config).map_or_else(|all| all.0.len(), |_| 0);
+            assert_eq!(count, refused, "{case}");
+        }
+    }
+}
