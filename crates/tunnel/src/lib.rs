@@ -1,1 +1,13 @@
-//! Placeholder, replaced in the same change.
+//! The tunnels of the mesh: Weft's own dialect and HBONE behind one seam, and the relays that carry an
+//! application's bytes through them.
+//!
+//! It knows sockets, TLS and frames. It knows no policy, no discovery and no Kubernetes: whoever opens or
+//! accepts a stream has decided before.
+#![forbid(unsafe_code)]
+
+pub mod mux;
+pub mod join;
+pub mod tls;
+pub mod end;
+pub mod socket;
+pub mod scratch;

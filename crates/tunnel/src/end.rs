@@ -1,0 +1,164 @@
+//! How a carried connection ends, and what it carried.
+
+use std::cell::Cell;
+use std::cell::RefCell;
+use std::fmt;
+use std::task::Waker;
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum End {
+    /// Both sides were done.
+    Closed,
+    /// The application on this node reset it, or its socket failed.
+    AppReset,
+    /// The other side (the tunnel's peer, or the second application) reset it.
+    PeerReset,
+    /// The other side refused it.
+    Refused(Refused),
+    /// The tunnel broke.
+    TunnelLost,
+    /// This side ended it.
+    Stopped(Stop),
+}
+
+/// Why this side ended a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stop {
+    /// A policy changed and denies it now.
+    Policy,
+    /// The pod left the mesh.
+    Released,
+    /// The proxy is going away.
+    Drained,
+    /// Nothing was carried for as long as the settings allow.
+    Idle,
+}
+
+/// Why the other side refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refused {
+    /// Its policy.
+    Policy,
+    /// It has no such workload.
+    NoWorkload,
+    /// The source is not ours to speak for.
+    ForeignSource,
+    /// Its application cannot be reached.
+    AppUnreachable,
+    /// It could not read the request.
+    Malformed,
+    /// Its node is draining.
+    Draining,
+    /// Something that this version has no word for.
+    Other,
+}
+
+impl Refused {
+    /// As the wire writes it (docs/tunnel.md).
+    pub const fn byte(self) -> u8 {
+        match self {
+            Self::Other => 0,
+            Self::Policy => 1,
+            Self::NoWorkload => 2,
+            Self::ForeignSource => 3,
+            Self::AppUnreachable => 4,
+            Self::Malformed => 5,
+            Self::Draining => 6,
+        }
+    }
+
+    /// From the wire.
+    pub const fn from_byte(byte: u8) -> Self {
+        match byte {
+            1 => Self::Policy,
+            2 => Self::NoWorkload,
+            3 => Self::ForeignSource,
+            4 => Self::AppUnreachable,
+            5 => Self::Malformed,
+            6 => Self::Draining,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Policy => "policy",
+            Self::NoWorkload => "no_workload",
+            Self::ForeignSource => "foreign_source",
+            Self::AppUnreachable => "app_unreachable",
+            Self::Malformed => "malformed",
+            Self::Draining => "draining",
+            Self::Other => "other",
+        })
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("closed"),
+            Self::AppReset => f.write_str("app_reset"),
+            Self::PeerReset => f.write_str("peer_reset"),
+            Self::Refused(why) => write!(f, "refused_{why}"),
+            Self::TunnelLost => f.write_str("tunnel_lost"),
+            Self::Stopped(Stop::Policy) => f.write_str("policy_changed"),
+            Self::Stopped(Stop::Released) => f.write_str("pod_released"),
+            Self::Stopped(Stop::Drained) => f.write_str("drained"),
+            Self::Stopped(Stop::Idle) => f.write_str("idle_timeout"),
+        }
+    }
+}
+
+/// A carried connection as its relay and its owner share it: what it has carried, and whether it shall end.
+#[derive(Debug, Default)]
+pub struct Carried {
+    from_app: Cell<u64>,
+    to_app: Cell<u64>,
+    stop: Cell<Option<Stop>>,
+    relay: RefCell<Option<Waker>>,
+}
+
+impl Carried {
+    /// Bytes that came from the (first) application.
+    pub fn from_app(&self) -> u64 {
+        self.from_app.get()
+    }
+
+    /// Bytes that went to the (first) application.
+    pub fn to_app(&self) -> u64 {
+        self.to_app.get()
+    }
+
+    /// Asks the relay to end: both sides are reset.
+    pub fn stop(&self, why: Stop) {
+        if self.stop.get().is_none() {
+            self.stop.set(Some(why));
+            if let Some(waker) = self.relay.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    pub(crate) fn add_from_app(&self, bytes: usize) {
+        self.from_app.set(self.from_app.get() + bytes as u64);
+    }
+
+    pub(crate) fn add_to_app(&self, bytes: usize) {
+        self.to_app.set(self.to_app.get() + bytes as u64);
+    }
+
+    /// Why it shall end, if it shall; else remembers whom to wake.
+    pub(crate) fn poll_stop(&self, waker: &Waker) -> Option<Stop> {
+        let stop = self.stop.get();
+        if stop.is_none() {
+            let mut relay = self.relay.borrow_mut();
+            if !relay.as_ref().is_some_and(|known| known.will_wake(waker)) {
+                *relay = Some(waker.clone());
+            }
+        }
+        stop
+    }
+}

@@ -1,0 +1,207 @@
+//! A mux connection and the task that drives it: reads, hands frames to their streams, and sends in one write
+//! what a turn of the event loop has gathered.
+
+use super::STREAMS_MAX;
+use super::frame::Kind;
+use super::open::OpenRequest;
+use super::state::{MuxError, Remote, Side, State, StreamState};
+use super::stream::MuxStream;
+use crate::scratch::{READ_BYTES, ReadBuffer};
+use crate::socket::Socket;
+use crate::tls::{PeerState, Session};
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// A handle to a mux connection. Clones share it.
+#[derive(Clone)]
+pub struct Mux(pub(super) Rc<Shared>);
+
+pub(super) struct Shared {
+    socket: Socket,
+    pub(super) state: RefCell<State>,
+}
+
+/// Reads and writes for a [`Mux`]; nothing moves unless it is polled.
+pub struct Driver {
+    shared: Rc<Shared>,
+    incoming: ReadBuffer,
+    reading: Reading,
+}
+
+#[derive(PartialEq, Eq)]
+enum Reading {
+    /// Bytes that came with the handshake have not been looked at yet.
+    Leftover,
+    Socket,
+    /// The peer sends no more.
+    Ended,
+}
+
+impl Mux {
+    /// The client's end of a session whose handshake is done.
+    pub fn client(socket: Socket, session: Session, leftover: ReadBuffer) -> (Self, Driver) {
+        Self::new(socket, session, leftover, Side::Client)
+    }
+
+    /// The server's end.
+    pub fn server(socket: Socket, session: Session, leftover: ReadBuffer) -> (Self, Driver) {
+        Self::new(socket, session, leftover, Side::Server)
+    }
+
+    fn new(socket: Socket, session: Session, incoming: ReadBuffer, side: Side) -> (Self, Driver) {
+        let shared = Rc::new(Shared { socket, state: RefCell::new(State::new(session, side)) });
+        (Self(shared.clone()), Driver { shared, incoming, reading: Reading::Leftover })
+    }
+
+    /// Begins a stream; bytes may follow at once. `None` if this connection takes no more.
+    pub fn open(&self, request: &OpenRequest) -> Option<MuxStream> {
+        let mut state = self.0.state.borrow_mut();
+        let State { table, outgoing, .. } = &mut *state;
+        if table.over || table.going_away || table.streams.len() >= STREAMS_MAX {
+            return None;
+        }
+        let id = table.last_id.checked_add(1)?;
+        table.last_id = id;
+        let mut payload = Vec::with_capacity(256);
+        request.write(&mut payload);
+        outgoing.push(Kind::Open, id, &payload);
+        let stream = Rc::new(RefCell::new(StreamState::new(id, Remote::Silent)));
+        table.streams.insert(id, stream.clone());
+        drop(state);
+        Some(MuxStream::new(self.clone(), stream))
+    }
+
+    /// True if a stream may be opened.
+    pub fn is_usable(&self) -> bool {
+        let state = self.0.state.borrow();
+        let table = &state.table;
+        !table.over && !table.going_away && table.streams.len() < STREAMS_MAX && table.last_id < u32::MAX
+    }
+
+    /// Streams that are open.
+    pub fn stream_count(&self) -> usize {
+        self.0.state.borrow().table.streams.len()
+    }
+
+    /// Tells the client to open no more streams here; those that are open go on.
+    pub fn go_away(&self) {
+        self.0.state.borrow_mut().outgoing.push(Kind::GoAway, 0, &[]);
+    }
+
+    /// Ends the connection and all of its streams. The driver returns.
+    pub fn close(&self) {
+        let mut state = self.0.state.borrow_mut();
+        state.end();
+        state.outgoing.wake_driver();
+    }
+
+    /// The peer's certificates, leaf first.
+    pub fn peer_certificates(&self) -> Vec<rustls_pki_types::CertificateDer<'static>> {
+        self.0.state.borrow().session.peer_certificates().to_vec()
+    }
+}
+
+impl Driver {
+    /// Drives the connection until it ends, and calls `on_open` for each stream that the peer begins.
+    ///
+    /// # Errors
+    /// Why it ended, if not in order.
+    pub async fn run(mut self, mut on_open: impl FnMut(OpenRequest, MuxStream)) -> Result<(), MuxError> {
+        let result = poll_fn(|cx| self.poll(cx, &mut on_open)).await;
+        let mut state = self.shared.state.borrow_mut();
+        let mut farewell = Vec::new();
+        state.session.close(&mut farewell);
+        // The peer may be gone; the alert is a courtesy. It must not cut into a half-sent record.
+        if state.outgoing.sent == state.outgoing.cipher.len() {
+            let _ = self.shared.socket.write_now(&farewell);
+        }
+        state.end();
+        result
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        on_open: &mut impl FnMut(OpenRequest, MuxStream),
+    ) -> Poll<Result<(), MuxError>> {
+        loop {
+            match self.poll_receive(cx, on_open) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => break,
+            }
+        }
+        self.poll_send(cx)
+    }
+
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        on_open: &mut impl FnMut(OpenRequest, MuxStream),
+    ) -> Poll<Result<(), MuxError>> {
+        match self.reading {
+            Reading::Ended => return Poll::Pending,
+            Reading::Leftover => self.reading = Reading::Socket,
+            Reading::Socket => {
+                self.incoming.borrow_memory();
+                let space = self.incoming.space(READ_BYTES / 4);
+                match self.shared.socket.poll_read(cx, space) {
+                    Poll::Pending => {
+                        self.incoming.return_memory();
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(MuxError::Socket(error))),
+                    Poll::Ready(Ok(0)) => {
+                        self.reading = Reading::Ended;
+                        self.shared.state.borrow_mut().end();
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Ok(count)) => self.incoming.advance(count),
+                }
+            }
+        }
+        let (peer, opened) = self.shared.state.borrow_mut().receive(&mut self.incoming)?;
+        for (id, request) in opened {
+            let stream = self.shared.state.borrow().table.streams.get(&id).cloned();
+            if let Some(stream) = stream {
+                on_open(request, MuxStream::new(Mux(self.shared.clone()), stream));
+            }
+        }
+        if peer == PeerState::Closed {
+            self.reading = Reading::Ended;
+            self.shared.state.borrow_mut().end();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), MuxError>> {
+        let mut state = self.shared.state.borrow_mut();
+        let State { session, outgoing, table, .. } = &mut *state;
+        loop {
+            if table.over {
+                return Poll::Ready(Ok(()));
+            }
+            if outgoing.sent < outgoing.cipher.len() {
+                match self.shared.socket.poll_write(cx, &outgoing.cipher[outgoing.sent..]) {
+                    Poll::Pending => {
+                        // Who closes the connection has to get through to a driver that waits for the peer.
+                        outgoing.sleep(cx.waker());
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(MuxError::Socket(error))),
+                    Poll::Ready(Ok(count)) => outgoing.sent += count,
+                }
+                continue;
+            }
+            if !outgoing.has_plain() {
+                // An idle connection keeps no buffer.
+                (outgoing.cipher, outgoing.sent) = (Vec::new(), 0);
+                outgoing.sleep(cx.waker());
+                return Poll::Pending;
+            }
+            outgoing.seal(session)?;
+        }
+    }
+}

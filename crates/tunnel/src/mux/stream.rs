@@ -1,0 +1,197 @@
+//! One connection inside a mux connection.
+
+use super::connection::Mux;
+use super::frame::{DATA_BYTES_MAX, Kind};
+use super::state::{Remote, State, StreamState};
+use crate::end::{Carried, End, Refused};
+use crate::socket::Socket;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// A stream. Dropped before its end, it resets the other side.
+pub struct MuxStream {
+    mux: Mux,
+    state: Rc<RefCell<StreamState>>,
+    sent: Sent,
+}
+
+/// What this side has said last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    Open,
+    Finished,
+    /// Reset or refused: there is no more to say.
+    Over,
+}
+
+impl MuxStream {
+    pub(super) fn new(mux: Mux, state: Rc<RefCell<StreamState>>) -> Self {
+        Self { mux, state, sent: Sent::Open }
+    }
+
+    /// Refuses a stream that the peer has begun.
+    pub fn refuse(mut self, why: Refused) {
+        self.say(Kind::Refused, &[why.byte()]);
+        self.sent = Sent::Over;
+    }
+
+    /// Tells the client that the application has taken the connection.
+    pub fn accept(&mut self) {
+        self.say(Kind::Opened, &[]);
+    }
+
+    /// Waits until the server has answered OPEN.
+    ///
+    /// # Errors
+    /// How the stream ended instead.
+    pub async fn opened(&mut self) -> Result<(), End> {
+        poll_fn(|cx| {
+            let mut state = self.state.borrow_mut();
+            match state.remote {
+                Remote::Silent => {
+                    state.task = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+                Remote::Open | Remote::Finished => Poll::Ready(Ok(())),
+                Remote::Reset => Poll::Ready(Err(End::PeerReset)),
+                Remote::Refused(why) => Poll::Ready(Err(End::Refused(why))),
+                Remote::Lost => Poll::Ready(Err(End::TunnelLost)),
+                Remote::AppFailed => Poll::Ready(Err(End::AppReset)),
+            }
+        })
+        .await
+    }
+
+    /// Carries bytes between the application and the peer until both are done, one side resets, or the owner
+    /// stops it. On anything but an orderly end the application's socket is reset on close, and so is the peer.
+    pub async fn relay(mut self, app: Rc<Socket>, carried: &Carried) -> End {
+        self.state.borrow_mut().app = Some(app.clone());
+        let mut reading = true;
+        let end = poll_fn(|cx| self.poll(cx, &app, carried, &mut reading)).await;
+        carried.add_to_app(std::mem::take(&mut self.state.borrow_mut().delivered));
+        if end != End::Closed {
+            app.reset_on_close();
+        }
+        end
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        app: &Socket,
+        carried: &Carried,
+        reading: &mut bool,
+    ) -> Poll<End> {
+        if let Some(stop) = carried.poll_stop(cx.waker()) {
+            return Poll::Ready(End::Stopped(stop));
+        }
+        let received = match self.poll_receive(cx, app) {
+            Poll::Ready(Err(end)) => return Poll::Ready(end),
+            other => other.is_ready(),
+        };
+        while *reading {
+            match self.poll_send(cx, app) {
+                Poll::Pending => break,
+                Poll::Ready(Err(end)) => return Poll::Ready(end),
+                Poll::Ready(Ok(0)) => {
+                    *reading = false;
+                    self.say(Kind::Fin, &[]);
+                    self.sent = Sent::Finished;
+                }
+                Poll::Ready(Ok(bytes)) => carried.add_from_app(bytes),
+            }
+        }
+        if received && !*reading { Poll::Ready(End::Closed) } else { Poll::Pending }
+    }
+
+    /// Ready once the peer is done and the application has all of it.
+    fn poll_receive(&mut self, cx: &mut Context<'_>, app: &Socket) -> Poll<Result<(), End>> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        while !state.waiting.is_empty() {
+            match app.poll_write(cx, &state.waiting[state.written..]) {
+                Poll::Pending => break,
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(End::AppReset)),
+                Poll::Ready(Ok(bytes)) => {
+                    state.written += bytes;
+                    // The connection's state is not borrowed while a stream's task runs.
+                    state.delivered(bytes, &mut self.mux.0.state.borrow_mut().outgoing);
+                    if state.written == state.waiting.len() {
+                        (state.waiting, state.written) = (Vec::new(), 0);
+                    }
+                }
+            }
+        }
+        if !state.task.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            state.task = Some(cx.waker().clone());
+        }
+        match state.remote {
+            Remote::Reset => Poll::Ready(Err(End::PeerReset)),
+            Remote::Refused(why) => Poll::Ready(Err(End::Refused(why))),
+            Remote::AppFailed => Poll::Ready(Err(End::AppReset)),
+            Remote::Lost => Poll::Ready(Err(End::TunnelLost)),
+            Remote::Finished if state.waiting.is_empty() => {
+                app.finish();
+                Poll::Ready(Ok(()))
+            }
+            Remote::Silent | Remote::Open | Remote::Finished => Poll::Pending,
+        }
+    }
+
+    /// Reads from the application straight into the batch that goes out next.
+    fn poll_send(&mut self, cx: &mut Context<'_>, app: &Socket) -> Poll<Result<usize, End>> {
+        let mut state = self.state.borrow_mut();
+        if state.send_credit == 0 {
+            return Poll::Pending; // CREDIT wakes the task.
+        }
+        let mut mux = self.mux.0.state.borrow_mut();
+        let State { outgoing, table, .. } = &mut *mux;
+        if table.over {
+            return Poll::Ready(Err(End::TunnelLost));
+        }
+        let max = (state.send_credit as usize).min(DATA_BYTES_MAX);
+        let Some(space) = outgoing.data_space(max, cx.waker()) else {
+            return Poll::Pending;
+        };
+        match app.poll_read(cx, space) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(_)) => Poll::Ready(Err(End::AppReset)),
+            Poll::Ready(Ok(0)) => Poll::Ready(Ok(0)),
+            Poll::Ready(Ok(bytes)) => {
+                outgoing.commit_data(state.id, bytes);
+                // At most the credit, which is a u32.
+                state.send_credit -= bytes as u32;
+                Poll::Ready(Ok(bytes))
+            }
+        }
+    }
+
+    fn say(&self, kind: Kind, payload: &[u8]) {
+        let mut mux = self.mux.0.state.borrow_mut();
+        if !mux.table.over {
+            mux.outgoing.push(kind, self.state.borrow().id, payload);
+        }
+    }
+}
+
+impl Drop for MuxStream {
+    fn drop(&mut self) {
+        let (id, remote) = {
+            let state = self.state.borrow();
+            (state.id, state.remote)
+        };
+        let settled = matches!(remote, Remote::Reset | Remote::Refused(_) | Remote::Lost);
+        let orderly = self.sent == Sent::Finished && remote == Remote::Finished;
+        if !settled && !orderly && self.sent != Sent::Over {
+            self.say(Kind::Reset, &[]);
+        }
+        let mut mux = self.mux.0.state.borrow_mut();
+        mux.table.streams.remove(&id);
+        // A client's connection that is shutting down waits for its last stream.
+        if mux.table.streams.is_empty() {
+            mux.outgoing.wake_driver();
+        }
+    }
+}

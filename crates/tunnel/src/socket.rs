@@ -1,0 +1,180 @@
+//! A nonblocking TCP socket, readable and writable through a shared reference: the task that reads a tunnel
+//! writes to the applications' sockets itself, while each of those is read by a task of its own.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A connected (or connecting) TCP socket, registered with the current worker's reactor.
+#[derive(Debug)]
+pub struct Socket(AsyncFd<std::net::TcpStream>);
+
+impl Socket {
+    /// Registers a socket that is nonblocking already.
+    ///
+    /// # Errors
+    /// If the reactor takes no more descriptors.
+    #[expect(
+        deprecated,
+        reason = "a std TcpStream owns its descriptor and reports no other; the successor is unsafe"
+    )]
+    pub fn from_nonblocking(socket: impl Into<OwnedFd>) -> io::Result<Self> {
+        AsyncFd::new(std::net::TcpStream::from(socket.into())).map(Self)
+    }
+
+    /// Connects a fresh nonblocking socket.
+    ///
+    /// # Errors
+    /// As `connect(2)`; `ETIMEDOUT` after `limit`.
+    pub async fn connect(fresh: OwnedFd, to: SocketAddr, limit: Duration) -> io::Result<Self> {
+        let begun = socket2::SockRef::from(&fresh).connect(&to.into());
+        match begun {
+            Ok(()) => return Self::from_nonblocking(fresh),
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+            Err(error) => return Err(error),
+        }
+        let socket = Self::from_nonblocking(fresh)?;
+        let connected = async {
+            let ready = socket.0.writable().await?;
+            drop(ready);
+            socket.0.get_ref().take_error()?.map_or(Ok(()), Err)
+        };
+        match tokio::time::timeout(limit, connected).await {
+            Ok(done) => done.map(|()| socket),
+            Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
+        }
+    }
+
+    /// Reads once. A short read means that the kernel's queue is empty, so it also ends readiness and spares
+    /// the call that would only say so.
+    pub fn poll_read(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            let mut ready = ready!(self.0.poll_read_ready(cx))?;
+            match self.0.get_ref().read(into) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(count) => {
+                    if count > 0 && count < into.len() {
+                        ready.clear_ready();
+                    }
+                    return Poll::Ready(Ok(count));
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Writes once, or waits until it can.
+    pub fn poll_write(&self, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            let mut ready = ready!(self.0.poll_write_ready(cx))?;
+            match self.0.get_ref().write(from) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
+    /// Writes what the kernel takes now, without waiting and without a say in who waits.
+    ///
+    /// # Errors
+    /// As `send(2)`, but "would block" is `Ok(0)`.
+    pub fn write_now(&self, from: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.0.get_ref().write(from) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Reads some bytes.
+    ///
+    /// # Errors
+    /// As `recv(2)`.
+    pub async fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        std::future::poll_fn(|cx| self.poll_read(cx, into)).await
+    }
+
+    /// Writes all bytes.
+    ///
+    /// # Errors
+    /// As `send(2)`.
+    pub async fn write_all(&self, mut from: &[u8]) -> io::Result<()> {
+        while !from.is_empty() {
+            let count = std::future::poll_fn(|cx| self.poll_write(cx, from)).await?;
+            from = &from[count..];
+        }
+        Ok(())
+    }
+
+    /// Sends FIN. A socket that is gone already needs none.
+    pub fn finish(&self) {
+        // The only failure is "not connected": the peer has reset, and reading tells.
+        let _ = self.0.get_ref().shutdown(Shutdown::Write);
+    }
+
+    /// Makes the close that follows a reset instead of an orderly end.
+    pub fn reset_on_close(&self) {
+        // The socket is ours and open, so this cannot fail; if it did, the peer would see FIN.
+        let _ = socket2::SockRef::from(&self.0).set_linger(Some(Duration::ZERO));
+    }
+
+    /// The address of this end.
+    ///
+    /// # Errors
+    /// As `getsockname(2)`.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.get_ref().local_addr()
+    }
+
+    /// The address of the other end.
+    ///
+    /// # Errors
+    /// As `getpeername(2)`.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.0.get_ref().peer_addr()
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().as_fd()
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let count = ready!(Socket::poll_read(&self, cx, buf.initialize_unfilled()))?;
+        buf.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Socket::poll_write(&self, cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.finish();
+        Poll::Ready(Ok(()))
+    }
+}
