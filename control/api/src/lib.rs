@@ -1,1 +1,18 @@
-//! Placeholder, replaced in the same change.
+//! The Kubernetes objects that Weft reads: which kinds there are, their types, and how a JSON value becomes
+//! one of them or a refusal that names the field.
+//!
+//! The core kinds are `k8s_openapi`'s; Istio's resources are written out here, every field of them, also
+//! those that Weft refuses. Nothing here interprets an object (that is `weft-control-index`) or reads a file.
+#![forbid(unsafe_code)]
+
+pub mod decode;
+pub mod refusal;
+pub mod object;
+pub mod authorization_policy;
+pub mod peer_authentication;
+pub mod selector;
+pub mod fields;
+pub mod problem;
+pub mod kind;
+
+pub use k8s_openapi;

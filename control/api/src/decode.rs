@@ -1,0 +1,150 @@
+//! A JSON value becomes an object, or a refusal that names the field.
+
+use crate::fields::unknown_fields;
+use crate::kind::{Kind, Lookup, ObjectKey};
+use crate::object::{DEFAULT_NAMESPACE, Object};
+use crate::problem::Note;
+use crate::refusal::{Refusal, RefusedScope, refused_dry_run, refused_scope};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// What a JSON value turned out to be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decoded {
+    /// An object, with remarks that do not refuse it.
+    Object(Object, Vec<Note>),
+    /// An object of a kind that Weft reads, and that it cannot read.
+    Refused(Refusal),
+    /// Not an object that Weft reads; the note says what it is.
+    Skipped(Note),
+}
+
+/// Decodes one object.
+pub fn decode(value: &Value) -> Decoded {
+    let text = |key: &str| value.get(key).and_then(Value::as_str);
+    let (Some(api_version), Some(kind_name)) = (text("apiVersion"), text("kind")) else {
+        return Decoded::Skipped(Note::error(
+            "",
+            "has no apiVersion and kind, so it is no Kubernetes object",
+        ));
+    };
+    match Kind::of(api_version, kind_name) {
+        Lookup::Foreign => Decoded::Skipped(Note::info("kind", format!("{kind_name} is not read"))),
+        Lookup::NotImplemented => Decoded::Skipped(Note::warning(
+            "kind",
+            format!("{api_version} {kind_name} is not implemented: it has no effect"),
+        )),
+        Lookup::UnknownVersion(kind) => {
+            let versions = kind.versions().join(" and ");
+            let reason = format!("{api_version} is no version of {kind} that is read: {versions} are");
+            refuse(kind, value, vec![Note::error("apiVersion", reason)])
+        }
+        Lookup::Known(kind) => {
+            let bad = identity_notes(kind, value);
+            if bad.is_empty() { read(kind, value) } else { refuse(kind, value, bad) }
+        }
+    }
+}
+
+fn read(kind: Kind, value: &Value) -> Decoded {
+    let read = match kind {
+        Kind::Namespace => typed(value).map(|(one, notes)| (Object::Namespace(one), notes)),
+        Kind::Node => typed(value).map(|(one, notes)| (Object::Node(one), notes)),
+        Kind::Pod => typed(value).map(|(one, notes)| (Object::Pod(one), notes)),
+        Kind::Service => typed(value).map(|(one, notes)| (Object::Service(one), notes)),
+        Kind::EndpointSlice => typed(value).map(|(one, notes)| (Object::EndpointSlice(one), notes)),
+        Kind::ServiceAccount => typed(value).map(|(one, notes)| (Object::ServiceAccount(one), notes)),
+        Kind::NetworkPolicy => typed(value).map(|(one, notes)| (Object::NetworkPolicy(one), notes)),
+        Kind::AuthorizationPolicy => {
+            typed(value).map(|(one, notes)| (Object::AuthorizationPolicy(one), notes))
+        }
+        Kind::PeerAuthentication => typed(value).map(|(one, notes)| (Object::PeerAuthentication(one), notes)),
+    };
+    match read {
+        Ok((object, notes)) => Decoded::Object(object, notes),
+        Err(notes) => refuse(kind, value, notes),
+    }
+}
+
+/// Reads a type, and refuses fields that it lacks. Only the status of an object may hold more, with a
+/// warning: clusters write it, also clusters that are newer than this build.
+fn typed<T: DeserializeOwned + Serialize>(value: &Value) -> Result<(Box<T>, Vec<Note>), Vec<Note>> {
+    let one: T = serde_path_to_error::deserialize(value).map_err(|error| {
+        let field = error.path().to_string();
+        vec![Note::error(if field == "." { "" } else { &field }, error.into_inner().to_string())]
+    })?;
+    let understood = serde_json::to_value(&one).map_err(|error| vec![Note::error("", error.to_string())])?;
+    let unknown = unknown_fields(value, &understood).into_iter();
+    let (status, other): (Vec<_>, Vec<_>) = unknown.partition(|field| field.starts_with("status."));
+    if !other.is_empty() {
+        return Err(other.into_iter().map(|field| Note::error(field, "unknown field")).collect());
+    }
+    let notes = status.into_iter().map(|field| Note::warning(field, "unknown field, not read"));
+    Ok((Box::new(one), notes.collect()))
+}
+
+fn refuse(kind: Kind, value: &Value, notes: Vec<Note>) -> Decoded {
+    let (key, key_scope) = salvage_key(kind, value);
+    let scope = key_scope.unwrap_or_else(|| refused_scope(value));
+    Decoded::Refused(Refusal { key, notes, scope, dry_run: refused_dry_run(value) })
+}
+
+/// The key of an object whose metadata may be broken. A policy without a readable name still denies.
+fn salvage_key(kind: Kind, value: &Value) -> (ObjectKey, Option<RefusedScope>) {
+    let field = |name: &str| value.get("metadata").and_then(|metadata| metadata.get(name));
+    let name = field("name").and_then(scalar_text).unwrap_or_else(|| "(unnamed)".to_owned());
+    if !kind.is_namespaced() {
+        return (ObjectKey::new(kind, "", name), None);
+    }
+    match field("namespace").filter(|one| !one.is_null()) {
+        None => (ObjectKey::new(kind, DEFAULT_NAMESPACE, name), None),
+        Some(namespace) => match scalar_text(namespace) {
+            Some(namespace) => (ObjectKey::new(kind, namespace, name), None),
+            None => (ObjectKey::new(kind, "(unreadable)", name), Some(RefusedScope::Mesh)),
+        },
+    }
+}
+
+fn scalar_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// Longest name of an object (RFC 1123 subdomain, as Kubernetes checks it).
+const NAME_BYTES_MAX: usize = 253;
+
+fn identity_notes(kind: Kind, value: &Value) -> Vec<Note> {
+    let field = |name: &str| value.get("metadata").and_then(|metadata| metadata.get(name));
+    let mut notes = Vec::new();
+    match field("name") {
+        None | Some(Value::Null) => notes.push(Note::error("metadata.name", "is missing")),
+        Some(Value::String(name)) if is_name(name) => {}
+        Some(_) => notes.push(Note::error("metadata.name", "is no name: a-z, 0-9, - and . are")),
+    }
+    if kind.is_namespaced() {
+        match field("namespace") {
+            None | Some(Value::Null) => {}
+            Some(Value::String(name)) if name.is_empty() || is_name(name) => {}
+            Some(_) => notes.push(Note::error("metadata.namespace", "is no name: a-z, 0-9, - and . are")),
+        }
+    }
+    notes
+}
+
+fn is_name(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+    let outer =
+        |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    text.len() <= NAME_BYTES_MAX
+        && text.bytes().all(inner)
+        && outer(text.bytes().next())
+        && outer(text.bytes().last())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! Values that become objects, and values that do not.
+
+use super::*;
+use serde_json::json;
+
+fn policy(spec: &Value) -> Value {
+    json!({
+        "apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+        "metadata": {"name": "web", "namespace": "shop"}, "spec": spec,
+    })
+}
+
+fn refusal(value: &Value) -> Refusal {
+    match decode(value) {
+        Decoded::Refused(refusal) => refusal,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn a_field_that_is_wrong_is_named() {
+    let pod =
+        |spec: Value| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": spec});
+    for (case, value, field, reason) in [
+        (
+            "unknown field of a policy",
+            policy(&json!({"rules": [{"form": []}]})),
+            "spec.rules[0].form",
+            "unknown field `form`",
+        ),
+        (
+            "unknown field deep in a policy",
+            policy(&json!({"rules": [{}, {"from": [{"source": {"principal": ["a"]}}]}]})),
+            "spec.rules[1].from[0].source.principal",
+            "unknown field `principal`",
+        ),
+        (
+            "unknown field at the top",
+            json!({"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+                "metadata": {"name": "web"}, "sepc": {}}),
+            "sepc",
+            "unknown field `sepc`",
+        ),
+        (
+            "unknown field of metadata",
+            json!({"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+                "metadata": {"name": "web", "anotations": {}}, "spec": {}}),
+            "metadata.anotations",
+            "unknown field",
+        ),
+        (
+            "a number where text is due",
+            policy(&json!({"rules": [{"to": [{"operation": {"ports": ["80", 81]}}]}]})),
+            "spec.rules[0].to[0].operation.ports[1]",
+            "invalid type: integer `81`",
+        ),
+        ("action", policy(&json!({"action": "PERMIT"})), "spec.action", "unknown variant `PERMIT`"),
+        (
+            "unknown field of a pod",
+            pod(json!({"containers": [], "hostNetwrok": true})),
+            "spec.hostNetwrok",
+            "unknown",
+        ),
+        (
+            "malformed field of a pod",
+            pod(json!({"containers": [{"name": "a", "ports": [{"containerPort": "x"}]}]})),
+            "spec.containers[0].ports[0].containerPort",
+            "invalid type",
+        ),
+        (
+            "no name",
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {}}),
+            "metadata.name",
+            "is missing",
+        ),
+        (
+            "version",
+            json!({"apiVersion": "security.istio.io/v2", "kind": "PeerAuthentication", "metadata": {"name": "a"}}),
+            "apiVersion",
+            "v1beta1",
+        ),
+    ] {
+        let refusal = refusal(&value);
+        assert_eq!(refusal.notes[0].field, field, "{case}");
+        assert!(refusal.notes[0].reason.contains(reason), "{case}: {}", refusal.notes[0].reason);
+    }
+}
+
+#[test]
+fn every_field_of_the_policies_is_understood() {
+    let refs = json!([{"group": "", "kind": "Service", "name": "web", "namespace": "shop"}]);
+    let lists = |names: &[&str]| -> Value {
+        names.iter().map(|name| ((*name).to_owned(), json!(["a"]))).collect::<serde_json::Map<_, _>>().into()
+    };
+    let source = lists(&[
+        "principals",
+        "notPrincipals",
+        "requestPrincipals",
+        "notRequestPrincipals",
+        "namespaces",
+        "notNamespaces",
+        "serviceAccounts",
+        "notServiceAccounts",
+        "ipBlocks",
+        "notIpBlocks",
+        "remoteIpBlocks",
+        "notRemoteIpBlocks",
+    ]);
+    let operation =
+        lists(&["hosts", "notHosts", "ports", "notPorts", "methods", "notMethods", "paths", "notPaths"]);
+    let full = policy(&json!({
+        "selector": {"matchLabels": {"app": "web"}}, "targetRef": refs[0], "targetRefs": refs, "action": "CUSTOM",
+        "provider": {"name": "x"},
+        "rules": [{"from": [{"source": source}], "to": [{"operation": operation}],
+            "when": [{"key": "source.ip", "values": ["a"], "notValues": ["b"]}]}],
+    }));
+    assert!(
+        matches!(decode(&full), Decoded::Object(Object::AuthorizationPolicy(_), notes) if notes.is_empty())
+    );
+    let peer = json!({
+        "apiVersion": "security.istio.io/v1beta1", "kind": "PeerAuthentication", "metadata": {"name": "web"},
+        "spec": {"selector": {}, "mtls": {"mode": "STRICT"}, "portLevelMtls": {"80": {"mode": "DISABLE"}}},
+        "status": {"conditions": []},
+    });
+    let Decoded::Object(object, notes) = decode(&peer) else { panic!("refused") };
+    assert_eq!((object.key().to_string().as_str(), notes.len()), ("PeerAuthentication default/web", 0));
+}
+
+#[test]
+fn a_policy_without_readable_metadata_still_has_a_scope() {
+    let with = |metadata: Value| {
+        refusal(
+            &json!({"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": metadata}),
+        )
+    };
+    for (case, metadata, key, scope) in [
+        ("number", json!({"name": "a", "namespace": 7}), "AuthorizationPolicy 7/a", None),
+        ("list", json!({"name": "a", "namespace": []}), "AuthorizationPolicy (unreadable)/a", Some(())),
+        ("name", json!({"namespace": "shop"}), "AuthorizationPolicy shop/(unnamed)", None),
+    ] {
+        let refusal = with(metadata);
+        assert_eq!(refusal.key.to_string(), key, "{case}");
+        assert_eq!(refusal.scope == RefusedScope::Mesh, scope.is_some(), "{case}");
+    }
+}
+
+#[test]
+fn a_status_may_be_newer_than_this_build() {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "status": {"novelty": 1}});
+    let Decoded::Object(_, notes) = decode(&pod) else { panic!("refused") };
+    assert_eq!(notes, [Note::warning("status.novelty", "unknown field, not read")]);
+}
