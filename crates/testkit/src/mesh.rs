@@ -1,0 +1,394 @@
+//! The mesh's own processes: what they are told, how it is known that they are ready, and how they are treated badly.
+//! Every environment variable stands in [`environment`], and nowhere else.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use parking_lot::Mutex;
+
+use crate::binaries::{find_binary, http_get};
+use crate::cluster::node_name;
+use crate::process::Process;
+use crate::shared::{Place, Shared};
+use crate::state::{BPF, cpu_time};
+
+/// The unprivileged user of a node proxy.
+const PROXY_UID: u32 = 65532;
+
+/// A process of the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Component {
+    /// `weft-control`, in the fabric.
+    Control,
+    /// `weft-agent`, one per node.
+    Agent,
+    /// `weft-node-proxy`, one per node.
+    NodeProxy,
+}
+
+impl Component {
+    /// The name of its program.
+    pub fn binary(self) -> &'static str {
+        match self {
+            Self::Control => "weft-control",
+            Self::Agent => "weft-agent",
+            Self::NodeProxy => "weft-node-proxy",
+        }
+    }
+}
+
+/// How it is known that a process is ready.
+#[derive(Clone, Debug)]
+pub enum Readiness {
+    /// A port on the loopback device of its namespace answers this path with 200.
+    Http(u16, &'static str),
+    /// A file, or a socket, is there: a path inside the process's own folder of the world.
+    File(&'static str),
+    /// It is taken to be ready at once.
+    AtOnce,
+}
+
+/// How to start a mesh. The default is the real thing.
+#[derive(Clone, Debug)]
+pub struct MeshSettings {
+    /// Further variables, or other values for those that the testkit sets.
+    pub env: Vec<(Component, String, String)>,
+    /// Put before the program, for example `["setpriv", "--reuid=65532"]`.
+    pub prefix: BTreeMap<Component, Vec<String>>,
+    /// How readiness shows.
+    pub readiness: BTreeMap<Component, Readiness>,
+    /// How long each process may take until it is ready.
+    pub deadline: Duration,
+    /// Where the programs are, if not where [`find_binary`] looks.
+    pub bin_dir: Option<PathBuf>,
+    /// Which processes are started at all.
+    pub components: Vec<Component>,
+}
+
+impl Default for MeshSettings {
+    fn default() -> Self {
+        Self {
+            env: Vec::new(),
+            prefix: BTreeMap::new(),
+            readiness: BTreeMap::from([
+                (Component::Control, Readiness::Http(15021, "/healthz/ready")),
+                (Component::Agent, Readiness::File("agent.sock")),
+                (Component::NodeProxy, Readiness::Http(15021, "/healthz/ready")),
+            ]),
+            deadline: Duration::from_secs(20),
+            bin_dir: None,
+            components: vec![Component::Control, Component::Agent, Component::NodeProxy],
+        }
+    }
+}
+
+impl MeshSettings {
+    /// Sets a variable for one kind of process.
+    pub fn env(mut self, component: Component, key: &str, value: &(impl ToString + ?Sized)) -> Self {
+        self.env.push((component, key.to_owned(), value.to_string()));
+        self
+    }
+
+    fn binary(&self, component: Component) -> Result<PathBuf> {
+        match &self.bin_dir {
+            Some(folder) => Ok(folder.join(component.binary())),
+            None => find_binary(component.binary()),
+        }
+    }
+}
+
+/// Where a process of the mesh belongs.
+struct Site<'a> {
+    shared: &'a Shared,
+    /// The node's number; nothing for the control plane.
+    node: Option<usize>,
+}
+
+impl Site<'_> {
+    /// `node1`, or `fabric`.
+    fn name(&self) -> String {
+        self.node.map_or_else(|| "fabric".to_owned(), node_name)
+    }
+
+    /// Sockets and state of all processes of one node: `/run/weft-<world>/node1`.
+    fn folder(&self) -> PathBuf {
+        self.shared.folder().join(self.name())
+    }
+
+    fn control_folder(&self) -> PathBuf {
+        self.shared.folder().join("control")
+    }
+}
+
+/// What each process is told.
+fn environment(component: Component, site: &Site<'_>) -> Result<Vec<(&'static str, String)>> {
+    let shared = site.shared;
+    let plan = shared.plan;
+    let text = |path: &Path| path.display().to_string();
+    let control = format!("https://{}:15012", plan.fabric4());
+    let (pods, services) = (plan.pods().join(","), plan.services().join(","));
+    let mut env = vec![("WEFT_LOG", "info".to_owned())];
+    let Some(node) = site.node else {
+        env.extend([
+            ("WEFT_MANIFESTS", text(shared.manifests.folder())),
+            ("WEFT_STATE_DIR", text(&site.control_folder())),
+            ("WEFT_CONTROL_LISTEN", format!("{}:15012", plan.fabric4())),
+            ("WEFT_CONTROL_ADDRESSES", format!("{},{}", plan.fabric4(), plan.fabric6())),
+        ]);
+        return Ok(env);
+    };
+    let name = node_name(node);
+    env.extend([
+        ("WEFT_NODE_NAME", name.clone()),
+        ("WEFT_NODE_IPS", format!("{},{}", plan.node4(node), plan.node6(node))),
+        ("WEFT_CONTROL_ADDRESS", control),
+        ("WEFT_CONTROL_ROOTS", text(&site.control_folder().join("root-cert.pem"))),
+        ("WEFT_TOKEN_FILE", text(&site.control_folder().join("tokens").join(&name))),
+        ("WEFT_AGENT_SOCKET", text(&site.folder().join("agent.sock"))),
+        ("WEFT_MESH_CIDRS", format!("{pods},{services}")),
+    ]);
+    match component {
+        Component::Control => {}
+        Component::Agent => env.extend([
+            ("WEFT_RUN_DIR", text(&site.folder())),
+            ("WEFT_BPF_DIR", format!("{BPF}/{}-{name}", shared.prefix())),
+            ("WEFT_PROBE_CGROUP", text(&shared.cgroup(&format!("{name}/kubelet"))?)),
+            ("WEFT_PROXY_UID", PROXY_UID.to_string()),
+        ]),
+        Component::NodeProxy => env.extend([
+            ("WEFT_UID", PROXY_UID.to_string()),
+            ("WEFT_STATE_DIR", text(&site.folder().join("proxy"))),
+            ("WEFT_DNS_UPSTREAM", format!("{}:53", plan.dns())),
+            ("WEFT_METRICS_PORT", "15020".to_owned()),
+            ("WEFT_READY_PORT", "15021".to_owned()),
+        ]),
+    }
+    Ok(env)
+}
+
+/// A running mesh. Its processes are killed when it is dropped.
+#[derive(Debug)]
+#[must_use = "the mesh ends when dropped"]
+pub struct Mesh {
+    processes: BTreeMap<(Component, usize), MeshProcess>,
+}
+
+/// One process of the mesh, through all its restarts.
+#[derive(Debug)]
+pub struct MeshProcess {
+    shared: Arc<Shared>,
+    component: Component,
+    node: Option<usize>,
+    settings: Arc<MeshSettings>,
+    current: Mutex<Option<Arc<Process>>>,
+}
+
+impl Mesh {
+    pub(crate) fn start(shared: &Arc<Shared>, settings: MeshSettings) -> Result<Self> {
+        settings.components.iter().try_for_each(|component| settings.binary(*component).map(drop))?;
+        mount_bpf()?;
+        let settings = Arc::new(settings);
+        let mut mesh = Self { processes: BTreeMap::new() };
+        for component in [Component::Control, Component::Agent, Component::NodeProxy] {
+            if !settings.components.contains(&component) {
+                continue;
+            }
+            let sites = if component == Component::Control { 0..=0 } else { 1..=shared.nodes };
+            for site in sites.clone() {
+                let process = MeshProcess {
+                    shared: Arc::clone(shared),
+                    component,
+                    node: (site > 0).then_some(site),
+                    settings: Arc::clone(&settings),
+                    current: Mutex::new(None),
+                };
+                process.start()?;
+                mesh.processes.insert((component, site), process);
+            }
+            for site in sites {
+                mesh.find(component, site).wait_ready()?;
+            }
+        }
+        Ok(mesh)
+    }
+
+    /// The control plane.
+    pub fn control(&self) -> &MeshProcess {
+        self.find(Component::Control, 0)
+    }
+
+    /// The agent of a node.
+    pub fn agent(&self, node: usize) -> &MeshProcess {
+        self.find(Component::Agent, node)
+    }
+
+    /// The proxy of a node.
+    pub fn proxy(&self, node: usize) -> &MeshProcess {
+        self.find(Component::NodeProxy, node)
+    }
+
+    /// All processes.
+    pub fn all(&self) -> impl Iterator<Item = &MeshProcess> {
+        self.processes.values()
+    }
+
+    fn find(&self, component: Component, site: usize) -> &MeshProcess {
+        let found = self.processes.get(&(component, site));
+        found.unwrap_or_else(|| panic!("no {} on node {site} in this mesh", component.binary()))
+    }
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        for process in self.processes.values().rev() {
+            if let Err(error) = process.kill() {
+                eprintln!("ending the mesh: {error:#}");
+            }
+        }
+    }
+}
+
+impl MeshProcess {
+    /// Which program it is.
+    pub fn component(&self) -> Component {
+        self.component
+    }
+
+    /// `weft-agent.node1`.
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.component.binary(), self.site().name())
+    }
+
+    /// The process that runs now, or ran last.
+    pub fn process(&self) -> Result<Arc<Process>> {
+        self.current.lock().clone().with_context(|| format!("{} was never started", self.name()))
+    }
+
+    /// Starts it, without waiting until it is ready.
+    pub fn start(&self) -> Result<()> {
+        let mut current = self.current.lock();
+        ensure!(
+            !current.as_ref().is_some_and(|process| process.is_running()),
+            "{} runs already",
+            self.name()
+        );
+        let site = self.site();
+        let (folder, state) = (site.folder(), site.control_folder());
+        for folder in [&folder, &state] {
+            std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        }
+        let cgroup = self.cgroup()?;
+        let place = Place { netns: self.shared.netns(&site.name()), cgroup, resolv: None };
+        let prefix = self.settings.prefix.get(&self.component).into_iter().flatten();
+        let mut command: Vec<OsString> = prefix.map(OsString::from).collect();
+        command.push(self.settings.binary(self.component)?.into());
+        *current = Some(self.shared.start(&self.name(), &place, command, self.env(&site)?)?);
+        Ok(())
+    }
+
+    fn env(&self, site: &Site<'_>) -> Result<Vec<(String, String)>> {
+        let own = environment(self.component, site)?.into_iter().map(|(key, value)| (key.to_owned(), value));
+        let further = self.settings.env.iter().filter(|(component, ..)| *component == self.component);
+        // Later ones win, as in every environment.
+        Ok(own.chain(further.map(|(_, key, value)| (key.clone(), value.clone()))).collect())
+    }
+
+    /// Waits until it is ready; an error shows the end of its log.
+    pub fn wait_ready(&self) -> Result<()> {
+        let process = self.process()?;
+        let (netns, folder) = (self.shared.netns(&self.site().name()), self.site().folder());
+        let readiness = self.settings.readiness.get(&self.component).unwrap_or(&Readiness::AtOnce);
+        process.wait_until("ready", self.settings.deadline, || match readiness {
+            Readiness::Http(port, path) => {
+                http_get(&netns, *port, path).is_ok_and(|(status, _)| status == 200)
+            }
+            Readiness::File(name) => folder.join(name).exists(),
+            Readiness::AtOnce => true,
+        })
+    }
+
+    /// `kill -9`; it is gone afterwards.
+    pub fn kill(&self) -> Result<()> {
+        self.current.lock().as_ref().map_or(Ok(()), |process| process.kill())
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub fn terminate(&self, deadline: Duration) -> Result<()> {
+        let process = self.process()?;
+        process.terminate()?;
+        process.wait(deadline).map(drop)
+    }
+
+    /// `kill -9`, a new process, and waits until that is ready.
+    pub fn kill_and_restart(&self) -> Result<()> {
+        self.kill()?;
+        self.start()?;
+        self.wait_ready()
+    }
+
+    /// SIGTERM, a new process once the old one has ended, and waits until that is ready.
+    pub fn restart(&self, deadline: Duration) -> Result<()> {
+        self.terminate(deadline)?;
+        self.start()?;
+        self.wait_ready()
+    }
+
+    /// SIGSTOP.
+    pub fn pause(&self) -> Result<()> {
+        self.process()?.pause()
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) -> Result<()> {
+        self.process()?.resume()
+    }
+
+    /// CPU time that it, its predecessors and their children have used, to the microsecond.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        cpu_time(&self.cgroup()?)
+    }
+
+    /// Its cgroup.
+    pub fn cgroup(&self) -> Result<PathBuf> {
+        self.shared.cgroup(&format!("{}/{}", self.site().name(), self.component.binary()))
+    }
+
+    /// Everything that it and its predecessors have logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Where it logs.
+    pub fn log_path(&self) -> PathBuf {
+        self.shared.log_path(&self.name())
+    }
+
+    /// The folder of its sockets and state, shared by the processes of its node.
+    pub fn folder(&self) -> PathBuf {
+        self.site().folder()
+    }
+
+    fn site(&self) -> Site<'_> {
+        Site { shared: &self.shared, node: self.node }
+    }
+}
+
+/// Pinned objects need the file system that keeps them; containers often come without it.
+fn mount_bpf() -> Result<()> {
+    let mounts = std::fs::read_to_string("/proc/mounts").context("reading /proc/mounts")?;
+    if mounts.lines().any(|line| line.split(' ').nth(1) == Some(BPF)) {
+        return Ok(());
+    }
+    let done = std::process::Command::new("mount")
+        .args(["-t", "bpf", "bpf", BPF])
+        .status()
+        .context("running mount")?;
+    if !done.success() {
+        bail!("cannot mount a BPF file system on {BPF}");
+    }
+    Ok(())
+}
