@@ -14,6 +14,15 @@ use x509_parser::time::ASN1Time;
 /// twice over. More is work that a stranger makes for us.
 pub const CHAIN_CERTS_MAX: usize = 8;
 
+/// What a certificate has to be good for (extended key usage, RFC 5280 §4.2.1.12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Usage {
+    /// Whoever presents it accepted the connection: serverAuth.
+    Server,
+    /// Whoever presents it opened the connection: clientAuth.
+    Client,
+}
+
 /// Why bytes are no certificate of the mesh. The fault is whoever made the certificate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadCertificate {
@@ -66,6 +75,8 @@ pub(crate) struct LeafFacts {
     pub(crate) validity: Validity,
     /// The serial number, big endian, as it stands in the certificate.
     pub(crate) serial: Vec<u8>,
+    /// What the extended key usage names; nothing if there is none (RFC 5280 §4.2.1.12).
+    pub(crate) usages: Vec<Usage>,
 }
 
 impl LeafFacts {
@@ -81,6 +92,7 @@ impl LeafFacts {
             return Err(BadCertificate::KeyUsage);
         }
         Ok(Self {
+            usages: usages(&cert)?,
             identity: san_identity(&cert)?,
             validity: Validity::of(&cert)?,
             serial: cert.raw_serial().to_vec(),
@@ -138,6 +150,14 @@ fn parse(der: &[u8]) -> Result<X509Certificate<'_>, BadCertificate> {
         Ok(([], cert)) => Ok(cert),
         Ok(_) | Err(_) => Err(BadCertificate::Malformed),
     }
+}
+
+fn usages(cert: &X509Certificate<'_>) -> Result<Vec<Usage>, BadCertificate> {
+    let Some(extended) = cert.extended_key_usage().map_err(|_| BadCertificate::Malformed)? else {
+        return Ok(Vec::new());
+    };
+    let named = [(Usage::Server, extended.value.server_auth), (Usage::Client, extended.value.client_auth)];
+    Ok(named.into_iter().filter_map(|(usage, named)| named.then_some(usage)).collect())
 }
 
 fn san_identity(cert: &X509Certificate<'_>) -> Result<Identity, BadSan> {

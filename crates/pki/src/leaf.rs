@@ -85,7 +85,7 @@ impl Leaf {
             return Err(LeafError::TooLong { length: chain.len() });
         }
         let certified = certified_key(chain, &key_pkcs8)?;
-        let LeafFacts { identity, validity, serial } = facts;
+        let LeafFacts { identity, validity, serial, usages: _ } = facts;
         Ok(Self(Arc::new(Inner { identity, validity, serial, key_pkcs8, certified })))
     }
 

@@ -7,7 +7,7 @@ use rustls::{CertificateError, OtherError};
 use rustls_pki_types::UnixTime;
 use weft_core::identity::Identity;
 
-use crate::certificate::BadCertificate;
+use crate::certificate::{BadCertificate, Usage};
 
 /// A peer whose chain a root of its own trust domain vouches for. Only
 /// [`crate::TrustBundle::verify_peer`] makes one.
@@ -32,15 +32,6 @@ impl Peer {
     pub fn not_after(&self) -> SystemTime {
         self.not_after
     }
-}
-
-/// What the peer's certificate has to be good for (extended key usage, RFC 5280 §4.2.1.12).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Usage {
-    /// The peer accepted the connection: serverAuth.
-    Server,
-    /// The peer opened the connection: clientAuth.
-    Client,
 }
 
 /// Why a peer's certificates are refused. The fault is the peer's unless the variant says otherwise, and

@@ -11,9 +11,10 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::CertificateDer;
 
+use crate::certificate::Usage;
 use crate::leaf::Leaf;
 use crate::live::TrustView;
-use crate::peer::{Peer, PeerError, Usage};
+use crate::peer::{Peer, PeerError};
 use crate::provider::provider;
 use crate::trust::TrustBundle;
 use crate::verifier::{ClientIdentity, Expect, ServerIdentity};
@@ -113,6 +114,6 @@ impl ResolvesServerCert for ByServerName {
     }
 }
 
-fn owned(alpn: &[&[u8]]) -> Vec<Vec<u8>> {
+pub(crate) fn owned(alpn: &[&[u8]]) -> Vec<Vec<u8>> {
     alpn.iter().map(|protocol| protocol.to_vec()).collect()
 }

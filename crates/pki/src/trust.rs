@@ -10,9 +10,9 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, pem};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use crate::certificate::{
-    BadCertificate, CHAIN_CERTS_MAX, LeafFacts, Validity, authority_validity, certificates_of_pem,
+    BadCertificate, CHAIN_CERTS_MAX, LeafFacts, Usage, Validity, authority_validity, certificates_of_pem,
 };
-use crate::peer::{Peer, PeerError, Usage, unix_time};
+use crate::peer::{Peer, PeerError, unix_time};
 use crate::provider::provider;
 
 /// The roots of the mesh by trust domain. A root vouches only for identities of the domain that it is listed
@@ -168,6 +168,10 @@ impl TrustBundle {
             return Err(PeerError::ChainTooLong { length: chain.len() });
         }
         let facts = LeafFacts::read(leaf).map_err(PeerError::Leaf)?;
+        // Asked of the leaf here, because webpki would ask it of intermediates as well, which seldom have any.
+        if !facts.usages.contains(&usage) {
+            return Err(PeerError::WrongUsage { usage });
+        }
         let (roots, anchors) = self.valid_roots(facts.identity.trust_domain(), now)?;
         let end_entity = EndEntityCert::try_from(leaf).map_err(|error| PeerError::from_path(error, usage))?;
         let path = end_entity
@@ -265,18 +269,13 @@ impl Root {
     }
 }
 
+/// What webpki asks of intermediates: an extended key usage, where there is one, covers `usage`.
 fn key_usage(usage: Usage) -> KeyUsage {
-    // Required, where webpki's own two constants are content with a certificate that says nothing.
     match usage {
-        Usage::Server => KeyUsage::required(EKU_SERVER_AUTH),
-        Usage::Client => KeyUsage::required(EKU_CLIENT_AUTH),
+        Usage::Server => KeyUsage::server_auth(),
+        Usage::Client => KeyUsage::client_auth(),
     }
 }
-
-/// id-kp-serverAuth, 1.3.6.1.5.5.7.3.1 (RFC 5280 §4.2.1.12), as DER content.
-const EKU_SERVER_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];
-/// id-kp-clientAuth, 1.3.6.1.5.5.7.3.2.
-const EKU_CLIENT_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 2];
 
 /// The first of the path's certificates to expire says when the path does.
 fn earliest_end(

@@ -9,8 +9,9 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use weft_core::identity::Identity;
 
+use crate::certificate::Usage;
 use crate::live::TrustView;
-use crate::peer::{PeerError, Usage, system_time};
+use crate::peer::{PeerError, system_time};
 use crate::provider::provider;
 use crate::trust::TrustBundle;
 
