@@ -1,1 +1,34 @@
-//! Placeholder, replaced in the same change.
+//! The edge between bytes and words: messages of discovery and of the CA, and their conversion to and from
+//! the types of `weft-core`.
+//!
+//! Generated types stay in here and with the crates that speak gRPC (`weft-xds`, `weft-control-serve`);
+//! everybody else calls the `decode_…` and `encode_…` functions, which take and give bytes and core types.
+//! Nothing here does I/O. Modules stand from the top layer to the bottom; imports point down the list.
+#![forbid(unsafe_code)]
+
+pub mod ads;
+pub mod ca;
+pub mod state;
+mod address;
+mod service;
+mod workload;
+mod gateway;
+mod authorization;
+mod agent_pod;
+mod field;
+mod generated;
+
+pub use address::{Address, decode_address, encode_address, encode_service, encode_workload};
+pub use agent_pod::{decode_agent_pod, encode_agent_pod};
+pub use authorization::{Read, decode_authorization, encode_authorization};
+pub use field::{BadValue, Malformed};
+
+/// The type of workloads and services in discovery.
+pub const ADDRESS_TYPE: &str = "type.googleapis.com/istio.workload.Address";
+/// The type of L4 policies in discovery.
+pub const AUTHORIZATION_TYPE: &str = "type.googleapis.com/istio.security.Authorization";
+/// The type of an agent's pods in discovery.
+pub const AGENT_POD_TYPE: &str = "type.googleapis.com/weft.v1.AgentPod";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,5 @@
+//! Tests by topic.
+
+mod refused;
+mod round_trip;
+mod wire;
