@@ -144,16 +144,31 @@ impl Cluster {
                 self.apply_namespace(&pod.namespace, &labels)?;
             }
             let account = (pod.namespace.clone(), pod.service_account.clone());
-            if self.service_accounts.insert(account) {
-                self.manifests.apply(&json!({
-                    "apiVersion": "v1", "kind": "ServiceAccount",
-                    "metadata": {"name": pod.service_account, "namespace": pod.namespace},
-                }))?;
-            }
+            self.apply_account(account)?;
             self.manifests.apply(&pod_manifest(&pod))?;
             self.pods.insert((pod.namespace.clone(), pod.name.clone()), pod);
         }
         touched.iter().try_for_each(|namespace| self.refresh_slices(namespace))
+    }
+
+    /// Writes a pod that shares its node's network: never enrolled, no endpoints.
+    pub(crate) fn apply_host_pod(&mut self, pod: &PodRecord) -> Result<()> {
+        let account = (pod.namespace.clone(), pod.service_account.clone());
+        self.apply_account(account)?;
+        let mut object = pod_manifest(pod);
+        object["spec"]["hostNetwork"] = json!(true);
+        self.manifests.apply(&object).map(drop)
+    }
+
+    fn apply_account(&mut self, account: (String, String)) -> Result<()> {
+        let object = json!({
+            "apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": account.1, "namespace": account.0},
+        });
+        if self.service_accounts.insert(account) {
+            self.manifests.apply(&object)?;
+        }
+        Ok(())
     }
 
     /// Changes a pod's record and writes it again.

@@ -7,6 +7,7 @@
 
 mod world;
 mod mesh;
+mod mesh_identity;
 mod node;
 mod service;
 mod pod_builder;
@@ -36,7 +37,8 @@ pub use capture::{Capture, NotTls};
 pub use fault::Fill;
 pub use flow::{Flow, FlowKey};
 pub use manifests::Manifests;
-pub use mesh::{Component, Mesh, MeshProcess, MeshSettings, Readiness};
+pub use mesh::{Mesh, MeshProcess, MeshSettings, Readiness};
+pub use mesh_identity::{Component, MeshIdentity};
 pub use node::Node;
 pub use packet::{Packet, TcpFlags, Transport};
 pub use plan::Plan;

@@ -12,34 +12,13 @@ use parking_lot::Mutex;
 
 use crate::binaries::{find_binary, http_get};
 use crate::cluster::node_name;
+use crate::mesh_identity::{Component, MeshIdentity};
 use crate::process::Process;
 use crate::shared::{Place, Shared};
 use crate::state::{BPF, cpu_time};
 
 /// The unprivileged user of a node proxy.
 const PROXY_UID: u32 = 65532;
-
-/// A process of the mesh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Component {
-    /// `weft-control`, in the fabric.
-    Control,
-    /// `weft-agent`, one per node.
-    Agent,
-    /// `weft-node-proxy`, one per node.
-    NodeProxy,
-}
-
-impl Component {
-    /// The name of its program.
-    pub fn binary(self) -> &'static str {
-        match self {
-            Self::Control => "weft-control",
-            Self::Agent => "weft-agent",
-            Self::NodeProxy => "weft-node-proxy",
-        }
-    }
-}
 
 /// How it is known that a process is ready.
 #[derive(Clone, Debug)]
@@ -75,9 +54,9 @@ impl Default for MeshSettings {
             env: Vec::new(),
             prefix: BTreeMap::new(),
             readiness: BTreeMap::from([
-                (Component::Control, Readiness::Http(15021, "/healthz/ready")),
+                (Component::Control, Readiness::Http(15021, "/readyz")),
                 (Component::Agent, Readiness::File("agent.sock")),
-                (Component::NodeProxy, Readiness::Http(15021, "/healthz/ready")),
+                (Component::NodeProxy, Readiness::Http(15021, "/readyz")),
             ]),
             deadline: Duration::from_secs(20),
             bin_dir: None,
@@ -147,7 +126,7 @@ fn environment(component: Component, site: &Site<'_>) -> Result<Vec<(&'static st
         ("WEFT_NODE_IPS", format!("{},{}", plan.node4(node), plan.node6(node))),
         ("WEFT_CONTROL_ADDRESS", control),
         ("WEFT_CONTROL_ROOTS", text(&site.control_folder().join("root-cert.pem"))),
-        ("WEFT_TOKEN_FILE", text(&site.control_folder().join("tokens").join(&name))),
+        ("WEFT_TOKEN_FILE", text(&MeshIdentity::new(shared, component, node).token_file)),
         ("WEFT_AGENT_SOCKET", text(&site.folder().join("agent.sock"))),
         ("WEFT_MESH_CIDRS", format!("{pods},{services}")),
     ]);
@@ -191,6 +170,7 @@ impl Mesh {
     pub(crate) fn start(shared: &Arc<Shared>, settings: MeshSettings) -> Result<Self> {
         settings.components.iter().try_for_each(|component| settings.binary(*component).map(drop))?;
         mount_bpf()?;
+        MeshIdentity::apply_all(shared)?;
         let settings = Arc::new(settings);
         let mut mesh = Self { processes: BTreeMap::new() };
         for component in [Component::Control, Component::Agent, Component::NodeProxy] {
@@ -283,6 +263,12 @@ impl MeshProcess {
         }
         let cgroup = self.cgroup()?;
         let place = Place { netns: self.shared.netns(&site.name()), cgroup, resolv: None };
+        if self.component == Component::NodeProxy {
+            let own = folder.join("proxy");
+            std::fs::create_dir_all(&own).with_context(|| format!("making {}", own.display()))?;
+            std::os::unix::fs::chown(&own, Some(PROXY_UID), Some(PROXY_UID))
+                .context("giving the proxy its folder")?;
+        }
         let prefix = self.settings.prefix.get(&self.component).into_iter().flatten();
         let mut command: Vec<OsString> = prefix.map(OsString::from).collect();
         command.push(self.settings.binary(self.component)?.into());

@@ -67,6 +67,12 @@ impl Process {
         };
         let mut command = wrapped(spawn)?;
         command.stdin(Stdio::null()).stdout(stdout).stderr(log).process_group(0);
+        // What was said to the test is not said to its processes; the mesh's warn of settings that they do not know.
+        for (key, _) in std::env::vars_os() {
+            if key.to_string_lossy().starts_with("WEFT_") {
+                command.env_remove(key);
+            }
+        }
         command.envs(spawn.env.iter().map(|(key, value)| (key, value)));
         // A child is born in the namespace of the thread that forks it.
         let child = netns::within(&spawn.netns, || command.spawn())?;

@@ -23,6 +23,16 @@ impl From<u16> for TargetPort {
     }
 }
 
+impl From<i32> for TargetPort {
+    /// So that a number can be written as it is.
+    ///
+    /// # Panics
+    /// If it is no port.
+    fn from(number: i32) -> Self {
+        Self::Number(u16::try_from(number).expect("a port is a number of 16 bits"))
+    }
+}
+
 impl From<&str> for TargetPort {
     fn from(name: &str) -> Self {
         Self::Name(name.to_owned())

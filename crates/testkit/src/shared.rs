@@ -51,7 +51,7 @@ impl Shared {
         let cgroup = remains.cgroup()?;
         let manifests = Manifests::create(&remains.folder())?;
         let plan = Plan::new(machine.number);
-        for folder in ["logs", "runs", "resolv"] {
+        for folder in ["logs", "runs", "resolv", "tokens", "control"] {
             std::fs::create_dir_all(remains.folder().join(folder)).context("making the world's folders")?;
         }
         Ok(Self {

@@ -12,6 +12,7 @@ use crate::capture::Capture;
 use crate::cluster::{Pairs, node_name};
 use crate::manifests::Manifests;
 use crate::mesh::{Mesh, MeshSettings};
+use crate::mesh_identity::{Component, MeshIdentity};
 use crate::network;
 use crate::node::Node;
 use crate::plan::{NODES_MAX, Plan};
@@ -181,6 +182,16 @@ impl World {
     /// Writes a text as it is.
     pub fn apply_yaml(&self, file_name: &str, text: &str) -> Result<PathBuf> {
         self.shared.manifests.write(file_name, text.as_bytes())
+    }
+
+    /// Who the agent or the proxy of a node is, and where it expects its token.
+    pub fn mesh_identity(&self, component: Component, node: usize) -> MeshIdentity {
+        MeshIdentity::new(&self.shared, component, node)
+    }
+
+    /// The folder of the control plane's own state, as it will find it.
+    pub fn control_folder(&self) -> PathBuf {
+        self.folder().join("control")
     }
 
     /// Starts the mesh and waits until all of it is ready.

@@ -34,6 +34,11 @@ fn processes_start_are_found_ready_and_take_blows() -> Result<()> {
     assert_eq!(world.node(2).http_get(15021, "/healthz/ready")?.0, 200);
     assert_eq!(world.control_http_get(15021, "/healthz/ready")?.0, 200);
 
+    let own = world.mesh_identity(Component::NodeProxy, 2);
+    let manifest = world.manifests().folder().join(format!("pod.{}.{}.yaml", own.namespace, own.pod));
+    let manifest = std::fs::read_to_string(manifest)?;
+    assert!(manifest.contains(&own.uid) && manifest.contains("hostNetwork: true"), "{manifest}");
+
     let proxy = mesh.proxy(2);
     let first = proxy.process()?.pid();
     proxy.kill_and_restart()?;

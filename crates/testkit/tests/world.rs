@@ -133,6 +133,28 @@ fn applications_and_clients_do_what_they_say() -> Result<()> {
 
 #[test]
 #[ignore = "needs root; run by cargo xtask test"]
+fn captures_and_clients_keep_up_with_load() -> Result<()> {
+    let world = World::builder().nodes(2).build()?;
+    let client = world.node(1).pod("default", "client").start()?;
+    let server = world.node(2).pod("default", "server").app(App::http("v1")).app(App::probe()).start()?;
+    let options =
+        TapOptions { keep_bytes: 1 << 20, markers: vec![b"Host: x".to_vec()], ..TapOptions::default() };
+    let captures = world.capture_nodes(&options)?;
+    let load = Connects::to(&server.addr(8080)).rate(1000).during(Duration::from_secs(2));
+    let report = client.connects(&load.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").reset())?;
+    assert_eq!((report.tried, report.ok), (2000, 2000), "{report:?}");
+    client.probe(&Probe::to(&server.addr(7002)).connections(2).bytes(30 << 20).write_max(1 << 20))?;
+    for capture in &captures {
+        capture.assert_complete()?;
+        assert_eq!(capture.marker(0).0, 2000);
+        assert!(capture.contains(b"no such text").is_err(), "not every packet was kept");
+    }
+    eprintln!("{report:?}");
+    world.tear_down()
+}
+
+#[test]
+#[ignore = "needs root; run by cargo xtask test"]
 fn faults_bite_and_heal() -> Result<()> {
     let world = World::builder().nodes(2).build()?;
     let client = world.node(1).pod("default", "client").start()?;
@@ -171,6 +193,7 @@ fn manifests_show_what_stands() -> Result<()> {
     let server = world.node(2).pod("default", "web").labels([("app", "web")]).service_account("web");
     let server = server.app(App::http("v1")).start()?;
     world.service("default", "web").port("http", 80, "http").select([("app", "web")]).apply()?;
+    world.service("default", "reviews").port("http", 80, 8080).select([("app", "reviews")]).apply()?;
     let read = |name: &str| {
         let path = world.manifests().folder().join(name);
         std::fs::read_to_string(&path).with_context(|| path.display().to_string())
