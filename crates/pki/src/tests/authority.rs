@@ -1,5 +1,6 @@
 //! An authority for tests that signs anything, also what no authority should.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rcgen::string::Ia5String;
@@ -18,6 +19,8 @@ pub(super) struct Authority {
     above: Vec<CertificateDer<'static>>,
     issuer: Issuer<'static, KeyPair>,
 }
+
+static NEXT: AtomicU32 = AtomicU32::new(1);
 
 pub(super) fn identity(text: &str) -> Identity {
     text.parse().unwrap()
@@ -73,7 +76,8 @@ impl Authority {
     }
 
     pub(super) fn intermediate(&self, tweak: impl FnOnce(&mut CertificateParams)) -> Self {
-        let mut params = authority_params("intermediate");
+        // A name of its own: an issuer is first looked for by name.
+        let mut params = authority_params(&format!("intermediate {}", NEXT.fetch_add(1, Ordering::Relaxed)));
         tweak(&mut params);
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.issuer).unwrap();

@@ -23,7 +23,8 @@ fn answers_that_do_not_fit_are_refused() {
     let ours = Authority::root("ours");
     let other = CertificateRequest::generate(&identity(WEB)).unwrap();
     type Answer = Box<dyn Fn(&CertificateRequest) -> Vec<String>>;
-    let cases: [(&str, Answer, fn(&CompleteError) -> bool); 8] = [
+    type Matches = fn(&CompleteError) -> bool;
+    let cases: [(&str, Answer, Matches); 8] = [
         ("nothing", Box::new(|_| vec![]), |error| matches!(error, CompleteError::Leaf(LeafError::Empty))),
         ("an empty text", Box::new(|_| vec![String::new()]), |error| {
             matches!(error, CompleteError::Empty { index: 0 })
