@@ -216,6 +216,11 @@ impl Mesh {
         self.processes.values()
     }
 
+    /// Leaves the processes running when the program ends, for a world that is kept too.
+    pub fn keep(mut self) {
+        self.processes.clear();
+    }
+
     fn find(&self, component: Component, site: usize) -> &MeshProcess {
         let found = self.processes.get(&(component, site));
         found.unwrap_or_else(|| panic!("no {} on node {site} in this mesh", component.binary()))

@@ -274,6 +274,20 @@ fn a_killed_run_is_swept() -> Result<()> {
 
 #[test]
 #[ignore = "needs root; run by cargo xtask test"]
+fn a_kept_world_stands_until_it_is_swept() -> Result<()> {
+    let world = World::builder().nodes(1).build()?;
+    let server = world.node(1).pod("default", "server").app(App::http("v1")).start()?;
+    let prefix = world.prefix().to_owned();
+    world.keep();
+    let answered = server.enter(|| TcpStream::connect(("127.0.0.1", 8080)).is_ok())?;
+    ensure!(answered, "its applications go on");
+    ensure!(server.get("http://127.0.0.1:8080/").is_err(), "this program is done with it");
+    ensure!(sweep()?.contains(&prefix), "it was found");
+    assert_nothing_left(&prefix)
+}
+
+#[test]
+#[ignore = "needs root; run by cargo xtask test"]
 fn an_interrupted_run_cleans_up_after_itself() -> Result<()> {
     for signal in ["INT", "TERM"] {
         let (mut child, prefix) = start_child()?;
