@@ -282,3 +282,21 @@ fn a_workload_cannot_pass_for_the_control_plane() {
     let name = ServerName::try_from("control.weft").unwrap();
     assert!(meet(client, server, name).client.is_err());
 }
+
+#[test]
+fn an_older_tls_is_refused() {
+    let ours = Authority::root("ours");
+    let trust = ours.trusted_for("ours");
+    let client = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(crate::verifier::ServerIdentity {
+            trust: Arc::new(trust.clone()),
+            expect: Expect::from(&identity(SERVER)),
+        }))
+        .with_no_client_auth();
+    let met =
+        meet(client, server_of(&ours.leaf(&identity(SERVER)), trust), tunnel_server_name(&identity(SERVER)));
+    assert!(matches!(met.server, Err(rustls::Error::PeerIncompatible(_))));
+}
