@@ -1,0 +1,409 @@
+//! Which pods are to be enrolled, and the next step for each: a state machine without I/O or clock.
+//!
+//! It is level-triggered: whatever happens, [`Reconcile::on_event`] compares what is wanted with how far a
+//! pod is and answers with effects. At most one thread works on a pod at a time, and pods do not wait for
+//! each other.
+
+use entry::{Ask, Desire, Entry, Pending, Phase};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+use weft_agent_link::cni::Answer;
+use weft_core::names::WorkloadUid;
+
+mod step;
+mod entry;
+
+pub use entry::{Told, Wanted};
+
+/// For a proxy to bring back listeners after this agent has started.
+pub const HELD_GRACE: Duration = Duration::from_secs(3);
+/// For one enrolment, before it counts as failed; its thread goes on.
+pub const ENROL_WAIT: Duration = Duration::from_secs(10);
+/// For the proxies to close the sockets of a pod that leaves (design §1).
+pub const LEAVE_WAIT: Duration = Duration::from_secs(5);
+/// For an answer to the CNI plugin; the container runtime gives up later than that.
+pub const CNI_WAIT: Duration = Duration::from_secs(20);
+/// After a first failure; doubled with each further one.
+pub const RETRY_FIRST: Duration = Duration::from_millis(500);
+/// At most between two tries.
+pub const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// One connection of a node proxy. A later one has a higher number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProxyId(pub u64);
+
+/// One question of the CNI plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CniId(pub u64);
+
+/// What happens to the agent.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Discovery's word on every pod of the node. Replaces its earlier word.
+    Told(Vec<(WorkloadUid, Told)>),
+    /// A thread has enrolled a pod, or failed to.
+    Enrolled(WorkloadUid, Result<(), String>),
+    /// A thread has released a pod, or failed to.
+    Released(WorkloadUid, Result<(), String>),
+    /// A proxy has connected.
+    ProxyJoined(ProxyId),
+    /// A proxy holds listeners of a pod.
+    ProxyHolds(ProxyId, WorkloadUid),
+    /// A proxy has said all that it holds.
+    ProxyHeldEnd(ProxyId),
+    /// A proxy serves.
+    ProxyReady(ProxyId),
+    /// A proxy has closed every socket of a pod.
+    PodReleased(ProxyId, WorkloadUid),
+    /// A proxy's connection has ended.
+    ProxyGone(ProxyId),
+    /// The CNI plugin wants a pod enrolled.
+    CniAdd(CniId, Wanted),
+    /// The CNI plugin says that a pod is gone.
+    CniDel(CniId, WorkloadUid, String),
+    /// A deadline may have passed.
+    Tick,
+}
+
+/// What the agent is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Capture a pod's traffic and open its listeners, or take those that a proxy has brought.
+    Enrol(Wanted),
+    /// Undo all of it.
+    Release(WorkloadUid),
+    /// A pod's addresses have changed.
+    SetAddresses(WorkloadUid, Vec<IpAddr>),
+    /// Close the listeners and ready sockets of a pod.
+    CloseSockets(WorkloadUid),
+    /// Tell a proxy.
+    Tell(ProxyId, Tell),
+    /// Answer the CNI plugin.
+    AnswerCni(CniId, Answer),
+    /// Write down the pods for the next agent.
+    Remember,
+}
+
+/// What a proxy is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tell {
+    /// What an earlier proxy asked to keep.
+    State,
+    /// The listeners of the node's tunnel.
+    NodeTunnel,
+    /// An enrolled pod.
+    Pod(WorkloadUid),
+    /// The new addresses of a pod.
+    Addresses(WorkloadUid, Vec<IpAddr>),
+    /// A pod is gone.
+    PodGone(WorkloadUid),
+    /// Every pod has been sent.
+    Synced,
+    /// A newer proxy serves.
+    Superseded,
+}
+
+/// A pod's state, for `weft status`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodState {
+    /// Its key.
+    pub uid: WorkloadUid,
+    /// How far it is, in a word.
+    pub state: &'static str,
+    /// Why it is not further.
+    pub reason: Option<String>,
+    /// What is known of it.
+    pub wanted: Option<Wanted>,
+}
+
+/// Who is to be told.
+struct Proxies {
+    /// Of every pod.
+    serving: BTreeSet<ProxyId>,
+    /// Of pods that leave: all may have sockets of theirs.
+    all: BTreeSet<ProxyId>,
+}
+
+#[derive(Debug)]
+struct Proxy {
+    /// Pods that it is owed before it is in sync; nothing once it has been told that it is.
+    owed: Option<BTreeSet<WorkloadUid>>,
+    stage: Stage,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Stage {
+    /// It may still bring listeners.
+    Greeting,
+    /// It is told of every pod.
+    Serving,
+    /// A newer one serves: it hears only of pods that leave.
+    Superseded,
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Reconcile {
+    pods: BTreeMap<WorkloadUid, Entry>,
+    proxies: BTreeMap<ProxyId, Proxy>,
+    /// Discovery has told of every pod.
+    spoken: bool,
+}
+
+impl Reconcile {
+    /// Begins with what an earlier agent left: `adopted` is still captured, `remembered` was wanted.
+    pub fn new(adopted: Vec<WorkloadUid>, remembered: Vec<Wanted>, now: Instant) -> Self {
+        let mut pods = BTreeMap::new();
+        for uid in adopted {
+            pods.insert(uid, Entry::new(Phase::Adopted { until: now + HELD_GRACE }));
+        }
+        for wanted in remembered {
+            let entry = pods.entry(wanted.uid.clone()).or_insert_with(|| Entry::new(Phase::Absent));
+            entry.told = Some(Told::Enrolled(wanted));
+        }
+        Self { pods, proxies: BTreeMap::new(), spoken: false }
+    }
+
+    /// Takes note of what happened and says what is to be done now.
+    pub fn on_event(&mut self, now: Instant, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Told(pods) => self.told(pods),
+            Event::Enrolled(uid, result) => self.enrolled(&uid, result, now, &mut effects),
+            Event::Released(uid, result) => self.released(&uid, result, now, &mut effects),
+            Event::ProxyJoined(id) => {
+                self.proxies.insert(id, Proxy { owed: None, stage: Stage::Greeting });
+                effects.push(Effect::Tell(id, Tell::State));
+            }
+            Event::ProxyHolds(id, uid) => self.holds(id, uid, now, &mut effects),
+            Event::ProxyHeldEnd(id) => self.held_end(id, now, &mut effects),
+            Event::ProxyReady(id) => self.supersede(id, &mut effects),
+            Event::PodReleased(id, uid) => self.closed(id, Some(&uid)),
+            Event::ProxyGone(id) => {
+                self.proxies.remove(&id);
+                self.closed(id, None);
+            }
+            Event::CniAdd(id, wanted) => self.cni_add(id, wanted, now),
+            Event::CniDel(id, uid, pod_uid) => self.cni_del(id, uid, &pod_uid, now),
+            Event::Tick => {}
+        }
+        self.step_all(now, &mut effects);
+        effects
+    }
+
+    /// When [`Event::Tick`] is due, if nothing else happens; `now` is that of the last event.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        self.pods.values().filter_map(|entry| entry.deadline(now)).min()
+    }
+
+    /// True if listeners that a proxy brings for this pod are of use.
+    pub fn wants_held(&self, uid: &WorkloadUid) -> bool {
+        self.pods.get(uid).is_some_and(|entry| matches!(entry.phase, Phase::Adopted { .. }))
+    }
+
+    /// True once discovery has told of every pod of the node.
+    pub fn has_spoken(&self) -> bool {
+        self.spoken
+    }
+
+    /// Every pod that is or is to be in the mesh, and how far it is.
+    pub fn states(&self) -> Vec<PodState> {
+        let pods = self.pods.iter().filter(|(_, entry)| self.is_of_the_mesh(entry));
+        let states = pods.map(|(uid, entry)| PodState {
+            uid: uid.clone(),
+            state: entry.phase.as_str(),
+            reason: entry.reason.clone(),
+            wanted: entry.known().cloned(),
+        });
+        states.collect()
+    }
+
+    /// The pods that the next agent should know of.
+    pub fn remembered(&self) -> Vec<Wanted> {
+        let desired = self.pods.values().filter_map(|entry| match entry.desire(self.spoken) {
+            Desire::Enrol(wanted) => Some(wanted),
+            Desire::Release | Desire::Unknown => None,
+        });
+        desired.collect()
+    }
+
+    fn is_of_the_mesh(&self, entry: &Entry) -> bool {
+        entry.phase != Phase::Absent || matches!(entry.desire(self.spoken), Desire::Enrol(_))
+    }
+
+    fn told(&mut self, pods: Vec<(WorkloadUid, Told)>) {
+        let mut told: BTreeMap<_, _> = pods.into_iter().collect();
+        self.spoken = true;
+        for (uid, entry) in &mut self.pods {
+            entry.tell(told.remove(uid));
+        }
+        for (uid, told) in told {
+            let mut entry = Entry::new(Phase::Absent);
+            entry.tell(Some(told));
+            self.pods.insert(uid, entry);
+        }
+    }
+
+    fn enrolled(
+        &mut self,
+        uid: &WorkloadUid,
+        result: Result<(), String>,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(entry) = self.pods.get_mut(uid) else { return };
+        let Phase::Enrolling { wanted, .. } = entry.phase.clone() else { return };
+        match result {
+            Ok(()) => {
+                entry.failures = 0;
+                entry.reason = None;
+                entry.phase = Phase::Enrolled { wanted };
+                for (id, _) in self.proxies.iter().filter(|(_, proxy)| proxy.stage == Stage::Serving) {
+                    effects.push(Effect::Tell(*id, Tell::Pod(uid.clone())));
+                }
+                effects.push(Effect::Remember);
+            }
+            Err(reason) => {
+                entry.failures += 1;
+                entry.reason = Some(reason);
+                entry.phase = Phase::Failed { tried: wanted, again: now + retry_after(entry.failures) };
+            }
+        }
+    }
+
+    fn released(
+        &mut self,
+        uid: &WorkloadUid,
+        result: Result<(), String>,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(entry) = self.pods.get_mut(uid) else { return };
+        match result {
+            Ok(()) => {
+                entry.failures = 0;
+                entry.reason = None;
+                entry.phase = Phase::Absent;
+                effects.push(Effect::Remember);
+            }
+            Err(reason) => {
+                entry.failures += 1;
+                entry.reason = Some(reason);
+                entry.phase = Phase::Stuck { again: now + retry_after(entry.failures) };
+            }
+        }
+    }
+
+    fn holds(&mut self, id: ProxyId, uid: WorkloadUid, now: Instant, effects: &mut Vec<Effect>) {
+        match self.pods.get_mut(&uid).map(|entry| &mut entry.phase) {
+            // It has brought them: nothing to wait for.
+            Some(Phase::Adopted { until }) => *until = now,
+            Some(Phase::Leaving { waiting, .. }) => {
+                waiting.insert(id);
+                effects.push(Effect::Tell(id, Tell::PodGone(uid)));
+            }
+            Some(Phase::Enrolling { .. } | Phase::Enrolled { .. } | Phase::Failed { .. }) => {}
+            Some(Phase::Absent | Phase::Releasing | Phase::Stuck { .. }) | None => {
+                effects.push(Effect::Tell(id, Tell::PodGone(uid)));
+            }
+        }
+    }
+
+    fn held_end(&mut self, id: ProxyId, now: Instant, effects: &mut Vec<Effect>) {
+        let Some(proxy) = self.proxies.get_mut(&id).filter(|proxy| proxy.stage == Stage::Greeting) else {
+            return;
+        };
+        proxy.stage = Stage::Serving;
+        let mut owed = BTreeSet::new();
+        effects.push(Effect::Tell(id, Tell::NodeTunnel));
+        for (uid, entry) in &mut self.pods {
+            match &mut entry.phase {
+                Phase::Enrolled { .. } => effects.push(Effect::Tell(id, Tell::Pod(uid.clone()))),
+                Phase::Adopted { until } => {
+                    *until = now;
+                    owed.insert(uid.clone());
+                }
+                Phase::Enrolling { .. } => {
+                    owed.insert(uid.clone());
+                }
+                Phase::Absent
+                | Phase::Failed { .. }
+                | Phase::Leaving { .. }
+                | Phase::Releasing
+                | Phase::Stuck { .. } => {}
+            }
+        }
+        proxy.owed = Some(owed);
+    }
+
+    fn supersede(&mut self, newest: ProxyId, effects: &mut Vec<Effect>) {
+        for (id, proxy) in self.proxies.range_mut(..newest) {
+            if proxy.stage != Stage::Superseded {
+                proxy.stage = Stage::Superseded;
+                effects.push(Effect::Tell(*id, Tell::Superseded));
+            }
+        }
+    }
+
+    /// A proxy has closed the sockets of one pod, or is gone with all of them.
+    fn closed(&mut self, id: ProxyId, uid: Option<&WorkloadUid>) {
+        for (known, entry) in &mut self.pods {
+            if let Phase::Leaving { waiting, .. } = &mut entry.phase
+                && uid.is_none_or(|uid| uid == known)
+            {
+                waiting.remove(&id);
+            }
+        }
+    }
+
+    fn cni_add(&mut self, id: CniId, wanted: Wanted, now: Instant) {
+        let entry = self.pods.entry(wanted.uid.clone()).or_insert_with(|| Entry::new(Phase::Absent));
+        entry.deleted = None;
+        entry.cni = Some(wanted);
+        entry.pending.push(Pending { id, until: now + CNI_WAIT, what: Ask::Add });
+    }
+
+    fn cni_del(&mut self, id: CniId, uid: WorkloadUid, pod_uid: &str, now: Instant) {
+        let entry = self.pods.entry(uid).or_insert_with(|| Entry::new(Phase::Absent));
+        let known = entry.known().map(|wanted| wanted.pod_uid.clone()).unwrap_or_default();
+        // A newer pod of the same name stays, and of the older one nothing is left once it runs.
+        let other = !pod_uid.is_empty() && !known.is_empty() && *known != *pod_uid;
+        if !other {
+            entry.cni = None;
+            entry.deleted = Some(pod_uid.into());
+        }
+        entry.pending.push(Pending { id, until: now + CNI_WAIT, what: Ask::Del });
+    }
+
+    fn step_all(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let serving = self.proxies.iter().filter(|(_, proxy)| proxy.stage == Stage::Serving);
+        let proxies = Proxies {
+            serving: serving.map(|(id, _)| *id).collect(),
+            all: self.proxies.keys().copied().collect(),
+        };
+        for (uid, entry) in &mut self.pods {
+            let desire = entry.desire(self.spoken);
+            entry.step(uid, &desire, &proxies, now, effects);
+            entry.answer(&desire, &proxies, now, effects);
+        }
+        self.pods
+            .retain(|_, entry| entry.phase != Phase::Absent || entry.told.is_some() || entry.cni.is_some());
+        for (id, proxy) in &mut self.proxies {
+            let Some(owed) = &mut proxy.owed else { continue };
+            owed.retain(|uid| self.pods.get(uid).is_some_and(Entry::is_under_way));
+            if owed.is_empty() {
+                proxy.owed = None;
+                effects.push(Effect::Tell(*id, Tell::Synced));
+            }
+        }
+    }
+}
+
+/// How long to rest after so many failures in a row.
+fn retry_after(failures: u32) -> Duration {
+    RETRY_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(RETRY_MAX)
+}
+
+#[cfg(test)]
+mod tests;
