@@ -4,7 +4,7 @@
 //! ```text
 //! lock                          held by the process that uses the folder
 //! rotation.json                 which root signs, which are trusted; replacing this file is what commits a step
-//! root-cert.pem                 every trusted root, the signing one first; written after it, for others to read
+//! root-cert.pem                 every trusted root, the signing one first; written after it, to be copied
 //! roots/<id>/root-cert.pem
 //! roots/<id>/root-key.pem       mode 0600
 //! token-key.pem                 mode 0600; see `token`
@@ -21,7 +21,7 @@ use crate::files::{self, Readers};
 use crate::issuer::new_root;
 use crate::rotation::{DropRoot, ROOT_LIFETIME, RootId, Rotation, StepError};
 
-/// Every trusted root, for others to read.
+/// Every trusted root, to be copied to where peers find it: the folder itself lets only its owner in.
 pub const ROOTS_FILE: &str = "root-cert.pem";
 const STATE_FILE: &str = "rotation.json";
 const LOCK_FILE: &str = "lock";
@@ -115,9 +115,9 @@ pub enum RotateError {
     /// The step could not be prepared or written.
     #[error("preparing the step")]
     Prepare(#[source] OpenError),
-    /// The step is taken, and the file for others to read is still the old one; opening the folder again
-    /// writes it.
-    #[error("the step is taken; publishing the roots")]
+    /// The step is taken, and what follows it is not done: the file of roots is still the old one (opening
+    /// the folder again writes it), or the key of the old root is still on the disk.
+    #[error("the step is taken; tidying up after it")]
     Publish(#[source] OpenError),
 }
 
