@@ -1,0 +1,127 @@
+//! How everybody but the writer sees what discovery has told.
+
+use crate::model::{Model, Rejected};
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::sync::{mpsc, oneshot, watch};
+use weft_core::names::NetworkAddr;
+
+/// Reads what a [`Client`](crate::Client) has learned. Clones see the same.
+pub struct View<M: Model> {
+    pub(crate) snapshots: watch::Receiver<Arc<M::Snapshot>>,
+    pub(crate) sync: watch::Receiver<Arc<Sync>>,
+    pub(crate) asks: mpsc::Sender<Ask<M>>,
+}
+
+/// A question for an address, and where the answer goes.
+pub(crate) struct Ask<M: Model> {
+    pub(crate) addr: NetworkAddr,
+    pub(crate) reply: oneshot::Sender<Answer<M>>,
+}
+
+/// What discovery says of an address.
+pub enum Answer<M: Model> {
+    /// It is known, in this snapshot and until something else is said in later ones.
+    Known(Arc<M::Snapshot>),
+    /// Nothing has this address.
+    Unknown,
+    /// Nobody was asked: too many questions are open, or the client is gone.
+    NotAsked,
+}
+
+impl<M: Model> Clone for View<M> {
+    fn clone(&self) -> Self {
+        Self { snapshots: self.snapshots.clone(), sync: self.sync.clone(), asks: self.asks.clone() }
+    }
+}
+
+impl<M: Model> View<M> {
+    /// The newest snapshot.
+    pub fn now(&self) -> Arc<M::Snapshot> {
+        self.snapshots.borrow().clone()
+    }
+
+    /// The next snapshot that this view has not seen yet; `None` once the client is gone. Cancel-safe.
+    pub async fn changed(&mut self) -> Option<Arc<M::Snapshot>> {
+        self.snapshots.changed().await.ok()?;
+        Some(self.snapshots.borrow_and_update().clone())
+    }
+
+    /// Asks the control plane for what has this address, whatever is known already. Waits for as long as it
+    /// takes, also across reconnects: the deadline is the caller's. Dropping the future takes the question back.
+    pub async fn ask(&self, addr: NetworkAddr) -> Answer<M> {
+        let (reply, answer) = oneshot::channel();
+        if self.asks.send(Ask { addr, reply }).await.is_err() {
+            return Answer::NotAsked;
+        }
+        answer.await.unwrap_or(Answer::NotAsked)
+    }
+
+    /// How the client stands with the control plane.
+    pub fn sync(&self) -> Arc<Sync> {
+        self.sync.borrow().clone()
+    }
+
+    /// The next change of [`View::sync`]; `None` once the client is gone. Cancel-safe.
+    pub async fn sync_changed(&mut self) -> Option<Arc<Sync>> {
+        self.sync.changed().await.ok()?;
+        Some(self.sync.borrow_and_update().clone())
+    }
+
+    /// Waits until everything has been told at least once, by the control plane or by the last known
+    /// configuration. `None` if the client is gone. Cancel-safe.
+    pub async fn usable(&mut self) -> Option<Arc<Sync>> {
+        self.sync.wait_for(|sync| sync.is_usable()).await.ok().map(|sync| sync.clone())
+    }
+}
+
+/// How a client stands with the control plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sync {
+    /// Since when the stream is open; `None` while there is none.
+    pub connected_since: Option<SystemTime>,
+    /// Attempts since the last answer.
+    pub failures: u32,
+    /// Why the last stream ended or did not begin.
+    pub last_error: Option<Arc<str>>,
+    /// Each type, in the order of the model.
+    pub types: Vec<TypeSync>,
+}
+
+/// How one type stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TypeSync {
+    /// Its url.
+    pub type_url: &'static str,
+    /// Where what is known comes from.
+    pub state: TypeState,
+    /// How many resources are known.
+    pub resources: usize,
+    /// When the control plane last said something.
+    pub updated: Option<SystemTime>,
+    /// Resources that are not understood at present.
+    pub rejected: Vec<Rejected>,
+}
+
+/// Where what is known of a type comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TypeState {
+    /// Nothing has been told yet.
+    Waiting,
+    /// From the last known configuration on disk.
+    Saved,
+    /// From the control plane; it may be away again by now.
+    InSync,
+}
+
+impl Sync {
+    /// Whether every type has been told, by the control plane or by the last known configuration.
+    pub fn is_usable(&self) -> bool {
+        self.types.iter().all(|one| one.state != TypeState::Waiting)
+    }
+
+    /// Whether the control plane is there and has told every type.
+    pub fn is_in_sync(&self) -> bool {
+        self.connected_since.is_some() && self.types.iter().all(|one| one.state == TypeState::InSync)
+    }
+}
