@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod route;
+pub mod admit;
 pub mod balance;
 pub mod snapshot;
 pub mod policy;

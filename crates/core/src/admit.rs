@@ -1,0 +1,139 @@
+//! Decides whether a tunnel's peer may ask for what it asks for, before any policy: is the source its to speak
+//! for, and is the destination ours to serve (wire facts §1, §1b).
+
+use crate::identity::Identity;
+use crate::names::Network;
+use crate::ports::is_mesh_port;
+use crate::snapshot::Snapshot;
+use crate::workload::Workload;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// A request that came through Weft's own dialect.
+#[derive(Debug)]
+pub struct NodeRequest<'a> {
+    /// Who the TLS session proves.
+    pub peer: &'a Identity,
+    /// Where the TLS session comes from.
+    pub peer_ip: IpAddr,
+    /// The client application's address, as the peer says.
+    pub source: SocketAddr,
+    /// What is asked for.
+    pub destination: SocketAddr,
+    /// The identity that the session was opened for.
+    pub served: &'a Identity,
+}
+
+/// A request that came through HBONE, to a pod's own address.
+#[derive(Debug)]
+pub struct PodRequest<'a> {
+    /// Who the TLS session proves.
+    pub peer: &'a Identity,
+    /// Where the TLS session comes from: the client pod, a waypoint or a gateway.
+    pub peer_ip: IpAddr,
+    /// What is asked for.
+    pub destination: SocketAddr,
+    /// The pod whose listener was dialled.
+    pub pod: &'a Arc<Workload>,
+}
+
+/// Both ends of an admitted request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    /// The client, where discovery knows it.
+    pub source: Option<Arc<Workload>>,
+    /// The pod that is asked for.
+    pub destination: Arc<Workload>,
+}
+
+/// Why a request is not admitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotAdmitted {
+    /// The port is the mesh's own.
+    MeshPort(u16),
+    /// Nobody here has the address.
+    NoWorkload(IpAddr),
+    /// The workload at the address is not the one that the session is for.
+    OtherIdentity(IpAddr),
+    /// Discovery has no workload with the source address.
+    UnknownSource(IpAddr),
+    /// The source has another identity than the peer.
+    ForeignIdentity(IpAddr),
+    /// The source does not run where the session comes from.
+    ForeignNode(IpAddr),
+}
+
+impl fmt::Display for NotAdmitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MeshPort(port) => write!(f, "port {port} belongs to the mesh itself"),
+            Self::NoWorkload(ip) => write!(f, "no enrolled pod here has {ip}"),
+            Self::OtherIdentity(ip) => write!(f, "{ip} is not of the identity that the session is for"),
+            Self::UnknownSource(ip) => write!(f, "discovery knows no source {ip}"),
+            Self::ForeignIdentity(ip) => write!(f, "the peer's identity is not that of source {ip}"),
+            Self::ForeignNode(ip) => write!(f, "source {ip} does not run on the peer's node"),
+        }
+    }
+}
+
+/// Whether the fault may be discovery's delay rather than the peer's: worth a moment's wait.
+pub fn may_be_delay(why: &NotAdmitted) -> bool {
+    match why {
+        NotAdmitted::UnknownSource(_) | NotAdmitted::NoWorkload(_) | NotAdmitted::ForeignNode(_) => true,
+        NotAdmitted::ForeignIdentity(_) | NotAdmitted::OtherIdentity(_) => true,
+        NotAdmitted::MeshPort(_) => false,
+    }
+}
+
+/// Admits a request through Weft's own dialect: a node speaks for its own pods only, each under its own
+/// identity.
+///
+/// # Errors
+/// The first reason not to.
+pub fn admit_node_request(
+    snapshot: &Snapshot,
+    network: &Network,
+    request: &NodeRequest<'_>,
+) -> Result<Admitted, NotAdmitted> {
+    let source_ip = request.source.ip();
+    let source = snapshot.find_workload(network, source_ip).ok_or(NotAdmitted::UnknownSource(source_ip))?;
+    if source.identity != *request.peer {
+        return Err(NotAdmitted::ForeignIdentity(source_ip));
+    }
+    let its_node = source.node_tunnel.as_ref().is_some_and(|tunnel| {
+        tunnel.addresses.iter().any(|addr| addr.ip() == request.peer_ip.to_canonical())
+    });
+    if !its_node {
+        return Err(NotAdmitted::ForeignNode(source_ip));
+    }
+    let ip = request.destination.ip();
+    let destination = snapshot.find_workload(network, ip).ok_or(NotAdmitted::NoWorkload(ip))?;
+    if destination.identity != *request.served {
+        return Err(NotAdmitted::OtherIdentity(ip));
+    }
+    check_port(request.destination)?;
+    Ok(Admitted { source: Some(source.clone()), destination: destination.clone() })
+}
+
+/// Admits a request through HBONE. Its source may be unknown (another cluster, a gateway), but not somebody else.
+///
+/// # Errors
+/// The first reason not to.
+pub fn admit_pod_request(snapshot: &Snapshot, request: &PodRequest<'_>) -> Result<Admitted, NotAdmitted> {
+    let source = snapshot.find_workload(&request.pod.network, request.peer_ip);
+    if source.is_some_and(|source| source.identity != *request.peer) {
+        return Err(NotAdmitted::ForeignIdentity(request.peer_ip));
+    }
+    let ip = request.destination.ip().to_canonical();
+    if !request.pod.addresses.contains(&ip) {
+        return Err(NotAdmitted::NoWorkload(ip));
+    }
+    check_port(request.destination)?;
+    Ok(Admitted { source: source.cloned(), destination: request.pod.clone() })
+}
+
+fn check_port(destination: SocketAddr) -> Result<(), NotAdmitted> {
+    let port = destination.port();
+    if is_mesh_port(port) { Err(NotAdmitted::MeshPort(port)) } else { Ok(()) }
+}

@@ -1,0 +1,347 @@
+//! What `weft` asks a running proxy: workloads, services, policies, certificates, connections, and which policy
+//! decides. The formats are this module's own; the core's types stay free to change.
+
+use crate::leaves::Leaves;
+use crate::worker::registry::Description;
+use crate::worker::request::Command;
+use serde::Serialize;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::sync::{mpsc, oneshot};
+use weft_core::names::{Network, NetworkAddr};
+use weft_core::policy::{Applicable, Connection, Enforcement, Policy, Ruleset, Verdict, decide};
+use weft_core::service::Service;
+use weft_core::snapshot::Snapshot;
+use weft_core::workload::{Health, TunnelProtocol, Workload};
+use weft_runtime::http::{Answer, Request, Routes, StatusCode};
+use weft_xds::{Mesh, View};
+
+/// What the administrative server reads.
+#[derive(Clone)]
+pub struct Admin {
+    /// The node's name.
+    pub node: Arc<str>,
+    /// Discovery.
+    pub view: View<Mesh>,
+    /// Certificates.
+    pub leaves: Leaves,
+    /// The workers.
+    pub workers: Vec<mpsc::Sender<Command>>,
+}
+
+impl Admin {
+    /// The routes.
+    pub fn routes(self) -> Routes {
+        let list = |admin: &Self, path: &'static str, answer: fn(&Self, &Request) -> Answer| {
+            let admin = admin.clone();
+            Routes::new().get(path, move |request| answer(&admin, &request))
+        };
+        let connections = self.clone();
+        let routes = Routes::new().route(weft_runtime::http::Method::GET, "/connections", move |_| {
+            let admin = connections.clone();
+            async move { json(&admin.connections().await) }
+        });
+        routes
+            .merge(list(&self, "/workloads", |admin, _| json(&workloads(&admin.view.now()))))
+            .merge(list(&self, "/services", |admin, _| json(&services(&admin.view.now()))))
+            .merge(list(&self, "/policies", |admin, _| json(&policies(&admin.view.now()))))
+            .merge(list(&self, "/certificates", |admin, _| json(&certificates(&admin.leaves))))
+            .merge(list(&self, "/explain", |admin, request| explain(&admin.view.now(), request)))
+            .merge(list(&self, "/status", |admin, _| json(&admin.status())))
+    }
+
+    async fn connections(&self) -> Vec<Description> {
+        let mut all = Vec::new();
+        for worker in &self.workers {
+            let (tx, rx) = oneshot::channel();
+            if worker.send(Command::Connections(tx)).await.is_ok() {
+                // A worker that has gone carries nothing.
+                all.extend(rx.await.unwrap_or_default());
+            }
+        }
+        all.sort_by(|a, b| b.age_seconds.total_cmp(&a.age_seconds));
+        all
+    }
+
+    fn status(&self) -> Status {
+        let snapshot = self.view.now();
+        Status {
+            node: self.node.to_string(),
+            workloads: snapshot.workloads().len(),
+            services: snapshot.services().len(),
+            policies: snapshot.policies().len(),
+            certificates: certificates(&self.leaves),
+            discovery: describe_sync(&self.view.sync()),
+        }
+    }
+}
+
+/// The proxy as `weft status` shows it.
+#[derive(Debug, Serialize)]
+struct Status {
+    node: String,
+    workloads: usize,
+    services: usize,
+    policies: usize,
+    certificates: Vec<CertificateRow>,
+    discovery: DiscoveryRow,
+}
+
+#[derive(Debug, Serialize)]
+struct WorkloadRow {
+    uid: String,
+    namespace: String,
+    name: String,
+    addresses: Vec<IpAddr>,
+    node: String,
+    identity: String,
+    protocol: &'static str,
+    health: &'static str,
+    services: Vec<String>,
+    policies: Vec<String>,
+    node_tunnel: Vec<SocketAddr>,
+}
+
+#[derive(Debug, Serialize)]
+struct ServiceRow {
+    namespace: String,
+    hostname: String,
+    addresses: Vec<String>,
+    ports: Vec<u16>,
+    endpoints: usize,
+    healthy: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct PolicyRow {
+    namespace: String,
+    name: String,
+    scope: String,
+    action: String,
+    dry_run: bool,
+    rules: usize,
+    /// Why it cannot be understood; it denies then.
+    unusable: Option<String>,
+}
+
+/// A certificate as `weft certificates` shows it. The key is never part of it.
+#[derive(Debug, Serialize)]
+struct CertificateRow {
+    identity: String,
+    serial: String,
+    valid: bool,
+    age_seconds: u64,
+    expires_in_seconds: u64,
+}
+
+/// Discovery as `weft status` shows it.
+#[derive(Debug, Serialize)]
+struct DiscoveryRow {
+    in_sync: bool,
+    connected_for_seconds: Option<u64>,
+    failures: u32,
+    last_error: Option<String>,
+    types: Vec<TypeRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct TypeRow {
+    type_url: &'static str,
+    state: String,
+    resources: usize,
+    rejected: Vec<String>,
+}
+
+fn describe_sync(sync: &weft_xds::Sync) -> DiscoveryRow {
+    let age = |since: SystemTime| since.elapsed().unwrap_or_default().as_secs();
+    DiscoveryRow {
+        in_sync: sync.is_in_sync(),
+        connected_for_seconds: sync.connected_since.map(age),
+        failures: sync.failures,
+        last_error: sync.last_error.as_ref().map(ToString::to_string),
+        types: sync.types.iter().map(describe_type).collect(),
+    }
+}
+
+fn describe_type(one: &weft_xds::TypeSync) -> TypeRow {
+    TypeRow {
+        type_url: one.type_url,
+        state: format!("{:?}", one.state).to_lowercase(),
+        resources: one.resources,
+        rejected: one.rejected.iter().map(|rejected| format!("{rejected:?}")).collect(),
+    }
+}
+
+fn workloads(snapshot: &Snapshot) -> Vec<WorkloadRow> {
+    let mut rows: Vec<_> = snapshot.workloads().map(|one| workload(one)).collect();
+    rows.sort_by(|a, b| a.uid.cmp(&b.uid));
+    rows
+}
+
+fn workload(one: &Workload) -> WorkloadRow {
+    WorkloadRow {
+        uid: one.uid.to_string(),
+        namespace: one.namespace.to_string(),
+        name: one.name.to_string(),
+        addresses: one.addresses.clone(),
+        node: one.node.to_string(),
+        identity: one.identity.to_string(),
+        protocol: match one.protocol {
+            TunnelProtocol::Plain => "plain",
+            TunnelProtocol::Hbone => "tunnel",
+            TunnelProtocol::LegacyMtls => "legacy_mtls",
+        },
+        health: match (one.health, one.terminating) {
+            (_, true) => "terminating",
+            (Health::Healthy, false) => "healthy",
+            (Health::Unhealthy, false) => "unhealthy",
+        },
+        services: one.services.iter().map(|(name, _)| name.to_string()).collect(),
+        policies: one.policies.iter().map(ToString::to_string).collect(),
+        node_tunnel: one.node_tunnel.as_ref().map(|tunnel| tunnel.addresses.clone()).unwrap_or_default(),
+    }
+}
+
+fn services(snapshot: &Snapshot) -> Vec<ServiceRow> {
+    let mut rows: Vec<_> = snapshot.services().map(|one| service(snapshot, one)).collect();
+    rows.sort_by(|a, b| (&a.namespace, &a.hostname).cmp(&(&b.namespace, &b.hostname)));
+    rows
+}
+
+fn service(snapshot: &Snapshot, one: &Service) -> ServiceRow {
+    let endpoints: Vec<_> = snapshot.endpoints(&one.name).collect();
+    ServiceRow {
+        namespace: one.name.namespace.to_string(),
+        hostname: one.name.hostname.to_string(),
+        addresses: one.vips.iter().map(|vip| vip.range.addr().to_string()).collect(),
+        ports: one.ports.iter().map(|port| port.service_port).collect(),
+        healthy: endpoints.iter().filter(|one| one.health == Health::Healthy).count(),
+        endpoints: endpoints.len(),
+    }
+}
+
+fn policies(snapshot: &Snapshot) -> Vec<PolicyRow> {
+    let mut rows: Vec<_> = snapshot.policies().map(|one| policy(one)).collect();
+    rows.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    rows
+}
+
+fn policy(one: &Policy) -> PolicyRow {
+    let (rules, unusable) = match &one.ruleset {
+        Ruleset::Rules(rules) => (rules.len(), None),
+        Ruleset::Unusable(why) => (0, Some(why.to_string())),
+    };
+    PolicyRow {
+        namespace: one.name.namespace.to_string(),
+        name: one.name.name.to_string(),
+        scope: format!("{:?}", one.scope).to_lowercase(),
+        action: format!("{:?}", one.action).to_uppercase(),
+        dry_run: one.enforcement == Enforcement::DryRun,
+        rules,
+        unusable,
+    }
+}
+
+fn certificates(leaves: &Leaves) -> Vec<CertificateRow> {
+    let now = SystemTime::now();
+    let seconds = |from: SystemTime, to: SystemTime| to.duration_since(from).unwrap_or_default().as_secs();
+    let mut rows: Vec<_> = leaves
+        .table()
+        .iter()
+        .map(|leaf| CertificateRow {
+            identity: leaf.identity().to_string(),
+            serial: leaf.serial().iter().map(|byte| format!("{byte:02x}")).collect(),
+            valid: leaf.not_before() <= now && now < leaf.not_after(),
+            age_seconds: seconds(leaf.not_before(), now),
+            expires_in_seconds: seconds(now, leaf.not_after()),
+        })
+        .collect();
+    rows.sort_by(|a, b| a.identity.cmp(&b.identity));
+    rows
+}
+
+/// An answer to "which policy decides".
+#[derive(Debug, Serialize)]
+struct Explanation {
+    source: String,
+    source_identity: Option<String>,
+    destination: String,
+    port: u16,
+    verdict: &'static str,
+    why: String,
+    dry_run: Option<String>,
+    policies: Vec<String>,
+}
+
+/// `src` and `dst` are addresses or `<namespace>/<name>`; `port` is the application's.
+fn explain(snapshot: &Snapshot, request: &Request) -> Answer {
+    let bad = |text: String| Answer::text(StatusCode::BAD_REQUEST, text + "\n");
+    let find = |name: &str| request.parameter(name).and_then(|text| find_workload(snapshot, text));
+    let port = request.parameter("port").unwrap_or("0").parse();
+    let (Some(destination), Ok(port)) = (find("dst"), port) else {
+        return bad(
+            "dst must be a pod of the mesh, as <namespace>/<name> or address; port a number".to_owned()
+        );
+    };
+    let Some(source_text) = request.parameter("src") else {
+        return bad("src must be a pod, as <namespace>/<name>, or an address".to_owned());
+    };
+    let source = find("src");
+    let source_ip = source.as_ref().and_then(|one| one.addresses.first().copied());
+    let Some(source_ip) = source_ip.or_else(|| source_text.parse().ok()) else {
+        return bad(format!("src {source_text:?} is neither a pod that discovery knows nor an address"));
+    };
+    let identity = source.as_ref().filter(|one| one.is_enrolled()).map(|one| one.identity.clone());
+    let Some(destination_ip) = destination.addresses.first().copied() else {
+        return bad("dst has no address".to_owned());
+    };
+    let connection =
+        Connection { source_ip, source: identity.clone(), destination_ip, destination_port: port };
+    let applicable = snapshot.policies_of(&destination);
+    let judgement = decide(&applicable, &connection);
+    let (verdict, why) = words(&judgement.verdict);
+    json(&Explanation {
+        source: source
+            .map_or_else(|| source_text.to_owned(), |one| format!("{}/{}", one.namespace, one.name)),
+        source_identity: identity.map(|one| one.to_string()),
+        destination: format!("{}/{}", destination.namespace, destination.name),
+        port,
+        verdict,
+        why,
+        dry_run: judgement.dry_run.as_ref().map(|verdict| words(verdict).1),
+        policies: applicable.iter().map(applicable_name).collect(),
+    })
+}
+
+fn words(verdict: &Verdict) -> (&'static str, String) {
+    match verdict {
+        Verdict::Allowed(None) => {
+            ("allowed", "no ALLOW policy applies, and no DENY policy matches".to_owned())
+        }
+        Verdict::Allowed(Some(policy)) => ("allowed", format!("allowed by policy {policy}")),
+        Verdict::Denied(denial) => ("denied", denial.to_string()),
+    }
+}
+
+fn applicable_name(applicable: &Applicable) -> String {
+    match applicable {
+        Applicable::Known(policy) => policy.name.to_string(),
+        Applicable::Missing(name) => format!("{name} (not known)"),
+    }
+}
+
+fn find_workload(snapshot: &Snapshot, text: &str) -> Option<Arc<Workload>> {
+    if let Ok(ip) = text.parse() {
+        return snapshot.workload_at(&NetworkAddr { network: Network::default_network(), ip }).cloned();
+    }
+    let (namespace, name) = text.split_once('/')?;
+    snapshot.workloads().find(|one| *one.namespace == *namespace && *one.name == *name).cloned()
+}
+
+fn json(value: &impl Serialize) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => Answer::json(bytes),
+        Err(error) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}

@@ -1,0 +1,241 @@
+//! Keeps the certificates of this node's pods: gets one for every identity that is needed, renews it at half its
+//! life, keeps the old one while the authority is away, and hands all of them to the next process.
+
+use crate::leaves::LeafWriter;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use weft_core::identity::Identity;
+use weft_pki::{CertificateRequest, Leaf, TrustBundle, TrustWriter, renew_at};
+use weft_runtime::ready::Condition;
+use weft_xds::CaClient;
+
+/// Requests to the authority under way at a time: a node that starts with 200 service accounts must not flood it.
+const SIGNING_MAX: usize = 8;
+/// The first pause after a failure; it doubles.
+const RETRY_MIN: Duration = Duration::from_millis(200);
+/// The longest pause.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// How often the file with the roots is looked at. Kubernetes takes up to a minute to change it; tests are faster.
+const ROOTS_EVERY: Duration = Duration::from_millis(500);
+
+/// The identities that pods of this node have now.
+pub type Wanted = watch::Receiver<Arc<HashSet<Identity>>>;
+
+/// The certificate keeper.
+pub struct Keeper {
+    ca: Arc<CaClient>,
+    lifetime: Duration,
+    writer: LeafWriter,
+    wanted: Wanted,
+    /// What a previous process left.
+    inherited: mpsc::Receiver<Vec<Leaf>>,
+    /// Told of every change, for the next process.
+    keep: watch::Sender<Vec<Leaf>>,
+    condition: Condition,
+    due: HashMap<Identity, Due>,
+    signing: JoinSet<(Identity, Result<Leaf, String>)>,
+}
+
+/// When an identity's certificate is asked for next.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    at: Instant,
+    pause: Duration,
+    under_way: bool,
+}
+
+/// What a keeper is made of.
+pub struct KeeperParts {
+    /// The authority.
+    pub ca: Arc<CaClient>,
+    /// How long certificates are asked for.
+    pub lifetime: Duration,
+    /// Where they go.
+    pub writer: LeafWriter,
+    /// Who needs one.
+    pub wanted: Wanted,
+    /// What a previous process left.
+    pub inherited: mpsc::Receiver<Vec<Leaf>>,
+    /// Who keeps them for the next process.
+    pub keep: watch::Sender<Vec<Leaf>>,
+    /// Readiness.
+    pub condition: Condition,
+}
+
+impl Keeper {
+    /// Puts a keeper together.
+    pub fn new(parts: KeeperParts) -> Self {
+        let KeeperParts { ca, lifetime, writer, wanted, inherited, keep, condition } = parts;
+        let (due, signing) = (HashMap::new(), JoinSet::new());
+        Self { ca, lifetime, writer, wanted, inherited, keep, condition, due, signing }
+    }
+
+    /// Runs until nobody needs certificates any more.
+    pub async fn run(mut self) {
+        self.on_wanted();
+        loop {
+            let next = self.due.values().filter(|due| !due.under_way).map(|due| due.at).min();
+            let wait = next.unwrap_or_else(|| Instant::now() + RETRY_MAX);
+            let room = self.signing.len() < SIGNING_MAX;
+            tokio::select! {
+                changed = self.wanted.changed() => match changed {
+                    Ok(()) => self.on_wanted(),
+                    Err(_) => return,
+                },
+                Some(leaves) = self.inherited.recv() => self.on_inherited(leaves),
+                Some(signed) = self.signing.join_next() => match signed {
+                    Ok((identity, result)) => self.on_signed(identity, result),
+                    Err(error) => tracing::error!(%error, "a certificate request failed badly"),
+                },
+                () = tokio::time::sleep_until(wait), if room && next.is_some() => self.on_due(),
+            }
+            self.tell();
+        }
+    }
+
+    fn on_wanted(&mut self) {
+        let wanted = self.wanted.borrow_and_update().clone();
+        self.due.retain(|identity, _| wanted.contains(identity));
+        let table = self.writer.table();
+        for identity in wanted.iter().filter(|identity| !self.due.contains_key(identity)).collect::<Vec<_>>()
+        {
+            let due = table.get(identity).map_or_else(Due::now, Due::renewal);
+            self.due.insert(identity.clone(), due);
+        }
+        let gone: Vec<Identity> =
+            table.iter().map(Leaf::identity).filter(|identity| !wanted.contains(identity)).cloned().collect();
+        // Right after the start nobody is wanted yet, and what was inherited must not be lost.
+        if !gone.is_empty() && !wanted.is_empty() {
+            self.writer.change(|table| gone.iter().for_each(|identity| table.remove(identity)));
+            self.hand_on();
+        }
+    }
+
+    fn on_inherited(&mut self, leaves: Vec<Leaf>) {
+        let now = SystemTime::now();
+        for leaf in leaves.into_iter().filter(|leaf| leaf.not_after() > now) {
+            let identity = leaf.identity().clone();
+            if self.writer.table().get(&identity).is_some_and(|own| own.not_after() >= leaf.not_after()) {
+                continue;
+            }
+            if let Some(due) = self.due.get_mut(&identity).filter(|due| !due.under_way) {
+                *due = Due::renewal(&leaf);
+            }
+            self.writer.change(|table| table.insert(leaf));
+        }
+    }
+
+    fn on_due(&mut self) {
+        let now = Instant::now();
+        for (identity, due) in &mut self.due {
+            if due.under_way || due.at > now || self.signing.len() >= SIGNING_MAX {
+                continue;
+            }
+            due.under_way = true;
+            let (ca, identity, lifetime) = (self.ca.clone(), identity.clone(), self.lifetime);
+            self.signing.spawn(async move {
+                let leaf = sign(&ca, &identity, lifetime).await;
+                (identity, leaf)
+            });
+        }
+    }
+
+    fn on_signed(&mut self, identity: Identity, result: Result<Leaf, String>) {
+        let Some(due) = self.due.get_mut(&identity) else {
+            return; // Nobody needs it any more.
+        };
+        match result {
+            Ok(leaf) => {
+                *due = Due::renewal(&leaf);
+                tracing::info!(%identity, "certificate renewed");
+                self.writer.change(|table| table.insert(leaf));
+                self.hand_on();
+            }
+            Err(error) => {
+                tracing::warn!(%identity, error, retry_in = ?due.pause, "no certificate; the old one stays");
+                *due = Due {
+                    at: Instant::now() + due.pause,
+                    pause: (due.pause * 2).min(RETRY_MAX),
+                    under_way: false,
+                };
+            }
+        }
+    }
+
+    fn hand_on(&self) {
+        let leaves = self.writer.table().iter().cloned().collect();
+        self.keep.send_replace(leaves);
+    }
+
+    fn tell(&self) {
+        let table = self.writer.table();
+        let now = SystemTime::now();
+        let valid = |identity: &Identity| table.get(identity).is_some_and(|leaf| leaf.not_after() > now);
+        match self.due.keys().find(|identity| !valid(identity)) {
+            Some(identity) => self.condition.unmet(format!("no certificate for {identity}")),
+            None => self.condition.met(),
+        }
+    }
+}
+
+impl Due {
+    fn now() -> Self {
+        Self { at: Instant::now(), pause: RETRY_MIN, under_way: false }
+    }
+
+    fn renewal(leaf: &Leaf) -> Self {
+        let left = renew_at(leaf, spread(leaf)).duration_since(SystemTime::now()).unwrap_or_default();
+        Self { at: Instant::now() + left, pause: RETRY_MIN, under_way: false }
+    }
+}
+
+/// Between 0 and 1, different for every leaf: its fingerprint is as random as anything.
+fn spread(leaf: &Leaf) -> f64 {
+    f64::from(leaf.fingerprint().as_bytes()[0]) / 255.0
+}
+
+async fn sign(ca: &CaClient, identity: &Identity, lifetime: Duration) -> Result<Leaf, String> {
+    let request = CertificateRequest::generate(identity).map_err(|error| crate::describe(&error))?;
+    let chain =
+        ca.sign(request.csr_pem(), identity, lifetime).await.map_err(|error| crate::describe(&error))?;
+    request.complete(&chain).map_err(|error| crate::describe(&error))
+}
+
+/// Follows the file with the roots.
+pub async fn follow_roots(
+    path: PathBuf,
+    trust_domain: String,
+    mut writer: TrustWriter,
+    condition: Condition,
+) {
+    let mut last = Vec::new();
+    loop {
+        match tokio::fs::read(&path).await {
+            Ok(bytes) if bytes == last => {}
+            Ok(bytes) => {
+                match TrustBundle::from_pem(&trust_domain, &[String::from_utf8_lossy(&bytes)]) {
+                    Ok(bundle) => {
+                        tracing::info!(path = %path.display(), "trust bundle read");
+                        writer.replace(bundle);
+                        condition.met();
+                    }
+                    Err(error) => {
+                        let error = crate::describe(&error);
+                        tracing::warn!(path = %path.display(), error, "bad trust bundle; the last one stays");
+                    }
+                }
+                last = bytes;
+            }
+            Err(error) if last.is_empty() => {
+                condition.unmet(format!("cannot read {}: {error}", path.display()))
+            }
+            Err(error) => tracing::warn!(path = %path.display(), %error, "cannot read the trust bundle"),
+        }
+        tokio::time::sleep(ROOTS_EVERY).await;
+    }
+}

@@ -1,0 +1,213 @@
+//! The connection metrics. Their labels come from discovery and are many, so each worker keeps the counters of
+//! the pairs that it has seen.
+
+use super::{Parties, Security};
+use prometheus::{IntCounter, IntCounterVec};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use weft_core::names::{ServiceName, WorkloadUid};
+use weft_core::workload::Workload;
+use weft_runtime::metrics::{MetricError, Metrics};
+
+/// Who reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reporter {
+    /// The client's proxy.
+    Source,
+    /// The server's proxy.
+    Destination,
+}
+
+const LABELS: &[&str] = &[
+    "reporter",
+    "source_workload",
+    "source_workload_namespace",
+    "source_canonical_service",
+    "source_canonical_revision",
+    "source_principal",
+    "source_app",
+    "source_version",
+    "source_cluster",
+    "destination_workload",
+    "destination_workload_namespace",
+    "destination_canonical_service",
+    "destination_canonical_revision",
+    "destination_principal",
+    "destination_app",
+    "destination_version",
+    "destination_cluster",
+    "destination_service",
+    "destination_service_name",
+    "destination_service_namespace",
+    "request_protocol",
+    "response_flags",
+    "connection_security_policy",
+];
+
+/// The families, shared by all workers.
+#[derive(Debug, Clone)]
+pub struct Families {
+    opened: IntCounterVec,
+    closed: IntCounterVec,
+    failed: IntCounterVec,
+    received: IntCounterVec,
+    sent: IntCounterVec,
+}
+
+impl Families {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// If one of the names is taken.
+    pub fn register(metrics: &Metrics) -> Result<Self, MetricError> {
+        let family = |name: &str, help: &str| metrics.counters(name, help, LABELS);
+        Ok(Self {
+            opened: family("istio_tcp_connections_opened_total", "Connections that were opened.")?,
+            closed: family("istio_tcp_connections_closed_total", "Connections that were closed.")?,
+            failed: family("istio_tcp_connections_failed_total", "Connections that could not be opened.")?,
+            received: family("istio_tcp_received_bytes_total", "Bytes from clients to servers.")?,
+            sent: family("istio_tcp_sent_bytes_total", "Bytes from servers to clients.")?,
+        })
+    }
+}
+
+/// The counters of one pair.
+#[derive(Debug)]
+pub struct Pair {
+    /// The workloads whose labels these are: another version of them has other labels.
+    source: Option<Arc<Workload>>,
+    destination: Option<Arc<Workload>>,
+    /// Connections opened.
+    pub opened: IntCounter,
+    /// Connections closed.
+    pub closed: IntCounter,
+    /// Connections that could not be opened.
+    pub failed: IntCounter,
+    /// Bytes from the client.
+    pub received: IntCounter,
+    /// Bytes from the server.
+    pub sent: IntCounter,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    reporter: Reporter,
+    source: Option<WorkloadUid>,
+    destination: Option<WorkloadUid>,
+    service: Option<ServiceName>,
+    security: Security,
+    proven: bool,
+}
+
+/// A worker's counters.
+#[derive(Debug)]
+pub struct WorkerMetrics {
+    families: Families,
+    pairs: RefCell<HashMap<Key, Rc<Pair>>>,
+}
+
+/// Pairs that a worker remembers. Beyond, it forgets all and looks them up again: that costs time, not truth.
+const PAIRS_MAX: usize = 10_000;
+
+impl WorkerMetrics {
+    /// Counters of one worker.
+    pub fn new(families: Families) -> Self {
+        Self { families, pairs: RefCell::default() }
+    }
+
+    /// The counters for a connection.
+    pub fn pair(&self, reporter: Reporter, parties: &Parties) -> Rc<Pair> {
+        let key = Key {
+            reporter,
+            source: parties.source.as_ref().map(|one| one.uid.clone()),
+            destination: parties.destination.as_ref().map(|one| one.uid.clone()),
+            service: parties.service.as_ref().map(|one| one.name.clone()),
+            security: parties.security,
+            proven: parties.source_identity.is_some(),
+        };
+        let mut pairs = self.pairs.borrow_mut();
+        if let Some(pair) = pairs.get(&key).filter(|pair| pair.is_of(parties)) {
+            return pair.clone();
+        }
+        if pairs.len() >= PAIRS_MAX {
+            pairs.clear();
+        }
+        let pair = Rc::new(self.look_up(reporter, parties));
+        pairs.insert(key, pair.clone());
+        pair
+    }
+
+    fn look_up(&self, reporter: Reporter, parties: &Parties) -> Pair {
+        let labels = labels(reporter, parties);
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        let counter = |family: &IntCounterVec| family.with_label_values(&labels);
+        Pair {
+            source: parties.source.clone(),
+            destination: parties.destination.clone(),
+            opened: counter(&self.families.opened),
+            closed: counter(&self.families.closed),
+            failed: counter(&self.families.failed),
+            received: counter(&self.families.received),
+            sent: counter(&self.families.sent),
+        }
+    }
+}
+
+impl Pair {
+    fn is_of(&self, parties: &Parties) -> bool {
+        let same = |a: &Option<Arc<Workload>>, b: &Option<Arc<Workload>>| match (a, b) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        };
+        same(&self.source, &parties.source) && same(&self.destination, &parties.destination)
+    }
+}
+
+/// The label values, in the order of [`LABELS`].
+fn labels(reporter: Reporter, parties: &Parties) -> Vec<String> {
+    let reporter = match reporter {
+        Reporter::Source => "source",
+        Reporter::Destination => "destination",
+    };
+    let mut values = vec![reporter.to_owned()];
+    let source_principal = parties.source_identity.as_ref().map(ToString::to_string);
+    values.extend(workload_labels(parties.source.as_deref(), source_principal));
+    let destination_principal = match parties.security {
+        Security::MutualTls => parties.destination.as_ref().map(|one| one.identity.to_string()),
+        Security::None => None,
+    };
+    values.extend(workload_labels(parties.destination.as_deref(), destination_principal));
+    values.extend(match &parties.service {
+        Some(service) => {
+            [&*service.name.hostname, &*service.short_name, &*service.name.namespace].map(str::to_owned)
+        }
+        None => [UNKNOWN; 3].map(str::to_owned),
+    });
+    values.extend(["tcp", "-", parties.security.as_str()].map(str::to_owned));
+    values
+}
+
+/// What a label says where there is nothing to say.
+const UNKNOWN: &str = "unknown";
+
+fn workload_labels(workload: Option<&Workload>, principal: Option<String>) -> [String; 8] {
+    let principal = principal.unwrap_or_else(|| UNKNOWN.to_owned());
+    let Some(workload) = workload else {
+        let unknown = || UNKNOWN.to_owned();
+        return [unknown(), unknown(), unknown(), unknown(), principal, unknown(), unknown(), unknown()];
+    };
+    let name = |text: &str| text.to_owned();
+    [
+        name(&workload.workload_name),
+        name(&workload.namespace),
+        name(&workload.canonical_name),
+        name(&workload.canonical_revision),
+        principal,
+        name(&workload.canonical_name),
+        name(&workload.canonical_revision),
+        name(&workload.cluster),
+    ]
+}

@@ -1,0 +1,161 @@
+//! Carries one connection from its beginning to its access line.
+
+use super::Worker;
+use super::registry::{Direction, Entry, Judged, OpenConnection};
+use crate::telemetry::Parties;
+use crate::telemetry::access::Line;
+use crate::telemetry::metrics::{Pair, Reporter};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use tokio::time::Instant;
+use weft_core::names::WorkloadUid;
+use weft_tunnel::end::{Carried, End};
+
+/// A connection that is about to be carried, or refused.
+pub(super) struct Attempt {
+    pub direction: Direction,
+    /// The client application's address.
+    pub client: SocketAddr,
+    /// What was asked for.
+    pub target: SocketAddr,
+    /// Where the tunnel goes, if there is one.
+    pub tunnel: Option<SocketAddr>,
+    pub parties: Parties,
+    /// What dry-run policies would have done.
+    pub dry_run: String,
+    pub begun: Instant,
+}
+
+/// A connection that is being carried. Its access line is written when it ends, whatever ends it.
+pub(super) struct Ongoing {
+    worker: Rc<Worker>,
+    entry: Entry,
+    pairs: Vec<Rc<Pair>>,
+    tunnel: Option<SocketAddr>,
+    dry_run: String,
+    end: Option<End>,
+}
+
+impl Attempt {
+    /// An attempt that begins now.
+    pub fn new(direction: Direction, client: SocketAddr, target: SocketAddr) -> Self {
+        Self {
+            direction,
+            client,
+            target,
+            tunnel: None,
+            parties: Parties::default(),
+            dry_run: String::new(),
+            begun: Instant::now(),
+        }
+    }
+
+    /// It will be carried.
+    pub fn open(self, worker: &Rc<Worker>, pods: Vec<WorkloadUid>, judged: Option<Judged>) -> Ongoing {
+        let pairs = self.pairs(worker);
+        for pair in &pairs {
+            pair.opened.inc();
+        }
+        let entry = worker.open.enter(OpenConnection {
+            direction: self.direction,
+            client: self.client,
+            target: self.target,
+            parties: self.parties,
+            pods,
+            judged,
+            begun: self.begun,
+            carried: Carried::default(),
+        });
+        let (tunnel, dry_run) = (self.tunnel, self.dry_run);
+        Ongoing { worker: worker.clone(), entry, pairs, tunnel, dry_run, end: None }
+    }
+
+    /// It will not be: counts it, and says why in one line.
+    pub fn refuse(self, worker: &Worker, why: &dyn std::fmt::Display) {
+        for pair in self.pairs(worker) {
+            pair.failed.inc();
+        }
+        worker.access.add(&Line {
+            direction: direction_word(self.direction),
+            client: self.client,
+            target: self.target,
+            tunnel: self.tunnel,
+            parties: &self.parties,
+            bytes_sent: 0,
+            bytes_received: 0,
+            duration: self.begun.elapsed(),
+            end: "refused",
+            error: &why.to_string(),
+            dry_run: &self.dry_run,
+        });
+    }
+
+    fn pairs(&self, worker: &Worker) -> Vec<Rc<Pair>> {
+        let pair = |reporter| worker.metrics.pair(reporter, &self.parties);
+        match self.direction {
+            Direction::Outbound => vec![pair(Reporter::Source)],
+            Direction::Inbound => vec![pair(Reporter::Destination)],
+            Direction::SameNode => vec![pair(Reporter::Source), pair(Reporter::Destination)],
+        }
+    }
+}
+
+impl Ongoing {
+    /// What the relay and its owner share.
+    pub fn carried(&self) -> &Carried {
+        &self.entry.carried
+    }
+
+    /// True once [`Ongoing::set_end`] was called.
+    pub fn has_ended(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// It has ended so; the line is written when it is dropped.
+    pub fn set_end(&mut self, end: End) {
+        self.end = Some(end);
+    }
+
+    /// It has ended.
+    pub fn finish(mut self, end: End) {
+        self.end = Some(end);
+    }
+}
+
+impl Drop for Ongoing {
+    fn drop(&mut self) {
+        let (sent, received) = (self.entry.request_bytes(), self.entry.response_bytes());
+        for pair in &self.pairs {
+            pair.closed.inc();
+            // Istio's names: "received" is what the server received.
+            pair.received.inc_by(sent);
+            pair.sent.inc_by(received);
+        }
+        let end = match self.end {
+            Some(end) => end.to_string(),
+            // Its task was dropped with the worker.
+            None => "aborted".to_owned(),
+        };
+        self.worker.access.add(&Line {
+            direction: direction_word(self.entry.direction),
+            client: self.entry.client,
+            target: self.entry.target,
+            tunnel: self.tunnel,
+            parties: &self.entry.parties,
+            bytes_sent: sent,
+            bytes_received: received,
+            duration: self.entry.begun.elapsed(),
+            end: &end,
+            error: "",
+            dry_run: &self.dry_run,
+        });
+    }
+}
+
+fn direction_word(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Outbound => "outbound",
+        Direction::Inbound => "inbound",
+        Direction::SameNode => "same_node",
+    }
+}

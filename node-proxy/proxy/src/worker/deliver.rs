@@ -1,0 +1,89 @@
+//! Connects to an application of this node, from its client's address.
+
+use super::pods::Pod;
+use super::stock::NoSocket;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+use weft_agent_link::SocketKind;
+use weft_core::policy::Permit;
+use weft_tunnel::socket::Socket;
+
+/// Why an application cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DeliverError {
+    /// The agent has made no socket.
+    #[error(transparent)]
+    NoSocket(#[from] NoSocket),
+    /// The client's address cannot be taken.
+    #[error("cannot connect from the client's address {client}: {source}")]
+    Bind { client: SocketAddr, source: io::Error },
+    /// The application does not answer.
+    #[error("cannot connect to {target}: {source}")]
+    Connect { target: SocketAddr, source: io::Error },
+}
+
+/// Connects to `target` in the pod's namespace, so that the application sees `client`: its address, and its port
+/// too unless that one is in use there. The permit proves that policy was asked.
+pub(super) async fn deliver(
+    pod: &Pod,
+    _permit: &Permit,
+    client: SocketAddr,
+    target: SocketAddr,
+    limit: Duration,
+) -> Result<Socket, DeliverError> {
+    let fresh = pod.stock.take(kind_of(target)).await?;
+    let bound =
+        bind_client(&fresh, client, target).map_err(|source| DeliverError::Bind { client, source })?;
+    let first = Socket::connect(fresh, target, limit).await;
+    let refused = match first {
+        Ok(socket) => return Ok(socket),
+        Err(source) => source,
+    };
+    // The very same pair of addresses may be in use, or in TIME_WAIT: then any port of the client will do.
+    if refused.kind() != io::ErrorKind::AddrNotAvailable || bound != Bound::Port {
+        return Err(DeliverError::Connect { target, source: refused });
+    }
+    let fresh = pod.stock.take(kind_of(target)).await?;
+    let any_port = SocketAddr::new(client.ip(), 0);
+    bind(&fresh, any_port).map_err(|source| DeliverError::Bind { client, source })?;
+    let second = Socket::connect(fresh, target, limit).await;
+    second.map_err(|source| DeliverError::Connect { target, source })
+}
+
+/// Connects to `target` in the pod's namespace under the pod's own address.
+pub(super) async fn dial(pod: &Pod, target: SocketAddr, limit: Duration) -> Result<Socket, DeliverError> {
+    let fresh = pod.stock.take(kind_of(target)).await?;
+    let connected = Socket::connect(fresh, target, limit).await;
+    connected.map_err(|source| DeliverError::Connect { target, source })
+}
+
+#[derive(PartialEq, Eq)]
+enum Bound {
+    /// To address and port.
+    Port,
+    /// To the address, or to nothing: client and application are of different families.
+    Loosely,
+}
+
+fn bind_client(fresh: &OwnedFd, client: SocketAddr, target: SocketAddr) -> io::Result<Bound> {
+    if client.is_ipv4() != target.is_ipv4() {
+        return Ok(Bound::Loosely);
+    }
+    match bind(fresh, client) {
+        Ok(()) => Ok(Bound::Port),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            bind(fresh, SocketAddr::new(client.ip(), 0)).map(|()| Bound::Loosely)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn bind(fresh: &OwnedFd, addr: SocketAddr) -> io::Result<()> {
+    socket2::SockRef::from(fresh).bind(&addr.into())
+}
+
+fn kind_of(target: SocketAddr) -> SocketKind {
+    if target.is_ipv4() { SocketKind::TcpV4 } else { SocketKind::TcpV6 }
+}

@@ -1,0 +1,107 @@
+//! Connections to a pod of this node that came outside a tunnel: the client is in no mesh, or is not who it
+//! looks like. Nobody has proven an identity; policy (STRICT is one) decides.
+
+use super::Worker;
+use super::carry::Attempt;
+use super::deliver::{DeliverError, deliver};
+use super::pods::Pod;
+use super::registry::{Direction, Judged};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use weft_core::names::{NetworkAddr, WorkloadUid, canonical};
+use weft_core::policy::{Connection, Denial, Permit, decide};
+use weft_core::ports::is_mesh_port;
+use weft_core::workload::Workload;
+use weft_tunnel::join::join;
+use weft_tunnel::socket::Socket;
+
+/// Why a plain connection is refused.
+#[derive(Debug, thiserror::Error)]
+enum InboundError {
+    #[error("discovery does not know this pod ({0}) yet; is weft-control reachable?")]
+    UnknownPod(WorkloadUid),
+    #[error("port {0} belongs to the mesh itself")]
+    MeshPort(u16),
+    #[error("{0}")]
+    Denied(Denial),
+    #[error(transparent)]
+    Deliver(#[from] DeliverError),
+}
+
+impl Worker {
+    pub(super) async fn serve_inbound(self: Rc<Self>, pod: Rc<Pod>, listener: OwnedFd) {
+        self.accept_all(listener, "inbound", |worker, socket, client| {
+            let pod = pod.clone();
+            async move { worker.inbound(pod, socket, client).await }
+        })
+        .await;
+    }
+
+    async fn inbound(self: Rc<Self>, pod: Rc<Pod>, socket: Socket, client: SocketAddr) {
+        let Ok(target) = socket.local_addr().map(canonical) else {
+            return; // Reset before it was looked at.
+        };
+        let mut attempt = Attempt::new(Direction::Inbound, client, target);
+        match self.try_inbound(&pod, &mut attempt).await {
+            Err(error) => {
+                socket.reset_on_close();
+                attempt.refuse(&self, &error);
+            }
+            Ok((app, judged)) => {
+                let ongoing = attempt.open(&self, vec![pod.uid.clone()], Some(judged));
+                let end = join(&app, &socket, ongoing.carried()).await;
+                ongoing.finish(end);
+            }
+        }
+    }
+
+    async fn try_inbound(&self, pod: &Pod, attempt: &mut Attempt) -> Result<(Socket, Judged), InboundError> {
+        let (client, target) = (attempt.client, attempt.target);
+        let workload = self.await_workload(&pod.uid).await;
+        let workload = workload.ok_or_else(|| InboundError::UnknownPod(pod.uid.clone()))?;
+        attempt.parties.destination = Some(workload.clone());
+        // Only for telemetry: the address proves nothing.
+        let addr = NetworkAddr { network: workload.network.clone(), ip: client.ip() };
+        attempt.parties.source = self.knowledge.view.now().workload_at(&addr).cloned();
+        if is_mesh_port(target.port()) {
+            return Err(InboundError::MeshPort(target.port()));
+        }
+        let connection = Connection {
+            source_ip: client.ip(),
+            source: None,
+            destination_ip: target.ip(),
+            destination_port: target.port(),
+        };
+        let permit = self.judge(attempt, &connection, &workload).map_err(InboundError::Denied)?;
+        let app = deliver(pod, &permit, client, target, self.knowledge.limits.connect).await?;
+        Ok((app, Judged { connection, workload: workload.uid.clone() }))
+    }
+
+    /// Asks policy, on one snapshot, and notes what dry-run policies would have said.
+    pub(super) fn judge(
+        &self,
+        attempt: &mut Attempt,
+        connection: &Connection,
+        workload: &Arc<Workload>,
+    ) -> Result<Permit, Denial> {
+        let snapshot = self.knowledge.view.now();
+        // The newest word on the workload: its list of policies may have changed since it was routed to.
+        let workload = snapshot.workload(&workload.uid).unwrap_or(workload);
+        let judgement = decide(&snapshot.policies_of(workload), connection);
+        if let Some(verdict) = &judgement.dry_run {
+            attempt.dry_run = describe_dry_run(verdict);
+        }
+        judgement.permit()
+    }
+}
+
+fn describe_dry_run(verdict: &weft_core::policy::Verdict) -> String {
+    use weft_core::policy::Verdict;
+    match verdict {
+        Verdict::Allowed(Some(policy)) => format!("would be allowed by {policy}"),
+        Verdict::Allowed(None) => "would be allowed".to_owned(),
+        Verdict::Denied(denial) => format!("would be {denial}"),
+    }
+}

@@ -1,0 +1,301 @@
+//! A worker: one thread, one event loop, its own listeners, tunnels and connections. Workers share only what
+//! discovery and the certificate keeper publish.
+
+mod outbound;
+mod inbound;
+mod node_tunnel;
+mod deliver;
+mod carry;
+mod pool;
+mod pods;
+mod listener;
+pub mod registry;
+mod stock;
+pub mod affinity;
+pub mod request;
+
+use crate::leaves::Leaves;
+use crate::telemetry::access::{AccessFormat, AccessLog};
+use crate::telemetry::metrics::{Families, WorkerMetrics};
+use affinity::Affinity;
+use pods::{Pod, Pods};
+use pool::Pool;
+use registry::Registry;
+use request::{Command, Request, Requests};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, LocalSet, spawn_local};
+use tokio::time::Instant;
+use weft_agent_link::{Listener, ListenerKind};
+use weft_core::names::{NetworkAddr, OriginalDst, WorkloadUid};
+use weft_core::route::{Hop, MeshRules};
+use weft_core::snapshot::Snapshot;
+use weft_core::workload::Workload;
+use weft_pki::{Fingerprint, TrustView};
+use weft_tunnel::end::Stop;
+use weft_xds::{Mesh, View};
+
+/// What a worker reads: everything here is published by somebody else.
+#[derive(Clone)]
+pub struct Knowledge {
+    /// Discovery.
+    pub view: View<Mesh>,
+    /// Certificates.
+    pub leaves: Leaves,
+    /// Who vouches for peers.
+    pub trust: TrustView,
+    /// What the settings say of the mesh.
+    pub rules: Arc<MeshRules>,
+    /// Who has which endpoint.
+    pub affinity: Arc<Affinity>,
+    /// How long things may take.
+    pub limits: Limits,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connecting to an application or a peer.
+    pub connect: Duration,
+    /// A peer's TLS handshake.
+    pub handshake: Duration,
+    /// How long a connection waits for discovery to tell of an address.
+    pub discovery: Duration,
+    /// How long open connections may go on after the word to drain.
+    pub drain: Duration,
+}
+
+/// One worker's state. It never leaves its thread.
+pub(crate) struct Worker {
+    index: usize,
+    knowledge: Knowledge,
+    requests: Requests,
+    pods: Pods,
+    pool: Pool,
+    open: Rc<Registry>,
+    metrics: WorkerMetrics,
+    access: AccessLog,
+    node_tunnel: RefCell<Vec<AbortHandle>>,
+    /// Peers' mux connections, to be told when this proxy goes away.
+    peers: RefCell<Vec<weft_tunnel::mux::Mux>>,
+    chance: Cell<u64>,
+    /// The trust bundle that the open tunnels were checked against.
+    trusted: Cell<Option<Fingerprint>>,
+}
+
+/// What a worker is made of.
+pub struct WorkerParts {
+    /// Its number.
+    pub index: usize,
+    /// What it reads.
+    pub knowledge: Knowledge,
+    /// Where it asks.
+    pub requests: Requests,
+    /// The metric families.
+    pub families: Families,
+    /// How access lines are written.
+    pub access: AccessFormat,
+}
+
+/// Access lines wait at most so long.
+const FLUSH_EVERY: Duration = Duration::from_millis(200);
+/// How long a released pod's connections may take to close before its sockets are dropped.
+const RELEASE_WITHIN: Duration = Duration::from_secs(4);
+
+/// Runs a worker on the current thread until it is told to drain and has.
+///
+/// # Errors
+/// If the event loop cannot be made.
+pub fn run(parts: WorkerParts, commands: mpsc::Receiver<Command>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // The set owns every task of this worker: when it is dropped, they end.
+    LocalSet::new().block_on(&runtime, serve(parts, commands));
+    Ok(())
+}
+
+async fn serve(parts: WorkerParts, mut commands: mpsc::Receiver<Command>) {
+    let mut changes = parts.knowledge.view.clone();
+    let worker = Rc::new(Worker::new(parts));
+    let mut flush = tokio::time::interval(FLUSH_EVERY);
+    flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            command = commands.recv() => match command {
+                None | Some(Command::Drain) => break,
+                Some(command) => worker.on_command(command),
+            },
+            changed = changes.changed() => match changed {
+                Some(snapshot) => worker.open.judge_again(&snapshot),
+                None => break,
+            },
+            _ = flush.tick() => worker.on_tick(),
+        }
+    }
+    worker.drain(&mut commands).await;
+}
+
+impl Worker {
+    fn new(parts: WorkerParts) -> Self {
+        let WorkerParts { index, knowledge, requests, families, access } = parts;
+        Self {
+            index,
+            pods: Pods::default(),
+            pool: Pool::new(knowledge.clone()),
+            knowledge,
+            requests,
+            open: Rc::default(),
+            metrics: WorkerMetrics::new(families),
+            access: AccessLog::new(access),
+            node_tunnel: RefCell::default(),
+            peers: RefCell::default(),
+            chance: Cell::new(seed(index)),
+            trusted: Cell::new(None),
+        }
+    }
+
+    fn on_command(self: &Rc<Self>, command: Command) {
+        match command {
+            Command::Pod(new) => {
+                let pod = Pod::new(self.index, &new, self.requests.clone());
+                self.listen(&pod, new);
+                if let Some(old) = self.pods.insert(pod) {
+                    old.stop_listening();
+                }
+            }
+            Command::PodGone(uid) => {
+                if let Some(pod) = self.pods.remove(&uid) {
+                    spawn_local(self.clone().release(pod));
+                }
+            }
+            Command::NodeTunnel(listener) => {
+                let task = spawn_local(self.clone().serve_node_tunnel(listener)).abort_handle();
+                self.node_tunnel.borrow_mut().push(task);
+            }
+            Command::Sockets { pod, kind, sockets } => {
+                if let Some(pod) = self.pods.get(&pod) {
+                    pod.stock.put(kind, sockets);
+                }
+            }
+            Command::AgentRestarted => self.pods.each(|pod| pod.stock.forget_orders()),
+            Command::Connections(answer) => {
+                // Whoever asked may have gone; then nobody misses the answer.
+                let _ = answer.send(self.open.describe());
+            }
+            Command::Drain => {}
+        }
+    }
+
+    fn listen(self: &Rc<Self>, pod: &Rc<Pod>, new: request::NewPod) {
+        for Listener { kind, socket } in new.listeners {
+            match kind {
+                ListenerKind::Outbound => {
+                    pod.own(spawn_local(self.clone().serve_outbound(pod.clone(), socket)));
+                }
+                ListenerKind::InboundPlain => {
+                    pod.own(spawn_local(self.clone().serve_inbound(pod.clone(), socket)));
+                }
+                ListenerKind::Tunnel | ListenerKind::DnsTcp | ListenerKind::DnsUdp => {}
+            }
+        }
+    }
+
+    fn on_tick(&self) {
+        self.access.flush();
+        let trust = self.knowledge.trust.now();
+        let changed = self.trusted.replace(Some(trust.fingerprint())) != Some(trust.fingerprint());
+        if changed {
+            self.close_distrusted(&trust);
+        }
+        self.pool.close_idle(changed.then_some(&trust));
+    }
+
+    /// Where session affinity sends this client, if it has been to the service before.
+    fn sticky(&self, snapshot: &Snapshot, client: &Workload, dst: OriginalDst) -> Option<WorkloadUid> {
+        let OriginalDst(dst) = dst;
+        let addr = NetworkAddr { network: client.network.clone(), ip: dst.ip() };
+        let service = snapshot.service_at(&addr, &client.namespace)?;
+        let timeout = service.session_affinity?;
+        self.knowledge.affinity.get(&service.name, *client.addresses.first()?, timeout, std_now())
+    }
+
+    /// Remembers where a client of a service with session affinity went.
+    fn stick(&self, hop: &Hop, client: &Workload) {
+        let Hop::Workload(hop) = hop else {
+            return;
+        };
+        if let (Some(service), Some(ip)) = (&hop.service, client.addresses.first())
+            && service.session_affinity.is_some()
+        {
+            self.knowledge.affinity.set(&service.name, *ip, &hop.workload.uid, std_now());
+        }
+    }
+
+    async fn release(self: Rc<Self>, pod: Rc<Pod>) {
+        pod.stop_listening();
+        self.open.stop_pod(&pod.uid, Stop::Released);
+        let deadline = Instant::now() + RELEASE_WITHIN;
+        while self.open.has_pod(&pod.uid) && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        pod.stock.clear();
+        let released = Request::Released { worker: self.index, pod: pod.uid.clone() };
+        if self.requests.send(released).await.is_err() {
+            tracing::debug!("the main thread is gone; nobody waits for the release");
+        }
+    }
+
+    async fn drain(self: Rc<Self>, commands: &mut mpsc::Receiver<Command>) {
+        self.pods.each(|pod| pod.stop_listening());
+        for task in self.node_tunnel.borrow_mut().drain(..) {
+            task.abort();
+        }
+        for peer in self.peers.borrow().iter() {
+            peer.go_away();
+        }
+        let deadline = Instant::now() + self.knowledge.limits.drain;
+        while self.open.len() > 0 && Instant::now() < deadline {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::PodGone(uid)) => self.on_command(Command::PodGone(uid)),
+                    Some(sockets @ Command::Sockets { .. }) => self.on_command(sockets),
+                    Some(Command::Connections(answer)) => self.on_command(Command::Connections(answer)),
+                    _ => {}
+                },
+                () = tokio::time::sleep(Duration::from_millis(20)) => {}
+            }
+        }
+        self.open.stop_all(Stop::Drained);
+        // One turn of the loop lets the relays see the stop and write their lines.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        self.access.flush();
+        // The main thread may have given up on us; the process ends either way.
+        let _ = self.requests.send(Request::Drained { worker: self.index }).await;
+    }
+
+    fn pod(&self, uid: &WorkloadUid) -> Option<Rc<Pod>> {
+        self.pods.get(uid)
+    }
+
+    /// A number below `bound` (xorshift64*; good enough to spread load, and no more is asked of it).
+    fn below(&self, bound: u64) -> u64 {
+        let mut state = self.chance.get();
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        self.chance.set(state);
+        // The high half is the better one; multiply-shift maps it to the range.
+        ((state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) * bound) >> 32
+    }
+}
+
+fn std_now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+fn seed(index: usize) -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    (now.as_nanos() as u64 ^ ((index as u64 + 1) << 48)) | 1
+}

@@ -1,0 +1,200 @@
+//! The node's own tunnel: other nodes bring connections for this node's pods, in Weft's own dialect.
+
+use super::Worker;
+use super::carry::Attempt;
+use super::deliver::{DeliverError, deliver};
+use super::pods::Pod;
+use super::pool::{distrusted, until, watch_peer};
+use super::registry::{Direction, Judged};
+use crate::describe;
+use crate::leaves::SessionLeaf;
+use crate::telemetry::Security;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::task::spawn_local;
+use weft_core::admit::{Admitted, NodeRequest, NotAdmitted, admit_node_request};
+use weft_core::identity::Identity;
+use weft_core::names::Network;
+use weft_core::policy::{Connection, Denial};
+use weft_pki::{Peer, Usage, peer_of, server_config};
+use weft_tunnel::end::Refused;
+use weft_tunnel::mux::{ALPN, Mux, MuxStream, OpenRequest};
+use weft_tunnel::socket::Socket;
+use weft_tunnel::tls::{Session, TlsError};
+
+/// A peer node's TLS session.
+struct PeerSession {
+    peer: Peer,
+    addr: SocketAddr,
+    /// The identity that it was opened for.
+    served: Identity,
+}
+
+/// Why a peer's session does not begin.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error("no TLS handshake within the limit")]
+    Timeout,
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("configuring TLS")]
+    Config(#[from] weft_pki::ConfigError),
+    #[error("the peer's certificate")]
+    Peer(#[from] weft_pki::PeerError),
+    #[error("the peer asked for no identity")]
+    NoName,
+}
+
+/// Why a peer's stream is refused.
+#[derive(Debug, thiserror::Error)]
+enum StreamError {
+    #[error("{0}")]
+    NotAdmitted(NotAdmitted),
+    #[error("{0} is not enrolled on this node")]
+    NotHere(IpAddr),
+    #[error("{0}")]
+    Denied(Denial),
+    #[error(transparent)]
+    Deliver(#[from] DeliverError),
+}
+
+impl StreamError {
+    /// What the peer is told. It learns the kind, not the details: those stand in this side's log.
+    fn refusal(&self) -> Refused {
+        match self {
+            Self::NotAdmitted(NotAdmitted::MeshPort(_)) => Refused::Malformed,
+            Self::NotAdmitted(NotAdmitted::NoWorkload(_) | NotAdmitted::OtherIdentity(_)) => {
+                Refused::NoWorkload
+            }
+            Self::NotAdmitted(
+                NotAdmitted::UnknownSource(_) | NotAdmitted::ForeignIdentity(_) | NotAdmitted::ForeignNode(_),
+            ) => Refused::ForeignSource,
+            Self::NotHere(_) => Refused::NoWorkload,
+            Self::Denied(_) => Refused::Policy,
+            Self::Deliver(_) => Refused::AppUnreachable,
+        }
+    }
+}
+
+impl Worker {
+    pub(super) async fn serve_node_tunnel(self: Rc<Self>, listener: OwnedFd) {
+        self.accept_all(listener, "node tunnel", |worker, socket, peer| worker.node_session(socket, peer))
+            .await;
+    }
+
+    async fn node_session(self: Rc<Self>, socket: Socket, addr: SocketAddr) {
+        if let Err(error) = watch_peer(&socket2::SockRef::from(&socket)) {
+            tracing::debug!(%addr, %error, "cannot set the peer's time limits");
+        }
+        match self.handshake(&socket, addr).await {
+            Err(error) => tracing::info!(%addr, error = describe(&error), "refused a peer's tunnel"),
+            Ok((session, leftover, peer)) => {
+                let (mux, driver) = Mux::server(socket, session, leftover);
+                self.drive(mux, driver, Rc::new(peer)).await;
+            }
+        }
+    }
+
+    async fn handshake(
+        &self,
+        socket: &Socket,
+        addr: SocketAddr,
+    ) -> Result<(Session, weft_tunnel::scratch::ReadBuffer, PeerSession), SessionError> {
+        let leaf = Arc::new(SessionLeaf::new(self.knowledge.leaves.clone()));
+        let config = server_config(leaf.clone(), self.knowledge.trust.clone(), &[ALPN])?;
+        let accepted = Session::accept(socket, Arc::new(config));
+        let limit = self.knowledge.limits.handshake;
+        let accepted = tokio::time::timeout(limit, accepted).await.map_err(|_| SessionError::Timeout)?;
+        let (session, leftover) = accepted?;
+        let trust = self.knowledge.trust.now();
+        let peer = peer_of(Some(session.peer_certificates()), &trust, Usage::Client, SystemTime::now())?;
+        let served = leaf.served().ok_or(SessionError::NoName)?.clone();
+        Ok((session, leftover, PeerSession { peer, addr, served }))
+    }
+
+    async fn drive(self: &Rc<Self>, mux: Mux, driver: weft_tunnel::mux::Driver, session: Rc<PeerSession>) {
+        let own = self.knowledge.leaves.get(&session.served).map(|leaf| leaf.not_after());
+        let ends = own.unwrap_or(session.peer.not_after()).min(session.peer.not_after());
+        self.peers.borrow_mut().push(mux.clone());
+        let worker = self.clone();
+        let peer = session.clone();
+        let driven = driver.run(move |request, stream| {
+            spawn_local(worker.clone().node_stream(peer.clone(), request, stream));
+        });
+        tokio::select! {
+            ended = driven => if let Err(error) = ended {
+                tracing::info!(addr = %session.addr, error = describe(&error), "a peer's tunnel ended");
+            },
+            () = until(ends) => tracing::info!(addr = %session.addr, "a peer's tunnel ended with its certificate"),
+        }
+        mux.close();
+        self.peers.borrow_mut().retain(|one| !one.is_same(&mux));
+    }
+
+    async fn node_stream(
+        self: Rc<Self>,
+        session: Rc<PeerSession>,
+        request: OpenRequest,
+        mut stream: MuxStream,
+    ) {
+        let mut attempt = Attempt::new(Direction::Inbound, request.source, request.destination);
+        attempt.parties.source_identity = Some(session.peer.identity().clone());
+        attempt.parties.security = Security::MutualTls;
+        match self.try_node_stream(&session, &request, &mut attempt).await {
+            Err(error) => {
+                stream.refuse(error.refusal());
+                attempt.refuse(&self, &error);
+            }
+            Ok((pod, app, judged)) => {
+                stream.accept();
+                let ongoing = attempt.open(&self, vec![pod.uid.clone()], Some(judged));
+                let end = stream.relay(Rc::new(app), ongoing.carried()).await;
+                ongoing.finish(end);
+            }
+        }
+    }
+
+    async fn try_node_stream(
+        &self,
+        session: &PeerSession,
+        request: &OpenRequest,
+        attempt: &mut Attempt,
+    ) -> Result<(Rc<Pod>, Socket, Judged), StreamError> {
+        let network = Network::default_network();
+        let question = NodeRequest {
+            peer: session.peer.identity(),
+            peer_ip: session.addr.ip(),
+            source: request.source,
+            destination: request.destination,
+            served: &session.served,
+        };
+        // Discovery may tell this node of a new pod later than the pod's own node.
+        let admitted = self.await_known(|snapshot| admit_node_request(snapshot, &network, &question)).await;
+        let Admitted { source, destination } = admitted.map_err(StreamError::NotAdmitted)?;
+        attempt.parties.source = source;
+        attempt.parties.destination = Some(destination.clone());
+        let pod = self.pod(&destination.uid);
+        let pod = pod.ok_or_else(|| StreamError::NotHere(request.destination.ip()))?;
+        let connection = Connection {
+            source_ip: request.source.ip(),
+            source: Some(session.peer.identity().clone()),
+            destination_ip: request.destination.ip(),
+            destination_port: request.destination.port(),
+        };
+        let permit = self.judge(attempt, &connection, &destination).map_err(StreamError::Denied)?;
+        let limit = self.knowledge.limits.connect;
+        let app = deliver(&pod, &permit, request.source, request.destination, limit).await?;
+        Ok((pod, app, Judged { connection, workload: destination.uid.clone() }))
+    }
+
+    /// Ends the tunnels of peers whom no root vouches for any more.
+    pub(super) fn close_distrusted(&self, trust: &weft_pki::TrustBundle) {
+        for peer in self.peers.borrow().iter().filter(|peer| distrusted(peer, trust, Usage::Client)) {
+            tracing::warn!("closing a peer's tunnel whose root has left the trust bundle");
+            peer.close();
+        }
+    }
+}

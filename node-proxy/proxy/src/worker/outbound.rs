@@ -1,0 +1,283 @@
+//! Captured connections of a pod of this node to anywhere.
+
+use super::Worker;
+use super::carry::{Attempt, Ongoing};
+use super::deliver::{DeliverError, deliver, dial};
+use super::listener::Listener;
+use super::pods::Pod;
+use super::pool::DialError;
+use super::registry::{Direction, Judged};
+use crate::telemetry::Security;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::task::spawn_local;
+use tokio::time::Instant;
+use weft_core::names::{OriginalDst, WorkloadUid, canonical};
+use weft_core::policy::{Connection, Denial};
+use weft_core::route::{Asked, Hop, Path, Question, Refusal, WorkloadHop, next_hop};
+use weft_core::snapshot::Snapshot;
+use weft_core::workload::{NodeTunnel, Workload};
+use weft_tunnel::end::End;
+use weft_tunnel::join::join;
+use weft_tunnel::mux::OpenRequest;
+use weft_tunnel::socket::Socket;
+
+/// Tunnels that one connection may try: the node's proxy may be restarting.
+const TUNNEL_TRIES: usize = 8;
+
+/// Why a captured connection goes nowhere.
+#[derive(Debug, thiserror::Error)]
+enum OutboundError {
+    /// Discovery does not know the pod itself.
+    #[error("discovery does not know this pod ({0}) yet; is weft-control reachable?")]
+    UnknownClient(WorkloadUid),
+    /// The router says no.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// Policy says no (same node).
+    #[error("{0}")]
+    Denied(Denial),
+    /// The destination is said to be on this node, and is not.
+    #[error("{0} is on this node according to discovery and not enrolled here yet")]
+    NotHere(WorkloadUid),
+    /// The other end cannot be reached.
+    #[error(transparent)]
+    Deliver(#[from] DeliverError),
+    /// The other node cannot be reached.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// No tunnel lasted long enough.
+    #[error("the tunnel broke {TUNNEL_TRIES} times before the connection was taken")]
+    TunnelLost,
+}
+
+impl Worker {
+    pub(super) async fn serve_outbound(self: Rc<Self>, pod: Rc<Pod>, listener: OwnedFd) {
+        self.accept_all(listener, "outbound", |worker, socket, client| {
+            let pod = pod.clone();
+            async move { worker.outbound(pod, socket, client).await }
+        })
+        .await;
+    }
+
+    /// Accepts until the listener fails or the task is aborted; each connection gets a task of its own.
+    pub(super) async fn accept_all<F: Future<Output = ()> + 'static>(
+        self: &Rc<Self>,
+        listener: OwnedFd,
+        name: &'static str,
+        serve: impl Fn(Rc<Self>, Socket, SocketAddr) -> F,
+    ) {
+        let listener = match Listener::new(listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, listener = name, "cannot use a listener of the agent's");
+                return;
+            }
+        };
+        loop {
+            match listener.accept().await {
+                Ok((socket, client)) => drop(spawn_local(serve(self.clone(), socket, client))),
+                Err(error) => {
+                    tracing::error!(%error, listener = name, "a listener failed and is given up");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn outbound(self: Rc<Self>, pod: Rc<Pod>, socket: Socket, client: SocketAddr) {
+        let Ok(target) = socket.local_addr().map(canonical) else {
+            return; // Reset before it was looked at.
+        };
+        let mut attempt = Attempt::new(Direction::Outbound, client, target);
+        let socket = Rc::new(socket);
+        if let Err(error) = self.try_outbound(&pod, &socket, &mut attempt).await {
+            socket.reset_on_close();
+            attempt.refuse(&self, &error);
+        }
+    }
+
+    async fn try_outbound(
+        self: &Rc<Self>,
+        pod: &Rc<Pod>,
+        socket: &Rc<Socket>,
+        attempt: &mut Attempt,
+    ) -> Result<(), OutboundError> {
+        let source = self.await_workload(&pod.uid).await;
+        let source = source.ok_or_else(|| OutboundError::UnknownClient(pod.uid.clone()))?;
+        attempt.parties.source = Some(source.clone());
+        attempt.parties.source_identity = Some(source.identity.clone());
+        match self.route(&source, OriginalDst(attempt.target)).await {
+            Hop::Refuse(refusal) => Err(OutboundError::Refused(refusal)),
+            Hop::Ask(addr) => Err(OutboundError::Refused(Refusal::Unknown(addr.ip))),
+            Hop::Passthrough(target) => self.pass(pod, socket, attempt, target).await,
+            Hop::Workload(hop) => {
+                attempt.parties.destination = Some(hop.workload.clone());
+                attempt.parties.service = hop.service.clone();
+                self.to_workload(pod, socket, attempt, &source, *hop).await
+            }
+        }
+    }
+
+    async fn to_workload(
+        self: &Rc<Self>,
+        pod: &Rc<Pod>,
+        socket: &Rc<Socket>,
+        attempt: &mut Attempt,
+        source: &Arc<Workload>,
+        hop: WorkloadHop,
+    ) -> Result<(), OutboundError> {
+        match &hop.path {
+            Path::Plain => self.pass(pod, socket, attempt, hop.target).await,
+            Path::SameNode => self.join_same_node(pod, socket, attempt, source, &hop).await,
+            Path::NodeTunnel(node) => {
+                self.through_node_tunnel(pod, socket, attempt, source, &hop, node).await
+            }
+            Path::Hbone(_) => Err(OutboundError::Refused(Refusal::Unreachable)),
+        }
+    }
+
+    /// Where to; asks discovery if nobody knows the address yet.
+    async fn route(&self, client: &Workload, dst: OriginalDst) -> Hop {
+        let mut asked = Asked::No;
+        loop {
+            let snapshot = self.knowledge.view.now();
+            let sticky = self.sticky(&snapshot, client, dst);
+            let question = Question { client, dst, sticky: sticky.as_ref(), asked };
+            let hop = next_hop(&snapshot, &self.knowledge.rules, &question, &mut |bound| self.below(bound));
+            match hop {
+                Hop::Ask(addr) if asked == Asked::No => {
+                    let answer = self.knowledge.view.ask(addr);
+                    // Late or not, the snapshot says what is known now.
+                    let _ = tokio::time::timeout(self.knowledge.limits.discovery, answer).await;
+                    asked = Asked::Yes;
+                }
+                hop => {
+                    self.stick(&hop, client);
+                    return hop;
+                }
+            }
+        }
+    }
+
+    /// To the address as it is, in plain text, from the pod's own namespace.
+    async fn pass(
+        self: &Rc<Self>,
+        pod: &Rc<Pod>,
+        socket: &Rc<Socket>,
+        attempt: &mut Attempt,
+        target: SocketAddr,
+    ) -> Result<(), OutboundError> {
+        let peer = dial(pod, target, self.knowledge.limits.connect).await?;
+        let ongoing = self.begin(attempt, vec![pod.uid.clone()], None);
+        let end = join(socket, &peer, ongoing.carried()).await;
+        ongoing.finish(end);
+        Ok(())
+    }
+
+    async fn join_same_node(
+        self: &Rc<Self>,
+        pod: &Rc<Pod>,
+        socket: &Rc<Socket>,
+        attempt: &mut Attempt,
+        source: &Arc<Workload>,
+        hop: &WorkloadHop,
+    ) -> Result<(), OutboundError> {
+        attempt.direction = Direction::SameNode;
+        attempt.parties.security = Security::MutualTls;
+        let server = self.pod(&hop.workload.uid);
+        let server = server.ok_or_else(|| OutboundError::NotHere(hop.workload.uid.clone()))?;
+        // The kernel's word: the connection came out of the client's own namespace.
+        let connection = Connection {
+            source_ip: attempt.client.ip(),
+            source: Some(source.identity.clone()),
+            destination_ip: hop.target.ip(),
+            destination_port: hop.target.port(),
+        };
+        let permit = self.judge(attempt, &connection, &hop.workload).map_err(OutboundError::Denied)?;
+        let limit = self.knowledge.limits.connect;
+        let peer = deliver(&server, &permit, attempt.client, hop.target, limit).await?;
+        let judged = Judged { connection, workload: hop.workload.uid.clone() };
+        let ongoing = self.begin(attempt, vec![pod.uid.clone(), server.uid.clone()], Some(judged));
+        let end = join(socket, &peer, ongoing.carried()).await;
+        ongoing.finish(end);
+        Ok(())
+    }
+
+    async fn through_node_tunnel(
+        self: &Rc<Self>,
+        pod: &Rc<Pod>,
+        socket: &Rc<Socket>,
+        attempt: &mut Attempt,
+        source: &Arc<Workload>,
+        hop: &WorkloadHop,
+        node: &NodeTunnel,
+    ) -> Result<(), OutboundError> {
+        attempt.parties.security = Security::MutualTls;
+        let request = OpenRequest {
+            source: attempt.client,
+            destination: hop.target,
+            baggage: Some(crate::telemetry::baggage(source)),
+            traceparent: None,
+        };
+        let mut ongoing = None;
+        for _ in 0..TUNNEL_TRIES {
+            let (mux, addr) = self.pool.get(&source.identity, &hop.workload.identity, node).await?;
+            let Some(stream) = mux.open(&request) else {
+                continue; // It ended in between.
+            };
+            attempt.tunnel = Some(addr);
+            let ongoing = ongoing.get_or_insert_with(|| self.begin(attempt, vec![pod.uid.clone()], None));
+            let end = stream.relay(socket.clone(), ongoing.carried()).await;
+            if end != End::Unopened {
+                ongoing.set_end(end);
+                break;
+            }
+        }
+        match ongoing {
+            Some(ongoing) if ongoing.has_ended() => Ok(()),
+            Some(ongoing) => {
+                socket.reset_on_close();
+                ongoing.finish(End::TunnelLost);
+                Ok(())
+            }
+            None => Err(OutboundError::TunnelLost),
+        }
+    }
+
+    /// The attempt becomes a carried connection.
+    fn begin(
+        self: &Rc<Self>,
+        attempt: &mut Attempt,
+        pods: Vec<WorkloadUid>,
+        judged: Option<Judged>,
+    ) -> Ongoing {
+        let begun = attempt.begun;
+        let fresh = Attempt { begun, ..Attempt::new(attempt.direction, attempt.client, attempt.target) };
+        std::mem::replace(attempt, fresh).open(self, pods, judged)
+    }
+
+    /// The workload with this key; waits a moment, for the pod may be newer than what discovery has told.
+    pub(super) async fn await_workload(&self, uid: &WorkloadUid) -> Option<Arc<Workload>> {
+        self.await_known(|snapshot| snapshot.workload(uid).cloned().ok_or(())).await.ok()
+    }
+
+    /// Asks the current snapshot, and each following one for as long as discovery may take.
+    pub(super) async fn await_known<T, E>(&self, ask: impl Fn(&Snapshot) -> Result<T, E>) -> Result<T, E> {
+        let mut answer = ask(&self.knowledge.view.now());
+        if answer.is_ok() {
+            return answer;
+        }
+        let mut view = self.knowledge.view.clone();
+        let deadline = Instant::now() + self.knowledge.limits.discovery;
+        while answer.is_err() {
+            match tokio::time::timeout_at(deadline, view.changed()).await {
+                Ok(Some(snapshot)) => answer = ask(&snapshot),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        answer
+    }
+}

@@ -1,0 +1,73 @@
+//! The pods of this node, as one worker knows them.
+
+use super::request::{NewPod, Requests};
+use super::stock::Stock;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use tokio::task::{AbortHandle, JoinHandle};
+use weft_core::names::WorkloadUid;
+
+/// An enrolled pod of this node.
+pub struct Pod {
+    /// Its key in discovery.
+    pub uid: WorkloadUid,
+    /// Sockets in its namespace.
+    pub stock: Stock,
+    tasks: RefCell<Vec<AbortHandle>>,
+}
+
+impl Pod {
+    /// A pod without tasks.
+    pub fn new(worker: usize, new: &NewPod, requests: Requests) -> Rc<Self> {
+        Rc::new(Self {
+            uid: new.uid.clone(),
+            stock: Stock::new(worker, new.uid.clone(), requests),
+            tasks: RefCell::default(),
+        })
+    }
+
+    /// Ends a task together with the pod.
+    pub fn own(&self, task: JoinHandle<()>) {
+        self.tasks.borrow_mut().push(task.abort_handle());
+    }
+
+    /// Accepts nothing more. Open connections go on.
+    pub fn stop_listening(&self) {
+        for task in self.tasks.borrow_mut().drain(..) {
+            task.abort();
+        }
+    }
+}
+
+/// All pods of this node.
+#[derive(Default)]
+pub struct Pods {
+    by_uid: RefCell<HashMap<WorkloadUid, Rc<Pod>>>,
+}
+
+impl Pods {
+    /// Adds a pod and returns the one that it replaces.
+    pub fn insert(&self, pod: Rc<Pod>) -> Option<Rc<Pod>> {
+        let old = self.remove(&pod.uid);
+        self.by_uid.borrow_mut().insert(pod.uid.clone(), pod);
+        old
+    }
+
+    /// Removes a pod.
+    pub fn remove(&self, uid: &WorkloadUid) -> Option<Rc<Pod>> {
+        self.by_uid.borrow_mut().remove(uid)
+    }
+
+    /// The pod with this key.
+    pub fn get(&self, uid: &WorkloadUid) -> Option<Rc<Pod>> {
+        self.by_uid.borrow().get(uid).cloned()
+    }
+
+    /// Does something with every pod.
+    pub fn each(&self, mut act: impl FnMut(&Pod)) {
+        for pod in self.by_uid.borrow().values() {
+            act(pod);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The connections that a worker carries: to judge them again when policy changes, to end them when their pod
+//! leaves, and to show them.
+
+use crate::telemetry::Parties;
+use serde::Serialize;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use tokio::time::Instant;
+use weft_core::names::WorkloadUid;
+use weft_core::policy::{Connection, Verdict, decide};
+use weft_core::snapshot::Snapshot;
+use weft_tunnel::end::{Carried, Stop};
+
+/// Where a connection crosses this proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// From a pod of this node into a tunnel or out of the mesh.
+    Outbound,
+    /// From a tunnel, or in plain text, to a pod of this node.
+    Inbound,
+    /// From a pod of this node to another one.
+    SameNode,
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub struct OpenConnection {
+    /// Where it crosses the proxy.
+    pub direction: Direction,
+    /// The client application's address.
+    pub client: SocketAddr,
+    /// What the client asked for, or the application's address.
+    pub target: SocketAddr,
+    /// Who is at its ends.
+    pub parties: Parties,
+    /// The pods of this node that it touches.
+    pub pods: Vec<WorkloadUid>,
+    /// What it is judged by; `None` where the other side judges.
+    pub judged: Option<Judged>,
+    /// When it began.
+    pub begun: Instant,
+    /// What it carries.
+    pub carried: Carried,
+}
+
+/// What a connection is judged by.
+#[derive(Debug)]
+pub struct Judged {
+    /// The facts.
+    pub connection: Connection,
+    /// Whose policies apply.
+    pub workload: WorkloadUid,
+}
+
+/// An open connection as `weft connections` shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Description {
+    /// Where it crosses the proxy.
+    pub direction: Direction,
+    /// The client application's address.
+    pub client: SocketAddr,
+    /// What the client asked for.
+    pub target: SocketAddr,
+    /// The client, `<namespace>/<name>`.
+    pub source: String,
+    /// The server, `<namespace>/<name>`.
+    pub destination: String,
+    /// The client's identity, if proven.
+    pub source_identity: Option<String>,
+    /// The service that was asked for.
+    pub service: Option<String>,
+    /// Bytes from the client.
+    pub bytes_sent: u64,
+    /// Bytes to the client.
+    pub bytes_received: u64,
+    /// Its age in seconds.
+    pub age_seconds: f64,
+}
+
+/// A worker's open connections.
+#[derive(Debug, Default)]
+pub struct Registry {
+    next: Cell<u64>,
+    open: RefCell<HashMap<u64, Rc<OpenConnection>>>,
+    /// The policies that the open connections were judged by last.
+    generation: Cell<u64>,
+}
+
+/// A connection's place in the registry; dropped, it is out.
+pub struct Entry {
+    registry: Rc<Registry>,
+    key: u64,
+    connection: Rc<OpenConnection>,
+}
+
+impl std::ops::Deref for Entry {
+    type Target = OpenConnection;
+
+    fn deref(&self) -> &OpenConnection {
+        &self.connection
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.registry.open.borrow_mut().remove(&self.key);
+    }
+}
+
+impl Registry {
+    /// Puts a connection in.
+    pub fn enter(self: &Rc<Self>, connection: OpenConnection) -> Entry {
+        let key = self.next.get();
+        self.next.set(key + 1);
+        let connection = Rc::new(connection);
+        self.open.borrow_mut().insert(key, connection.clone());
+        Entry { registry: self.clone(), key, connection }
+    }
+
+    /// Open connections.
+    pub fn len(&self) -> usize {
+        self.open.borrow().len()
+    }
+
+    /// Judges every open connection again if policy has changed, and stops those that are denied now.
+    pub fn judge_again(&self, snapshot: &Snapshot) {
+        if self.generation.replace(snapshot.policy_generation()) == snapshot.policy_generation() {
+            return;
+        }
+        for connection in self.open.borrow().values() {
+            let Some(judged) = &connection.judged else {
+                continue;
+            };
+            // A workload that discovery has taken back is the business of the pod's release.
+            let Some(workload) = snapshot.workload(&judged.workload) else {
+                continue;
+            };
+            let verdict = decide(&snapshot.policies_of(workload), &judged.connection).verdict;
+            if matches!(verdict, Verdict::Denied(_)) {
+                connection.carried.stop(Stop::Policy);
+            }
+        }
+    }
+
+    /// Stops every connection of a pod.
+    pub fn stop_pod(&self, pod: &WorkloadUid, why: Stop) {
+        for connection in self.open.borrow().values().filter(|open| open.pods.contains(pod)) {
+            connection.carried.stop(why);
+        }
+    }
+
+    /// True if a pod has an open connection.
+    pub fn has_pod(&self, pod: &WorkloadUid) -> bool {
+        self.open.borrow().values().any(|open| open.pods.contains(pod))
+    }
+
+    /// Stops everything.
+    pub fn stop_all(&self, why: Stop) {
+        for connection in self.open.borrow().values() {
+            connection.carried.stop(why);
+        }
+    }
+
+    /// Describes everything.
+    pub fn describe(&self) -> Vec<Description> {
+        self.open.borrow().values().map(|open| open.describe()).collect()
+    }
+}
+
+impl OpenConnection {
+    /// Bytes from the client to the server.
+    pub fn request_bytes(&self) -> u64 {
+        match self.direction {
+            Direction::Outbound | Direction::SameNode => self.carried.from_app(),
+            Direction::Inbound => self.carried.to_app(),
+        }
+    }
+
+    /// Bytes from the server to the client.
+    pub fn response_bytes(&self) -> u64 {
+        match self.direction {
+            Direction::Outbound | Direction::SameNode => self.carried.to_app(),
+            Direction::Inbound => self.carried.from_app(),
+        }
+    }
+
+    fn describe(&self) -> Description {
+        let name = |workload: &Option<std::sync::Arc<weft_core::workload::Workload>>| match workload {
+            Some(workload) => format!("{}/{}", workload.namespace, workload.name),
+            None => "unknown".to_owned(),
+        };
+        Description {
+            direction: self.direction,
+            client: self.client,
+            target: self.target,
+            source: name(&self.parties.source),
+            destination: name(&self.parties.destination),
+            source_identity: self.parties.source_identity.as_ref().map(ToString::to_string),
+            service: self.parties.service.as_ref().map(|service| service.name.to_string()),
+            bytes_sent: self.request_bytes(),
+            bytes_received: self.response_bytes(),
+            age_seconds: self.begun.elapsed().as_secs_f64(),
+        }
+    }
+}
