@@ -93,7 +93,12 @@ fn refuse(kind: Kind, value: &Value, notes: Vec<Note>) -> Decoded {
 /// The key of an object whose metadata may be broken. A policy without a readable name still denies.
 fn salvage_key(kind: Kind, value: &Value) -> (ObjectKey, Option<RefusedScope>) {
     let field = |name: &str| value.get("metadata").and_then(|metadata| metadata.get(name));
-    let name = field("name").and_then(scalar_text).unwrap_or_else(|| "(unnamed)".to_owned());
+    let name = match field("name").and_then(scalar_text) {
+        Some(name) if is_name(&name) => name,
+        // Marked, so that it cannot be taken for a name that the control plane gives itself.
+        Some(name) => format!("(unnamed) {name}"),
+        None => "(unnamed)".to_owned(),
+    };
     if !kind.is_namespaced() {
         return (ObjectKey::new(kind, "", name), None);
     }

@@ -1,1 +1,24 @@
-//! Placeholder, replaced in the same change.
+//! Objects in, core values out: the one place that knows what Kubernetes' and Istio's objects mean to the mesh.
+//!
+//! No I/O, no clock, no async, no Kubernetes client. [`Index::apply`] takes changes of objects and answers
+//! with the core values that changed; what it costs depends on what changed, not on what exists. Waypoints,
+//! gateways and routes are not here yet.
+#![forbid(unsafe_code)]
+
+mod index;
+mod absorb;
+mod workload;
+mod endpoints;
+mod peers;
+mod cluster;
+mod policy;
+mod facts;
+mod agents;
+mod told;
+mod selector;
+pub mod agent;
+pub mod change;
+pub mod config;
+mod name;
+
+pub use index::Index;

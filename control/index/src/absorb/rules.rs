@@ -1,0 +1,55 @@
+//! AuthorizationPolicies and PeerAuthentications.
+
+use crate::absorb::Dirty;
+use crate::cluster::Cluster;
+use crate::cluster::policies::sought;
+use crate::name::Name;
+use crate::peers::converted_name;
+use crate::policy::{PeerFacts, PolicyFacts, Reach};
+use weft_core::names::PolicyName;
+
+impl Cluster {
+    pub(crate) fn set_authorization(&mut self, name: &Name, now: Option<PolicyFacts>, dirty: &mut Dirty) {
+        if self.authorizations.get(name) == now.as_ref() {
+            return;
+        }
+        dirty.policies.insert(PolicyName::new(name.namespace.clone(), name.name.clone()));
+        let reach = now.as_ref().map(|policy| policy.reach.clone());
+        let old = self.authorizations.set(name, now).map(|policy| policy.reach);
+        if old == reach {
+            return;
+        }
+        for (within, selector) in old.iter().chain(&reach).filter_map(sought) {
+            dirty.pods.extend(self.pods.select(within, selector));
+        }
+    }
+
+    pub(crate) fn set_peer(&mut self, name: &Name, now: Option<PeerFacts>, dirty: &mut Dirty) {
+        if self.peers.get(name) == now.as_ref() {
+            return;
+        }
+        dirty.policies.insert(converted_name(name));
+        let reach = now.as_ref().map(|peer| peer.reach.clone());
+        let old = self.peers.set(name, now).map(|peer| peer.reach);
+        for reach in old.iter().chain(&reach) {
+            self.mark_peer(name, reach, dirty);
+        }
+    }
+
+    /// Marks all pods that a PeerAuthentication concerns, and the others whose meaning it changes.
+    fn mark_peer(&self, name: &Name, reach: &Reach, dirty: &mut Dirty) {
+        match reach {
+            Reach::Pods(within, selector) => dirty.pods.extend(self.pods.select(within, selector)),
+            Reach::Namespace => {
+                dirty.pods(self.pods.in_namespace(&name.namespace));
+                let others = self.peers.in_namespace(&name.namespace);
+                dirty.policies.extend(others.map(|(name, _)| converted_name(name)));
+            }
+            Reach::Mesh => {
+                dirty.pods(self.pods.names());
+                dirty.policies.extend(self.peers.names().map(converted_name));
+            }
+            Reach::Nothing => {}
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! What matters of each kind of object, read once: the rest of the index knows no Kubernetes types.
+//!
+//! A reader puts down notes about what it met; one of severity error refuses the object.
+
+pub(crate) mod endpoint_slice;
+pub(crate) mod namespace;
+pub(crate) mod network_policy;
+pub(crate) mod node;
+pub(crate) mod owner;
+pub(crate) mod pod;
+pub(crate) mod port;
+pub(crate) mod service;
+pub(crate) mod enrolment;
+
+use weft_control_api::problem::{Note, Severity};
+
+/// True if the object has to be refused.
+pub(crate) fn refuses(notes: &[Note]) -> bool {
+    notes.iter().any(|note| note.severity == Severity::Error)
+}

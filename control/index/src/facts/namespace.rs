@@ -1,0 +1,16 @@
+//! What matters of a Namespace.
+
+use crate::facts::enrolment::{self, Wish};
+use weft_control_api::k8s_openapi::api::core::v1::Namespace;
+use weft_control_api::problem::Note;
+
+/// A namespace. Its waypoint will stand here too.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct NamespaceFacts {
+    pub(crate) wish: Option<Wish>,
+}
+
+pub(crate) fn read(namespace: &Namespace, notes: &mut Vec<Note>) -> NamespaceFacts {
+    let labels = namespace.metadata.labels.as_ref();
+    NamespaceFacts { wish: labels.and_then(|labels| enrolment::read(labels, notes)) }
+}

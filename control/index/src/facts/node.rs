@@ -1,0 +1,65 @@
+//! What matters of a Node: where it is, and whether it speaks Weft's own tunnel.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use weft_control_api::k8s_openapi::api::core::v1::Node;
+use weft_control_api::problem::Note;
+use weft_core::ports::TUNNEL;
+use weft_core::workload::{Locality, NodeTunnel};
+
+/// A node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct NodeFacts {
+    pub(crate) locality: Locality,
+    pub(crate) tunnel: Option<NodeTunnel>,
+}
+
+/// Versions of Weft's dialect that the node's proxy speaks, separated by commas.
+const TUNNEL_VERSIONS: &str = "weft.dev/tunnel-versions";
+
+pub(crate) fn read(node: &Node, notes: &mut Vec<Note>) -> NodeFacts {
+    NodeFacts { locality: locality(node), tunnel: tunnel(node, notes) }
+}
+
+fn locality(node: &Node) -> Locality {
+    let label = |name: &str| -> Arc<str> {
+        let value = node.metadata.labels.as_ref().and_then(|labels| labels.get(name));
+        value.map_or_else(Arc::default, |value| value.as_str().into())
+    };
+    Locality {
+        region: label("topology.kubernetes.io/region"),
+        zone: label("topology.kubernetes.io/zone"),
+        subzone: label("topology.istio.io/subzone"),
+    }
+}
+
+fn tunnel(node: &Node, notes: &mut Vec<Note>) -> Option<NodeTunnel> {
+    let text = node.metadata.annotations.as_ref()?.get(TUNNEL_VERSIONS)?;
+    let mut versions = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        match part.parse() {
+            Ok(version) => versions.push(version),
+            Err(_) => notes.push(Note::warning(
+                format!("metadata.annotations.{TUNNEL_VERSIONS}"),
+                format!("{part:?} is no version"),
+            )),
+        }
+    }
+    let addresses = internal_addresses(node, notes);
+    (!versions.is_empty() && !addresses.is_empty()).then_some(NodeTunnel { addresses, versions })
+}
+
+fn internal_addresses(node: &Node, notes: &mut Vec<Note>) -> Vec<SocketAddr> {
+    let all = node.status.as_ref().and_then(|status| status.addresses.as_ref());
+    let mut found = Vec::new();
+    for (index, one) in all.into_iter().flatten().enumerate().filter(|(_, one)| one.type_ == "InternalIP") {
+        match one.address.parse::<IpAddr>() {
+            Ok(ip) => found.push(SocketAddr::new(ip.to_canonical(), TUNNEL)),
+            Err(_) => notes.push(Note::error(
+                format!("status.addresses[{index}].address"),
+                format!("{:?} is no address", one.address),
+            )),
+        }
+    }
+    found
+}

@@ -1,0 +1,231 @@
+//! What matters of a Service.
+
+use crate::config::IndexConfig;
+use crate::facts::port;
+use crate::name::Name;
+use crate::selector::{Labels, Selector};
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use weft_control_api::k8s_openapi::api::core::v1::{Service, ServicePort as Port, ServiceSpec};
+use weft_control_api::k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use weft_control_api::problem::Note;
+use weft_core::names::ServiceName;
+use weft_core::service as core;
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServiceFacts {
+    /// As discovery tells it.
+    pub(crate) told: core::Service,
+    /// What concerns its endpoints.
+    pub(crate) backend: Backend,
+}
+
+/// What decides which pods serve it, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Backend {
+    pub(crate) name: ServiceName,
+    /// `None` for a service whose endpoints somebody else writes.
+    pub(crate) selector: Option<Selector>,
+    pub(crate) headless: bool,
+    pub(crate) ports: Vec<BackendPort>,
+}
+
+/// A port and where pods serve it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BackendPort {
+    pub(crate) service_port: u16,
+    /// The name that joins it to an EndpointSlice's port; empty for none.
+    pub(crate) name: Arc<str>,
+    pub(crate) target: TargetPort,
+}
+
+/// Where pods serve a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TargetPort {
+    Number(u16),
+    /// The port that the pod's container gives this name.
+    Named(Arc<str>),
+}
+
+/// The key of a service in discovery.
+pub(crate) fn key(name: &Name, config: &IndexConfig) -> ServiceName {
+    let hostname = format!("{}.{}.svc.{}", name.name, name.namespace, config.cluster_domain);
+    ServiceName::new(name.namespace.clone(), hostname)
+}
+
+pub(crate) fn read(
+    service: &Service,
+    name: &Name,
+    config: &IndexConfig,
+    notes: &mut Vec<Note>,
+) -> ServiceFacts {
+    let no_spec = ServiceSpec::default();
+    let spec = service.spec.as_ref().unwrap_or(&no_spec);
+    let key = key(name, config);
+    let external = spec.type_.as_deref() == Some("ExternalName");
+    let ports = if external { Vec::new() } else { backend_ports(spec, notes) };
+    let selector = spec.selector.clone().filter(|labels: &Labels| !external && !labels.is_empty());
+    let told = core::Service {
+        name: key.clone(),
+        short_name: name.name.clone(),
+        vips: if external { Vec::new() } else { vips(service, spec, config, notes) },
+        ports: told_ports(spec, &ports),
+        subject_alt_names: Vec::new(),
+        // The labels of the Service and its namespace will say (wire facts §4).
+        waypoint: None,
+        load_balancing: load_balancing(spec, notes),
+        ip_families: ip_families(spec),
+        session_affinity: session_affinity(spec, notes),
+        external_name: external_name(spec, external, notes),
+        canonical: true,
+    };
+    let headless = spec.cluster_ip.as_deref() == Some("None");
+    let backend = Backend { name: key, selector: selector.map(Selector::labels), headless, ports };
+    ServiceFacts { told, backend }
+}
+
+fn tcp_ports(spec: &ServiceSpec) -> impl Iterator<Item = (usize, &Port)> {
+    let all = spec.ports.iter().flatten().enumerate();
+    all.filter(|(_, port)| port::is_tcp(port.protocol.as_deref()))
+}
+
+fn backend_ports(spec: &ServiceSpec, notes: &mut Vec<Note>) -> Vec<BackendPort> {
+    let mut found = Vec::new();
+    for (index, one) in tcp_ports(spec) {
+        let service_port = port::number(one.port, || format!("spec.ports[{index}].port"), notes);
+        let field = || format!("spec.ports[{index}].targetPort");
+        let target = match &one.target_port {
+            None => TargetPort::Number(service_port),
+            // Kubernetes reads an absent number as zero, and zero as absent.
+            Some(IntOrString::Int(0)) => TargetPort::Number(service_port),
+            Some(IntOrString::Int(number)) => TargetPort::Number(port::number(*number, field, notes)),
+            Some(IntOrString::String(text)) => match text.parse::<u16>() {
+                Ok(number) => TargetPort::Number(number),
+                Err(_) => TargetPort::Named(text.as_str().into()),
+            },
+        };
+        found.push(BackendPort {
+            service_port,
+            name: one.name.as_deref().unwrap_or_default().into(),
+            target,
+        });
+    }
+    found
+}
+
+fn told_ports(spec: &ServiceSpec, ports: &[BackendPort]) -> Vec<core::ServicePort> {
+    let told = tcp_ports(spec).zip(ports).map(|((_, port), backend)| core::ServicePort {
+        service_port: backend.service_port,
+        target_port: match backend.target {
+            TargetPort::Number(number) => number,
+            TargetPort::Named(_) => 0,
+        },
+        app_protocol: port::app_protocol(port.app_protocol.as_deref(), port.name.as_deref()),
+    });
+    told.collect()
+}
+
+fn vips(
+    service: &Service,
+    spec: &ServiceSpec,
+    config: &IndexConfig,
+    notes: &mut Vec<Note>,
+) -> Vec<core::Vip> {
+    let listed = spec.cluster_ips.iter().flatten().enumerate();
+    let listed = listed.map(|(index, ip)| (format!("spec.clusterIPs[{index}]"), ip.as_str()));
+    let single = spec.cluster_ip.as_deref().map(|ip| ("spec.clusterIP".to_owned(), ip));
+    let external = spec.external_ips.iter().flatten().enumerate();
+    let external = external.map(|(index, ip)| (format!("spec.externalIPs[{index}]"), ip.as_str()));
+    let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+    let ingress = balancer.and_then(|balancer| balancer.ingress.as_ref());
+    let ingress = ingress.into_iter().flatten().enumerate().filter_map(|(index, one)| {
+        Some((format!("status.loadBalancer.ingress[{index}].ip"), one.ip.as_deref()?))
+    });
+    let mut found: Vec<core::Vip> = Vec::new();
+    let all = listed.chain(single).chain(external).chain(ingress);
+    for (field, text) in all.filter(|(_, text)| !matches!(*text, "" | "None")) {
+        let Ok(ip) = text.parse::<IpAddr>() else {
+            notes.push(Note::error(field, format!("{text:?} is no address")));
+            continue;
+        };
+        let vip = core::Vip { network: config.network.clone(), range: IpNet::from(ip.to_canonical()) };
+        if !found.contains(&vip) {
+            found.push(vip);
+        }
+    }
+    found
+}
+
+fn load_balancing(spec: &ServiceSpec, notes: &mut Vec<Note>) -> core::LoadBalancing {
+    use core::Scope::{Network, Node, Region, Subzone, Zone};
+    let (mode, preference) =
+        match (spec.internal_traffic_policy.as_deref(), spec.traffic_distribution.as_deref()) {
+            (Some("Local"), _) => (core::LoadBalancingMode::Strict, vec![Node]),
+            (_, Some("PreferClose" | "PreferSameZone")) => {
+                (core::LoadBalancingMode::Failover, vec![Network, Region, Zone])
+            }
+            (_, Some("PreferSameNode")) => {
+                (core::LoadBalancingMode::Failover, vec![Network, Region, Zone, Subzone, Node])
+            }
+            (_, None | Some("")) => (core::LoadBalancingMode::Any, Vec::new()),
+            (_, Some(other)) => {
+                let reason = format!("{other:?} is not known; endpoints count alike");
+                notes.push(Note::warning("spec.trafficDistribution", reason));
+                (core::LoadBalancingMode::Any, Vec::new())
+            }
+        };
+    let health = match spec.publish_not_ready_addresses {
+        Some(true) => core::HealthPolicy::All,
+        Some(false) | None => core::HealthPolicy::OnlyHealthy,
+    };
+    core::LoadBalancing { preference, mode, health }
+}
+
+fn ip_families(spec: &ServiceSpec) -> core::IpFamilies {
+    let has = |family: &str| spec.ip_families.iter().flatten().any(|one| one == family);
+    match (has("IPv4"), has("IPv6")) {
+        (true, true) => core::IpFamilies::Dual,
+        (true, false) => core::IpFamilies::V4,
+        (false, true) => core::IpFamilies::V6,
+        (false, false) => core::IpFamilies::Automatic,
+    }
+}
+
+/// Kubernetes' default, three hours.
+const AFFINITY_SECONDS: i32 = 10_800;
+
+fn session_affinity(spec: &ServiceSpec, notes: &mut Vec<Note>) -> Option<Duration> {
+    match spec.session_affinity.as_deref() {
+        None | Some("" | "None") => return None,
+        Some("ClientIP") => {}
+        Some(other) => {
+            notes
+                .push(Note::error("spec.sessionAffinity", format!("{other:?} is neither ClientIP nor None")));
+            return None;
+        }
+    }
+    let config = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
+    let seconds = config.and_then(|config| config.timeout_seconds).unwrap_or(AFFINITY_SECONDS);
+    match u64::try_from(seconds) {
+        Ok(seconds) if seconds > 0 => Some(Duration::from_secs(seconds)),
+        _ => {
+            let field = "spec.sessionAffinityConfig.clientIP.timeoutSeconds";
+            notes.push(Note::error(field, format!("{seconds} is no time")));
+            None
+        }
+    }
+}
+
+fn external_name(spec: &ServiceSpec, external: bool, notes: &mut Vec<Note>) -> Option<Arc<str>> {
+    if !external {
+        return None;
+    }
+    let name = spec.external_name.as_deref().map(|name| name.trim_end_matches('.'));
+    if name.is_none_or(str::is_empty) {
+        notes.push(Note::error("spec.externalName", "is missing"));
+    }
+    name.map(Into::into)
+}

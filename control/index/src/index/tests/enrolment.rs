@@ -1,0 +1,191 @@
+//! Who is in the mesh, and what discovery and the agents are told of a pod.
+
+use super::world::{World, meshed, namespace, node, pod, service, with};
+use crate::agent::{Acceleration, Enrolment, ExistingConnections};
+use serde_json::json;
+use weft_control_api::kind::Kind;
+use weft_core::identity::Identity;
+use weft_core::names::NodeName;
+use weft_core::workload::{Health, NetworkMode, TunnelProtocol, WorkloadKind};
+
+#[test]
+fn labels_enrol_and_some_pods_never_are() {
+    let labels = |labels| json!({"metadata": {"labels": labels}});
+    let enabled = json!({"weft.dev/mesh": "enabled"});
+    let none = json!({});
+    for (case, of_namespace, of_pod, want) in [
+        ("nothing", none.clone(), json!({}), false),
+        ("namespace", enabled.clone(), json!({}), true),
+        ("pod leaves", enabled.clone(), labels(json!({"weft.dev/mesh": "disabled"})), false),
+        ("pod joins", none.clone(), labels(json!({"weft.dev/mesh": "enabled"})), true),
+        (
+            "pod leaves by the other label",
+            enabled.clone(),
+            labels(json!({"istio.io/dataplane-mode": "none"})),
+            false,
+        ),
+        (
+            "pod joins a namespace that is out",
+            json!({"weft.dev/mesh": "disabled"}),
+            { labels(json!({"istio.io/dataplane-mode": "ambient"})) },
+            true,
+        ),
+        ("ambient namespace", json!({"istio.io/dataplane-mode": "ambient"}), json!({}), true),
+        ("host network", enabled.clone(), json!({"spec": {"hostNetwork": true}}), false),
+        ("sidecar", enabled.clone(), json!({"spec": {"containers": [{"name": "istio-proxy"}]}}), false),
+        ("native sidecar", enabled, json!({"spec": {"initContainers": [{"name": "istio-proxy"}]}}), false),
+    ] {
+        let world = World::of([namespace(of_namespace), with(pod("web", "10.0.0.1"), of_pod)]);
+        assert_eq!(world.pod("web").unwrap().is_enrolled(), want, "{case}");
+        let agent = world.0.agent_pods_on(&NodeName::new("n1")).next().unwrap();
+        assert_eq!(agent.enrolment == Enrolment::Enrolled, want, "{case}, for the agent");
+        let identity = Identity::new("cluster.local", "shop", "web").unwrap();
+        assert_eq!(world.0.has_enrolled_pod(&NodeName::new("n1"), &identity), want, "{case}, for the CA");
+    }
+}
+
+#[test]
+fn a_pod_is_told_with_all_that_is_known_of_it() {
+    let owner = json!({"metadata": {
+        "labels": {"pod-template-hash": "5d4f", "app.kubernetes.io/name": "shop-web", "version": "v2"},
+        "ownerReferences": [{
+            "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5d4f", "uid": "u", "controller": true,
+        }],
+    }});
+    let world = World::of([meshed(), node("n1"), with(pod("web", "10.0.0.1"), owner)]);
+    let web = world.pod("web").unwrap();
+    assert_eq!(web.uid.as_str(), "Kubernetes//Pod/shop/web");
+    assert_eq!((web.kind, &*web.workload_name), (WorkloadKind::Deployment, "web"));
+    assert_eq!((&*web.canonical_name, &*web.canonical_revision), ("shop-web", "v2"));
+    assert_eq!((&*web.locality.region, &*web.locality.zone, &*web.locality.subzone), ("r", "z", "s"));
+    assert_eq!(web.identity.to_string(), "spiffe://cluster.local/ns/shop/sa/web");
+    assert_eq!(web.network_mode, NetworkMode::Standard);
+    let tunnel = web.node_tunnel.as_ref().unwrap();
+    let addresses: Vec<_> = tunnel.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["172.16.0.1:15008", "[fd00::1]:15008"]);
+    assert_eq!(tunnel.versions, [1]);
+}
+
+#[test]
+fn the_node_tunnel_is_for_enrolled_pods_that_no_network_policy_selects() {
+    let network_policy = |selector| {
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {"name": "np", "namespace": "shop"}, "spec": {"podSelector": selector},
+        })
+    };
+    let expression = json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["web", "db"]}]});
+    for (case, extra, want) in [
+        ("nothing against it", vec![meshed(), node("n1")], true),
+        ("not enrolled", vec![node("n1")], false),
+        ("no such node", vec![meshed()], false),
+        (
+            "node without the annotation",
+            vec![meshed(), with(node("n1"), json!({"metadata": {"annotations": null}}))],
+            false,
+        ),
+        ("selected", vec![meshed(), node("n1"), network_policy(json!({}))], false),
+        ("selected by expression", vec![meshed(), node("n1"), network_policy(expression)], false),
+        (
+            "another is selected",
+            vec![meshed(), node("n1"), network_policy(json!({"matchLabels": {"app": "db"}}))],
+            true,
+        ),
+    ] {
+        let mut world = World::of(extra);
+        world.put(pod("web", "10.0.0.1"));
+        assert_eq!(world.pod("web").unwrap().node_tunnel.is_some(), want, "{case}");
+        if case.starts_with("selected") {
+            world.delete(Kind::NetworkPolicy, "shop", "np");
+            assert!(world.pod("web").unwrap().node_tunnel.is_some(), "{case}, then no more");
+        }
+    }
+}
+
+#[test]
+fn health_follows_phase_readiness_and_deletion() {
+    let status = |status| json!({"status": status});
+    let healthy = Some((Health::Healthy, false));
+    let unhealthy = Some((Health::Unhealthy, false));
+    for (case, over, want) in [
+        ("ready", json!({}), healthy),
+        ("not ready", status(json!({"conditions": [{"type": "Ready", "status": "False"}]})), unhealthy),
+        (
+            "not yet ready",
+            status(json!({"conditions": [{"type": "Initialized", "status": "True"}]})),
+            unhealthy,
+        ),
+        ("a manifest without conditions", status(json!({"conditions": null})), healthy),
+        ("pending with an address", status(json!({"phase": "Pending"})), unhealthy),
+        ("pending", status(json!({"phase": "Pending", "podIP": null, "podIPs": null})), None),
+        ("succeeded", status(json!({"phase": "Succeeded"})), None),
+        ("failed", status(json!({"phase": "Failed"})), None),
+        ("leaving", json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}), {
+            Some((Health::Healthy, true))
+        }),
+    ] {
+        let world = World::of([with(pod("web", "10.0.0.1"), over)]);
+        let got = world.pod("web").map(|web| (web.health, web.terminating));
+        assert_eq!(got, want, "{case}");
+    }
+}
+
+#[test]
+fn a_stateful_pod_has_a_name_where_its_headless_service_exists() {
+    let db = || with(pod("db-0", "10.0.0.1"), json!({"spec": {"hostname": "db-0", "subdomain": "db"}}));
+    let hostname = |world: &World| world.pod("db-0").unwrap().hostname.to_string();
+    let mut world = World::of([db()]);
+    assert_eq!(hostname(&world), "");
+    world.put(service("db", "10.1.0.1"));
+    assert_eq!(hostname(&world), "", "the service is not headless");
+    world.put(service("db", "None"));
+    assert_eq!(hostname(&world), "db-0.db.shop.svc.cluster.local");
+    world.delete(Kind::Service, "shop", "db");
+    assert_eq!(hostname(&world), "");
+}
+
+#[test]
+fn an_agent_is_told_of_its_own_pods() {
+    let annotations = json!({"metadata": {"annotations": {
+        "weft.dev/netns": "/run/netns/web", "weft.dev/cgroup": "/sys/fs/cgroup/web",
+        "weft.dev/acceleration": "full", "weft.dev/existing": "reset",
+    }}});
+    let mut world = World::of([meshed(), with(pod("web", "10.0.0.1"), annotations)]);
+    let n1 = NodeName::new("n1");
+    let web = world.0.agent_pods_on(&n1).next().unwrap().clone();
+    assert_eq!(
+        (web.netns.as_deref(), web.cgroup.as_deref()),
+        (Some("/run/netns/web"), Some("/sys/fs/cgroup/web"))
+    );
+    assert_eq!((web.acceleration, web.existing), (Acceleration::Full, ExistingConnections::Reset));
+    assert_eq!(world.0.node_of("shop", "web", "uid-web"), Some(&n1));
+    assert_eq!(world.0.node_of("shop", "web", "another"), None, "another pod of that name");
+
+    let starting =
+        json!({"spec": {"nodeName": "n1"}, "status": {"phase": "Pending", "podIP": null, "podIPs": null}});
+    let diff = world.put(with(pod("new", "10.0.0.2"), starting));
+    assert!(diff.workloads.is_empty(), "discovery has no use for it yet");
+    assert_eq!(diff.agent_pods.upserted[0].addresses, [] as [std::net::IpAddr; 0]);
+
+    let diff = world.put(with(pod("web", "10.0.0.1"), json!({"spec": {"nodeName": "n2"}})));
+    assert_eq!(diff.agent_pods.removed, [web.key()], "the old node gives it up");
+    assert_eq!(diff.agent_pods.upserted[0].node, NodeName::new("n2"));
+    assert!(!world.0.has_enrolled_pod(&n1, &web.identity));
+    assert!(world.0.has_enrolled_pod(&NodeName::new("n2"), &web.identity));
+
+    let diff = world.put(with(
+        pod("web", "10.0.0.1"),
+        json!({"spec": {"nodeName": "n2"}, "status": {"phase": "Failed"}}),
+    ));
+    assert_eq!((diff.agent_pods.removed.len(), diff.workloads.removed.len()), (1, 1));
+    assert!(!world.0.has_enrolled_pod(&NodeName::new("n2"), &web.identity));
+    assert_eq!(world.0.node_of("shop", "web", "uid-web"), None, "it is over");
+}
+
+#[test]
+fn host_network_pods_are_told_in_plain_text() {
+    let world =
+        World::of([meshed(), with(pod("agent", "172.16.0.1"), json!({"spec": {"hostNetwork": true}}))]);
+    let agent = world.pod("agent").unwrap();
+    assert_eq!((agent.protocol, agent.network_mode), (TunnelProtocol::Plain, NetworkMode::HostNetwork));
+}

@@ -1,0 +1,185 @@
+//! Objects for tests, and an index that takes them.
+
+use crate::change::{Change, Diff};
+use crate::config::IndexConfig;
+use crate::index::Index;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use weft_control_api::decode::{Decoded, decode};
+use weft_control_api::kind::{Kind, ObjectKey};
+use weft_control_api::problem::Origin;
+use weft_core::names::{PolicyName, ServiceName, WorkloadUid};
+use weft_core::policy::Policy;
+use weft_core::service::Service;
+use weft_core::workload::{PortPair, Workload};
+
+/// An index and what the tests ask of it.
+pub(super) struct World(pub(super) Index);
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self(Index::new(IndexConfig::default()))
+    }
+
+    /// One with all these objects in it.
+    pub(super) fn of(objects: impl IntoIterator<Item = Value>) -> Self {
+        let mut world = Self::new();
+        world.0.apply_all(objects.into_iter().map(change));
+        world
+    }
+
+    pub(super) fn put(&mut self, object: Value) -> Diff {
+        self.0.apply(change(object))
+    }
+
+    pub(super) fn delete(&mut self, kind: Kind, namespace: &str, name: &str) -> Diff {
+        self.0.apply(Change::Delete(ObjectKey::new(kind, namespace, name)))
+    }
+
+    /// The workload of a pod in namespace `shop`.
+    pub(super) fn pod(&self, name: &str) -> Option<&Arc<Workload>> {
+        self.0.workload(&WorkloadUid::new(format!("Kubernetes//Pod/shop/{name}")))
+    }
+
+    pub(super) fn service(&self, name: &str) -> &Arc<Service> {
+        self.0.service(&service_name(name)).expect("the test made the service")
+    }
+
+    pub(super) fn policy(&self, name: &str) -> Option<&Arc<Policy>> {
+        self.0.policy(&PolicyName::parse(name).expect("namespace/name"))
+    }
+
+    /// Names of the selector policies of a pod.
+    pub(super) fn policies_of(&self, pod: &str) -> Vec<String> {
+        self.pod(pod).expect("the test made the pod").policies.iter().map(ToString::to_string).collect()
+    }
+
+    /// Short names of the services of a pod, each with `service_port>target_port` pairs.
+    pub(super) fn services_of(&self, pod: &str) -> Vec<String> {
+        self.pod(pod).expect("the test made the pod").services.iter().map(served).collect()
+    }
+
+    /// What is wrong, one line each.
+    pub(super) fn problems(&self) -> Vec<String> {
+        self.0.problems().map(|problem| format!("{} {problem}", problem.severity.as_str())).collect()
+    }
+}
+
+pub(super) fn served((name, ports): &(ServiceName, Vec<PortPair>)) -> String {
+    let short = name.hostname.split('.').next().unwrap_or_default();
+    let ports: Vec<_> =
+        ports.iter().map(|pair| format!("{}>{}", pair.service_port, pair.target_port)).collect();
+    format!("{short} {}", ports.join(","))
+}
+
+pub(super) fn service_name(name: &str) -> ServiceName {
+    ServiceName::new("shop", format!("{name}.shop.svc.cluster.local"))
+}
+
+pub(super) fn change(value: Value) -> Change {
+    let origin = Origin::unlined("test");
+    match decode(&value) {
+        Decoded::Object(object, notes) => Change::Upsert { object, notes, origin },
+        Decoded::Refused(refusal) => Change::Refuse { refusal, origin },
+        Decoded::Skipped(note) => panic!("not an object: {note:?}"),
+    }
+}
+
+/// Lays `over` over `base`: mappings are merged, all else is replaced, and null removes.
+pub(super) fn with(mut base: Value, over: Value) -> Value {
+    match (&mut base, over) {
+        (Value::Object(fields), Value::Object(over)) => {
+            for (key, value) in over {
+                match (fields.remove(&key), value) {
+                    (_, Value::Null) => {}
+                    (Some(old), value) => {
+                        fields.insert(key, with(old, value));
+                    }
+                    (None, value) => {
+                        fields.insert(key, value);
+                    }
+                }
+            }
+            base
+        }
+        (_, over) => over,
+    }
+}
+
+pub(super) fn namespace(labels: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": labels}})
+}
+
+pub(super) fn meshed() -> Value {
+    namespace(json!({"weft.dev/mesh": "enabled"}))
+}
+
+pub(super) fn node(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": name, "annotations": {"weft.dev/tunnel-versions": "1"}, "labels": {
+            "topology.kubernetes.io/region": "r", "topology.kubernetes.io/zone": "z",
+            "topology.istio.io/subzone": "s",
+        }},
+        "status": {"addresses": [
+            {"type": "Hostname", "address": name},
+            {"type": "InternalIP", "address": "172.16.0.1"}, {"type": "InternalIP", "address": "fd00::1"},
+        ]},
+    })
+}
+
+/// A running pod of namespace `shop` with label `app: <name>` on node `n1`.
+pub(super) fn pod(name: &str, ip: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}"), "labels": {"app": name}},
+        "spec": {"nodeName": "n1", "serviceAccountName": name, "containers": [{
+            "name": "app",
+            "ports": [{"name": "web", "containerPort": 8080}, {"name": "dns", "containerPort": 53, "protocol": "UDP"}],
+        }]},
+        "status": {
+            "phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}],
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    })
+}
+
+/// A service of namespace `shop` that selects pods by label `app: <name>`, port 80 to 8080.
+pub(super) fn service(name: &str, ip: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "shop"},
+        "spec": {
+            "clusterIP": ip, "selector": {"app": name},
+            "ports": [{"name": "http", "port": 80, "targetPort": 8080}],
+        },
+    })
+}
+
+/// A slice of a service of namespace `shop` with port `http` at 8080.
+pub(super) fn slice(name: &str, service: &str, endpoints: Value) -> Value {
+    json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": name, "namespace": "shop", "labels": {"kubernetes.io/service-name": service}},
+        "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}], "endpoints": endpoints,
+    })
+}
+
+pub(super) fn at_pod(pod: &str, ip: &str) -> Value {
+    json!({"addresses": [ip], "targetRef": {"kind": "Pod", "name": pod, "namespace": "shop"}})
+}
+
+/// An AuthorizationPolicy of namespace `shop`.
+pub(super) fn authorization(name: &str, spec: Value) -> Value {
+    json!({
+        "apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+        "metadata": {"name": name, "namespace": "shop"}, "spec": spec,
+    })
+}
+
+/// A PeerAuthentication.
+pub(super) fn peer(namespace: &str, name: &str, spec: Value) -> Value {
+    json!({
+        "apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication",
+        "metadata": {"name": name, "namespace": namespace}, "spec": spec,
+    })
+}

@@ -1,0 +1,33 @@
+//! Policies that could not be read: they deny where they would have applied.
+
+use crate::config::IndexConfig;
+use crate::name::Name;
+use crate::policy::{PeerFacts, PeerSaid, PolicyFacts, Reach, authorization, peer, unusable};
+use weft_control_api::refusal::{Refusal, RefusedScope};
+use weft_core::policy::Enforcement;
+
+pub(crate) fn authorization(refusal: &Refusal, name: &Name, config: &IndexConfig) -> PolicyFacts {
+    let reach = match &refusal.scope {
+        RefusedScope::Labels(labels) => authorization::reach(Some(labels.clone()), name, config),
+        RefusedScope::Namespace => Reach::wide(name, config),
+        RefusedScope::Mesh => Reach::Mesh,
+        RefusedScope::Waypoint => Reach::Nothing,
+    };
+    let enforcement = if refusal.dry_run { Enforcement::DryRun } else { Enforcement::Enforced };
+    let told = reach.scope().map(|scope| unusable(name, scope, enforcement, &reason(refusal)));
+    PolicyFacts { reach, told }
+}
+
+pub(crate) fn peer(refusal: &Refusal, name: &Name, config: &IndexConfig) -> PeerFacts {
+    let reach = match &refusal.scope {
+        RefusedScope::Labels(labels) => peer::reach(Some(labels.clone()), name, config),
+        RefusedScope::Mesh => Reach::Mesh,
+        // A PeerAuthentication has no targets; what looks like one is the very field that is wrong.
+        RefusedScope::Namespace | RefusedScope::Waypoint => Reach::wide(name, config),
+    };
+    PeerFacts { reach, created: i64::MIN, said: PeerSaid::Unusable(reason(refusal).into()) }
+}
+
+fn reason(refusal: &Refusal) -> String {
+    refusal.notes.first().map_or_else(|| "cannot be read".to_owned(), |note| note.text())
+}
