@@ -76,11 +76,11 @@ fn typed<T: DeserializeOwned + Serialize>(value: &Value) -> Result<(Box<T>, Vec<
     })?;
     let understood = serde_json::to_value(&one).map_err(|error| vec![Note::error("", error.to_string())])?;
     let unknown = unknown_fields(value, &understood).into_iter();
-    let (status, other): (Vec<_>, Vec<_>) = unknown.partition(|field| field.starts_with("status."));
+    let (status, other): (Vec<_>, Vec<_>) = unknown.partition(|note| note.field.starts_with("status."));
     if !other.is_empty() {
-        return Err(other.into_iter().map(|field| Note::error(field, "unknown field")).collect());
+        return Err(other);
     }
-    let notes = status.into_iter().map(|field| Note::warning(field, "unknown field, not read"));
+    let notes = status.into_iter().map(|note| Note::warning(note.field, "unknown field, not read"));
     Ok((Box::new(one), notes.collect()))
 }
 

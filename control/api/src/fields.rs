@@ -2,19 +2,21 @@
 //!
 //! `k8s_openapi` skips fields that it does not know. Writing the object out again shows what it skipped.
 
+use crate::problem::Note;
 use serde_json::Value;
 
 /// How many unknown fields of one object are told; more say nothing new.
 pub const UNKNOWN_FIELDS_MAX: usize = 16;
 
-/// The paths in `written` that `understood` lacks. A `null` is the same as nothing.
-pub fn unknown_fields(written: &Value, understood: &Value) -> Vec<String> {
+/// What is written and not understood: fields that `understood` lacks (a `null` is the same as nothing), and
+/// lists where it has a mapping, which serde takes for the fields in their order.
+pub fn unknown_fields(written: &Value, understood: &Value) -> Vec<Note> {
     let mut found = Vec::new();
     compare(written, understood, &mut String::new(), &mut found);
     found
 }
 
-fn compare(written: &Value, understood: &Value, path: &mut String, found: &mut Vec<String>) {
+fn compare(written: &Value, understood: &Value, path: &mut String, found: &mut Vec<Note>) {
     match (written, understood) {
         (Value::Object(written), Value::Object(understood)) => {
             for (key, value) in written.iter().filter(|(_, value)| !value.is_null()) {
@@ -23,7 +25,9 @@ fn compare(written: &Value, understood: &Value, path: &mut String, found: &mut V
                     |path| push_key(path, key),
                     |path| match understood.get(key) {
                         Some(understood) => compare(value, understood, path, found),
-                        None if found.len() < UNKNOWN_FIELDS_MAX => found.push(path.clone()),
+                        None if found.len() < UNKNOWN_FIELDS_MAX => {
+                            found.push(Note::error(path.as_str(), "unknown field"));
+                        }
                         None => {}
                     },
                 );
@@ -37,6 +41,9 @@ fn compare(written: &Value, understood: &Value, path: &mut String, found: &mut V
                     |path| compare(written, understood, path, found),
                 );
             }
+        }
+        (Value::Array(_), Value::Object(_)) => {
+            found.push(Note::error(path.as_str(), "is a list, not a mapping"));
         }
         _ => {}
     }
@@ -74,9 +81,11 @@ mod tests {
             ("same", json!({"a": {"b": 1}}), json!({"a": {"b": 2}}), vec![]),
             ("nested", json!({"a": {"b": 1}}), json!({"a": {}}), vec!["a.b"]),
             ("in a list", json!({"a": [{}, {"x": 1}]}), json!({"a": [{}, {}]}), vec!["a[1].x"]),
+            ("a list for a mapping", json!({"a": []}), json!({"a": {}}), vec!["a"]),
             ("null is nothing", json!({"a": null}), json!({}), vec![]),
         ] {
-            assert_eq!(unknown_fields(&written, &understood), want, "{case}");
+            let found = unknown_fields(&written, &understood);
+            assert_eq!(found.iter().map(|note| &*note.field).collect::<Vec<_>>(), want, "{case}");
         }
     }
 }
