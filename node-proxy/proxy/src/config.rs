@@ -85,7 +85,7 @@ impl Config {
         Self {
             log: LogConfig::read(settings),
             access: settings.get("WEFT_ACCESS_LOG", "text, json or off", AccessFormat::Text),
-            node: settings.required("WEFT_NODE", "the node's name", String::new()),
+            node: settings.required("WEFT_NODE_NAME", "the node's name", String::new()),
             agent_socket: settings.get("WEFT_AGENT_SOCKET", "a path", PathBuf::from("/run/weft/agent.sock")),
             workers: settings.get("WEFT_WORKERS", "a number of threads", cpus).max(1),
             mesh: MeshConfig::read(settings),
@@ -116,6 +116,9 @@ fn address(settings: &mut Settings<'_>, name: &'static str, port: u16) -> Socket
     settings.get(name, "an address and a port", SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), port))
 }
 
+/// Stands for the node's address where nobody says it; control only shows it.
+const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
 impl MeshConfig {
     fn read(settings: &mut Settings<'_>) -> Self {
         Self {
@@ -125,14 +128,14 @@ impl MeshConfig {
             state_dir: settings.get("WEFT_STATE_DIR", "a path", PathBuf::from("/var/lib/weft/proxy")),
             pod: settings.get("WEFT_POD_NAME", "this pod's name", "weft-node-proxy".to_owned()),
             namespace: settings.get("WEFT_POD_NAMESPACE", "this pod's namespace", "weft-system".to_owned()),
-            ip: settings.get("WEFT_NODE_IP", "an address", IpAddr::from([127, 0, 0, 1])),
+            ip: settings.list("WEFT_NODE_IPS", "addresses").first().copied().unwrap_or(LOOPBACK),
         }
     }
 }
 
 fn read_rules(settings: &mut Settings<'_>) -> MeshRules {
     MeshRules {
-        ranges: settings.list::<IpNet>("WEFT_MESH_RANGES", "address ranges such as 10.244.0.0/16"),
+        ranges: settings.list::<IpNet>("WEFT_MESH_CIDRS", "address ranges such as 10.244.0.0/16"),
         egress: match settings.get("WEFT_EGRESS", "allow or refuse", AllowRefuse::Allow) {
             AllowRefuse::Allow => Egress::Allow,
             AllowRefuse::Refuse => Egress::Refuse,

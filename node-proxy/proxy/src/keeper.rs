@@ -89,7 +89,7 @@ impl Keeper {
                 },
                 Some(leaves) = self.inherited.recv() => self.on_inherited(leaves),
                 Some(signed) = self.signing.join_next() => match signed {
-                    Ok((identity, result)) => self.on_signed(identity, result),
+                    Ok((identity, result)) => self.on_signed(&identity, result),
                     Err(error) => tracing::error!(%error, "a certificate request failed badly"),
                 },
                 () = tokio::time::sleep_until(wait), if room && next.is_some() => self.on_due(),
@@ -145,8 +145,8 @@ impl Keeper {
         }
     }
 
-    fn on_signed(&mut self, identity: Identity, result: Result<Leaf, String>) {
-        let Some(due) = self.due.get_mut(&identity) else {
+    fn on_signed(&mut self, identity: &Identity, result: Result<Leaf, String>) {
+        let Some(due) = self.due.get_mut(identity) else {
             return; // Nobody needs it any more.
         };
         match result {
@@ -232,7 +232,7 @@ pub async fn follow_roots(
                 last = bytes;
             }
             Err(error) if last.is_empty() => {
-                condition.unmet(format!("cannot read {}: {error}", path.display()))
+                condition.unmet(format!("cannot read {}: {error}", path.display()));
             }
             Err(error) => tracing::warn!(path = %path.display(), %error, "cannot read the trust bundle"),
         }

@@ -119,9 +119,10 @@ fn write_out(buffer: &mut Vec<u8>) {
     buffer.clear();
 }
 
-/// Writes one pair: whether it is the first, its key, its value.
+/// Writes one pair.
 type WritePair = fn(&mut String, &str, Value<'_>);
 
+#[derive(Clone, Copy)]
 enum Value<'a> {
     Text(&'a str),
     Addr(SocketAddr),

@@ -38,7 +38,7 @@ pub(super) struct Ongoing {
 
 impl Attempt {
     /// An attempt that begins now.
-    pub fn new(direction: Direction, client: SocketAddr, target: SocketAddr) -> Self {
+    pub(super) fn new(direction: Direction, client: SocketAddr, target: SocketAddr) -> Self {
         Self {
             direction,
             client,
@@ -51,7 +51,7 @@ impl Attempt {
     }
 
     /// It will be carried.
-    pub fn open(self, worker: &Rc<Worker>, pods: Vec<WorkloadUid>, judged: Option<Judged>) -> Ongoing {
+    pub(super) fn open(self, worker: &Rc<Worker>, pods: Vec<WorkloadUid>, judged: Option<Judged>) -> Ongoing {
         let pairs = self.pairs(worker);
         for pair in &pairs {
             pair.opened.inc();
@@ -71,7 +71,7 @@ impl Attempt {
     }
 
     /// It will not be: counts it, and says why in one line.
-    pub fn refuse(self, worker: &Worker, why: &dyn std::fmt::Display) {
+    pub(super) fn refuse(self, worker: &Worker, why: &dyn std::fmt::Display) {
         for pair in self.pairs(worker) {
             pair.failed.inc();
         }
@@ -102,22 +102,22 @@ impl Attempt {
 
 impl Ongoing {
     /// What the relay and its owner share.
-    pub fn carried(&self) -> &Carried {
+    pub(super) fn carried(&self) -> &Carried {
         &self.entry.carried
     }
 
     /// True once [`Ongoing::set_end`] was called.
-    pub fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         self.end.is_some()
     }
 
     /// It has ended so; the line is written when it is dropped.
-    pub fn set_end(&mut self, end: End) {
+    pub(super) fn set_end(&mut self, end: End) {
         self.end = Some(end);
     }
 
     /// It has ended.
-    pub fn finish(mut self, end: End) {
+    pub(super) fn finish(mut self, end: End) {
         self.end = Some(end);
     }
 }

@@ -12,7 +12,7 @@ use weft_tunnel::socket::Socket;
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
 
 /// A listening socket.
-pub struct Listener(AsyncFd<OwnedFd>);
+pub(super) struct Listener(AsyncFd<OwnedFd>);
 
 impl Listener {
     /// Takes a listener over. It is made nonblocking, and what it accepts sends without delay.
@@ -23,7 +23,7 @@ impl Listener {
         deprecated,
         reason = "an OwnedFd owns its descriptor and reports no other; the successor is unsafe"
     )]
-    pub fn new(listener: OwnedFd) -> io::Result<Self> {
+    pub(super) fn new(listener: OwnedFd) -> io::Result<Self> {
         let socket = socket2::SockRef::from(&listener);
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
@@ -35,7 +35,7 @@ impl Listener {
     ///
     /// # Errors
     /// If the listener itself fails.
-    pub async fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
+    pub(super) async fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
         use rustix::net::{SocketFlags, acceptfrom_with};
         loop {
             let mut ready = self.0.readable().await?;

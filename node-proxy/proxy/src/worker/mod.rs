@@ -192,10 +192,10 @@ impl Worker {
         for Listener { kind, socket } in new.listeners {
             match kind {
                 ListenerKind::Outbound => {
-                    pod.own(spawn_local(self.clone().serve_outbound(pod.clone(), socket)));
+                    pod.own(&spawn_local(self.clone().serve_outbound(pod.clone(), socket)));
                 }
                 ListenerKind::InboundPlain => {
-                    pod.own(spawn_local(self.clone().serve_inbound(pod.clone(), socket)));
+                    pod.own(&spawn_local(self.clone().serve_inbound(pod.clone(), socket)));
                 }
                 ListenerKind::Tunnel | ListenerKind::DnsTcp | ListenerKind::DnsUdp => {}
             }
@@ -256,7 +256,7 @@ impl Worker {
             peer.go_away();
         }
         let deadline = Instant::now() + self.knowledge.limits.drain;
-        while self.open.len() > 0 && Instant::now() < deadline {
+        while !self.open.is_empty() && Instant::now() < deadline {
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Command::PodGone(uid)) => self.on_command(Command::PodGone(uid)),

@@ -9,7 +9,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use weft_core::names::WorkloadUid;
 
 /// An enrolled pod of this node.
-pub struct Pod {
+pub(super) struct Pod {
     /// Its key in discovery.
     pub uid: WorkloadUid,
     /// Sockets in its namespace.
@@ -19,7 +19,7 @@ pub struct Pod {
 
 impl Pod {
     /// A pod without tasks.
-    pub fn new(worker: usize, new: &NewPod, requests: Requests) -> Rc<Self> {
+    pub(super) fn new(worker: usize, new: &NewPod, requests: Requests) -> Rc<Self> {
         Rc::new(Self {
             uid: new.uid.clone(),
             stock: Stock::new(worker, new.uid.clone(), requests),
@@ -28,12 +28,12 @@ impl Pod {
     }
 
     /// Ends a task together with the pod.
-    pub fn own(&self, task: JoinHandle<()>) {
+    pub(super) fn own(&self, task: &JoinHandle<()>) {
         self.tasks.borrow_mut().push(task.abort_handle());
     }
 
     /// Accepts nothing more. Open connections go on.
-    pub fn stop_listening(&self) {
+    pub(super) fn stop_listening(&self) {
         for task in self.tasks.borrow_mut().drain(..) {
             task.abort();
         }
@@ -42,30 +42,30 @@ impl Pod {
 
 /// All pods of this node.
 #[derive(Default)]
-pub struct Pods {
+pub(super) struct Pods {
     by_uid: RefCell<HashMap<WorkloadUid, Rc<Pod>>>,
 }
 
 impl Pods {
     /// Adds a pod and returns the one that it replaces.
-    pub fn insert(&self, pod: Rc<Pod>) -> Option<Rc<Pod>> {
+    pub(super) fn insert(&self, pod: Rc<Pod>) -> Option<Rc<Pod>> {
         let old = self.remove(&pod.uid);
         self.by_uid.borrow_mut().insert(pod.uid.clone(), pod);
         old
     }
 
     /// Removes a pod.
-    pub fn remove(&self, uid: &WorkloadUid) -> Option<Rc<Pod>> {
+    pub(super) fn remove(&self, uid: &WorkloadUid) -> Option<Rc<Pod>> {
         self.by_uid.borrow_mut().remove(uid)
     }
 
     /// The pod with this key.
-    pub fn get(&self, uid: &WorkloadUid) -> Option<Rc<Pod>> {
+    pub(super) fn get(&self, uid: &WorkloadUid) -> Option<Rc<Pod>> {
         self.by_uid.borrow().get(uid).cloned()
     }
 
     /// Does something with every pod.
-    pub fn each(&self, mut act: impl FnMut(&Pod)) {
+    pub(super) fn each(&self, mut act: impl FnMut(&Pod)) {
         for pod in self.by_uid.borrow().values() {
             act(pod);
         }

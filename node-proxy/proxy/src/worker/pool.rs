@@ -73,12 +73,12 @@ struct Tunnel {
 }
 
 impl Pool {
-    pub fn new(knowledge: Knowledge) -> Self {
+    pub(super) fn new(knowledge: Knowledge) -> Self {
         Self { knowledge, slots: RefCell::default() }
     }
 
     /// A tunnel that takes a stream from `source` to `destination` now, and where it goes.
-    pub async fn get(
+    pub(super) async fn get(
         &self,
         source: &Identity,
         destination: &Identity,
@@ -167,7 +167,7 @@ impl Pool {
     }
 
     /// Closes what has idled, what holds an old certificate, and what a new trust bundle no longer vouches for.
-    pub fn close_idle(&self, new_trust: Option<&TrustBundle>) {
+    pub(super) fn close_idle(&self, new_trust: Option<&TrustBundle>) {
         self.slots.borrow_mut().retain(|key, slot| {
             let leaf = self.knowledge.leaves.get(&key.source).map(|leaf| leaf.fingerprint());
             slot.tunnels.borrow_mut().retain_mut(|tunnel| tunnel.keep(leaf, new_trust));

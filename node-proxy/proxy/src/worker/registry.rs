@@ -120,9 +120,9 @@ impl Registry {
         Entry { registry: self.clone(), key, connection }
     }
 
-    /// Open connections.
-    pub fn len(&self) -> usize {
-        self.open.borrow().len()
+    /// True if nothing is open.
+    pub fn is_empty(&self) -> bool {
+        self.open.borrow().is_empty()
     }
 
     /// Judges every open connection again if policy has changed, and stops those that are denied now.

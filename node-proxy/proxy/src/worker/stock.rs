@@ -20,11 +20,11 @@ const WAIT: Duration = Duration::from_secs(5);
 /// The agent made no socket in time.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the agent made no socket in the pod's namespace within {} s; is weft-agent running?", WAIT.as_secs())]
-pub struct NoSocket;
+pub(super) struct NoSocket;
 
 /// The stock of one pod at one worker.
 #[derive(Debug)]
-pub struct Stock {
+pub(super) struct Stock {
     worker: usize,
     pod: WorkloadUid,
     requests: Requests,
@@ -44,7 +44,7 @@ struct Shelf {
 
 impl Stock {
     /// An empty stock; nothing is asked for before the first need.
-    pub fn new(worker: usize, pod: WorkloadUid, requests: Requests) -> Self {
+    pub(super) fn new(worker: usize, pod: WorkloadUid, requests: Requests) -> Self {
         let shelf = || Shelf {
             ready: RefCell::default(),
             arrived: Notify::new(),
@@ -58,7 +58,7 @@ impl Stock {
     ///
     /// # Errors
     /// [`NoSocket`] if there is none and none comes.
-    pub async fn take(&self, kind: SocketKind) -> Result<OwnedFd, NoSocket> {
+    pub(super) async fn take(&self, kind: SocketKind) -> Result<OwnedFd, NoSocket> {
         let shelf = self.shelf(kind);
         let deadline = tokio::time::Instant::now() + WAIT;
         let mut emptied = false;
@@ -82,7 +82,7 @@ impl Stock {
     }
 
     /// Takes in what the agent has made.
-    pub fn put(&self, kind: SocketKind, sockets: Vec<OwnedFd>) {
+    pub(super) fn put(&self, kind: SocketKind, sockets: Vec<OwnedFd>) {
         let shelf = self.shelf(kind);
         shelf.ordered.set(shelf.ordered.get().saturating_sub(sockets.len()));
         for socket in sockets {
@@ -92,7 +92,7 @@ impl Stock {
     }
 
     /// The agent has restarted and forgotten what was asked for.
-    pub fn forget_orders(&self) {
+    pub(super) fn forget_orders(&self) {
         for (shelf, kind) in self.shelves.iter().zip(KINDS) {
             if shelf.ordered.replace(0) > 0 {
                 self.reorder(kind);
@@ -101,7 +101,7 @@ impl Stock {
     }
 
     /// Drops all sockets: an open socket keeps the namespace alive.
-    pub fn clear(&self) {
+    pub(super) fn clear(&self) {
         for shelf in &self.shelves {
             shelf.ready.borrow_mut().clear();
         }
