@@ -4,4 +4,9 @@
 //! stand from the top layer to the bottom; imports point down the list.
 #![forbid(unsafe_code)]
 
+pub mod enrol;
+pub mod supply;
+pub mod memory;
+pub mod sockets;
+pub mod capture;
 pub mod reconcile;

@@ -14,7 +14,7 @@ use weft_core::names::WorkloadUid;
 mod step;
 mod entry;
 
-pub use entry::{Told, Wanted};
+pub use entry::{Before, Key, Told, Wanted};
 
 /// For a proxy to bring back listeners after this agent has started.
 pub const HELD_GRACE: Duration = Duration::from_secs(3);
@@ -46,6 +46,8 @@ pub enum Event {
     Enrolled(WorkloadUid, Result<(), String>),
     /// A thread has released a pod, or failed to.
     Released(WorkloadUid, Result<(), String>),
+    /// A thread has released what nobody knew, or failed to.
+    OrphanReleased(Key, Result<(), String>),
     /// A proxy has connected.
     ProxyJoined(ProxyId),
     /// A proxy holds listeners of a pod.
@@ -70,9 +72,18 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Capture a pod's traffic and open its listeners, or take those that a proxy has brought.
-    Enrol(Wanted),
+    Enrol {
+        /// The pod.
+        wanted: Wanted,
+        /// Its key in the kernel.
+        key: Key,
+        /// Whether it is captured already.
+        before: Before,
+    },
     /// Undo all of it.
-    Release(WorkloadUid),
+    Release(WorkloadUid, Key),
+    /// Undo what an earlier agent left of a pod that nobody knows.
+    ReleaseOrphan(Key),
     /// A pod's addresses have changed.
     SetAddresses(WorkloadUid, Vec<IpAddr>),
     /// Close the listeners and ready sockets of a pod.
@@ -147,31 +158,49 @@ enum Stage {
 pub struct Reconcile {
     pods: BTreeMap<WorkloadUid, Entry>,
     proxies: BTreeMap<ProxyId, Proxy>,
+    /// Captured since before this agent started, for a pod that nobody has named yet.
+    orphans: BTreeSet<Key>,
+    /// What proxies hold for pods that nobody has named yet.
+    held_unknown: BTreeSet<(ProxyId, WorkloadUid)>,
+    /// Until then a proxy may bring listeners back.
+    grace: Instant,
     /// Discovery has told of every pod.
     spoken: bool,
 }
 
 impl Reconcile {
     /// Begins with what an earlier agent left: `adopted` is still captured, `remembered` was wanted.
-    pub fn new(adopted: Vec<WorkloadUid>, remembered: Vec<Wanted>, now: Instant) -> Self {
+    pub fn new(adopted: Vec<Key>, remembered: Vec<(Key, Wanted)>, now: Instant) -> Self {
+        let mut orphans: BTreeSet<_> = adopted.into_iter().collect();
         let mut pods = BTreeMap::new();
-        for uid in adopted {
-            pods.insert(uid, Entry::new(Phase::Adopted { until: now + HELD_GRACE }));
+        let grace = now + HELD_GRACE;
+        for (key, wanted) in remembered {
+            let mut entry = Entry::new();
+            entry.told = Some(Told::Enrolled(wanted.clone()));
+            let uid = wanted.uid.clone();
+            if orphans.remove(&key) {
+                entry.adopt(key, wanted, grace);
+            }
+            pods.insert(uid, entry);
         }
-        for wanted in remembered {
-            let entry = pods.entry(wanted.uid.clone()).or_insert_with(|| Entry::new(Phase::Absent));
-            entry.told = Some(Told::Enrolled(wanted));
-        }
-        Self { pods, proxies: BTreeMap::new(), spoken: false }
+        let (proxies, held_unknown) = (BTreeMap::new(), BTreeSet::new());
+        Self { pods, proxies, orphans, held_unknown, grace, spoken: false }
     }
 
     /// Takes note of what happened and says what is to be done now.
     pub fn on_event(&mut self, now: Instant, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         match event {
-            Event::Told(pods) => self.told(pods),
+            Event::Told(pods) => self.told(pods, &mut effects),
             Event::Enrolled(uid, result) => self.enrolled(&uid, result, now, &mut effects),
             Event::Released(uid, result) => self.released(&uid, result, now, &mut effects),
+            Event::OrphanReleased(key, Ok(())) => {
+                self.orphans.remove(&key);
+            }
+            // Discovery's next word is the next try.
+            Event::OrphanReleased(key, Err(reason)) => {
+                tracing::warn!(key = key.as_str(), reason, "cannot release a pod that nobody knows");
+            }
             Event::ProxyJoined(id) => {
                 self.proxies.insert(id, Proxy { owed: None, stage: Stage::Greeting });
                 effects.push(Effect::Tell(id, Tell::State));
@@ -182,6 +211,7 @@ impl Reconcile {
             Event::PodReleased(id, uid) => self.closed(id, Some(&uid)),
             Event::ProxyGone(id) => {
                 self.proxies.remove(&id);
+                self.held_unknown.retain(|(proxy, _)| *proxy != id);
                 self.closed(id, None);
             }
             Event::CniAdd(id, wanted) => self.cni_add(id, wanted, now),
@@ -219,10 +249,10 @@ impl Reconcile {
         states.collect()
     }
 
-    /// The pods that the next agent should know of.
-    pub fn remembered(&self) -> Vec<Wanted> {
+    /// The pods that the next agent should know of, with their keys in the kernel.
+    pub fn remembered(&self) -> Vec<(Key, Wanted)> {
         let desired = self.pods.values().filter_map(|entry| match entry.desire(self.spoken) {
-            Desire::Enrol(wanted) => Some(wanted),
+            Desire::Enrol(wanted) => Some((entry.key.clone().unwrap_or_else(|| Key::of(&wanted)), wanted)),
             Desire::Release | Desire::Unknown => None,
         });
         desired.collect()
@@ -232,16 +262,29 @@ impl Reconcile {
         entry.phase != Phase::Absent || matches!(entry.desire(self.spoken), Desire::Enrol(_))
     }
 
-    fn told(&mut self, pods: Vec<(WorkloadUid, Told)>) {
+    fn told(&mut self, pods: Vec<(WorkloadUid, Told)>, effects: &mut Vec<Effect>) {
         let mut told: BTreeMap<_, _> = pods.into_iter().collect();
         self.spoken = true;
         for (uid, entry) in &mut self.pods {
             entry.tell(told.remove(uid));
         }
         for (uid, told) in told {
-            let mut entry = Entry::new(Phase::Absent);
+            let mut entry = Entry::new();
             entry.tell(Some(told));
             self.pods.insert(uid, entry);
+        }
+        for entry in self.pods.values_mut().filter(|entry| entry.phase == Phase::Absent) {
+            if let Desire::Enrol(wanted) = entry.desire(true)
+                && let Some(key) = self.orphans.take(&Key::of(&wanted))
+            {
+                entry.adopt(key, wanted, self.grace);
+            }
+        }
+        effects.extend(self.orphans.iter().map(|key| Effect::ReleaseOrphan(key.clone())));
+        for (id, uid) in std::mem::take(&mut self.held_unknown) {
+            if !self.pods.get(&uid).is_some_and(|entry| self.is_of_the_mesh(entry)) {
+                effects.push(Effect::Tell(id, Tell::PodGone(uid)));
+            }
         }
     }
 
@@ -258,6 +301,7 @@ impl Reconcile {
             Ok(()) => {
                 entry.failures = 0;
                 entry.reason = None;
+                entry.before = Before::Captured;
                 entry.phase = Phase::Enrolled { wanted };
                 for (id, _) in self.proxies.iter().filter(|(_, proxy)| proxy.stage == Stage::Serving) {
                     effects.push(Effect::Tell(*id, Tell::Pod(uid.clone())));
@@ -284,6 +328,8 @@ impl Reconcile {
             Ok(()) => {
                 entry.failures = 0;
                 entry.reason = None;
+                entry.before = Before::Nothing;
+                entry.key = None;
                 entry.phase = Phase::Absent;
                 effects.push(Effect::Remember);
             }
@@ -298,12 +344,15 @@ impl Reconcile {
     fn holds(&mut self, id: ProxyId, uid: WorkloadUid, now: Instant, effects: &mut Vec<Effect>) {
         match self.pods.get_mut(&uid).map(|entry| &mut entry.phase) {
             // It has brought them: nothing to wait for.
-            Some(Phase::Adopted { until }) => *until = now,
+            Some(Phase::Adopted { until, .. }) => *until = now,
             Some(Phase::Leaving { waiting, .. }) => {
                 waiting.insert(id);
                 effects.push(Effect::Tell(id, Tell::PodGone(uid)));
             }
             Some(Phase::Enrolling { .. } | Phase::Enrolled { .. } | Phase::Failed { .. }) => {}
+            None if !self.spoken => {
+                self.held_unknown.insert((id, uid));
+            }
             Some(Phase::Absent | Phase::Releasing | Phase::Stuck { .. }) | None => {
                 effects.push(Effect::Tell(id, Tell::PodGone(uid)));
             }
@@ -320,7 +369,7 @@ impl Reconcile {
         for (uid, entry) in &mut self.pods {
             match &mut entry.phase {
                 Phase::Enrolled { .. } => effects.push(Effect::Tell(id, Tell::Pod(uid.clone()))),
-                Phase::Adopted { until } => {
+                Phase::Adopted { until, .. } => {
                     *until = now;
                     owed.insert(uid.clone());
                 }
@@ -358,14 +407,14 @@ impl Reconcile {
     }
 
     fn cni_add(&mut self, id: CniId, wanted: Wanted, now: Instant) {
-        let entry = self.pods.entry(wanted.uid.clone()).or_insert_with(|| Entry::new(Phase::Absent));
+        let entry = self.pods.entry(wanted.uid.clone()).or_insert_with(Entry::new);
         entry.deleted = None;
         entry.cni = Some(wanted);
         entry.pending.push(Pending { id, until: now + CNI_WAIT, what: Ask::Add });
     }
 
     fn cni_del(&mut self, id: CniId, uid: WorkloadUid, pod_uid: &str, now: Instant) {
-        let entry = self.pods.entry(uid).or_insert_with(|| Entry::new(Phase::Absent));
+        let entry = self.pods.entry(uid).or_insert_with(Entry::new);
         let known = entry.known().map(|wanted| wanted.pod_uid.clone()).unwrap_or_default();
         // A newer pod of the same name stays, and of the older one nothing is left once it runs.
         let other = !pod_uid.is_empty() && !known.is_empty() && *known != *pod_uid;

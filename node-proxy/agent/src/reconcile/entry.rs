@@ -39,6 +39,50 @@ fn may_be(one: &str, other: &str) -> bool {
     one.is_empty() || other.is_empty() || one == other
 }
 
+/// The name of a pod's pins in the kernel's file system: what the agent finds again after a restart.
+///
+/// It is the pod's `metadata.uid` where that can be a file's name, so that two pods that follow each other
+/// under one name are apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key(Arc<str>);
+
+/// Bytes of a key: what bpffs takes.
+const KEY_BYTES_MAX: usize = 63;
+
+impl Key {
+    /// The key of a pod that is not enrolled yet.
+    pub fn of(wanted: &Wanted) -> Self {
+        Self::parse(&wanted.pod_uid).unwrap_or_else(|| Self(format!("w-{:032x}", hash(&wanted.uid)).into()))
+    }
+
+    /// A key as it was found.
+    pub fn parse(text: &str) -> Option<Self> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let fits = (1..=KEY_BYTES_MAX).contains(&text.len()) && text.bytes().all(allowed);
+        fits.then(|| Self(text.into()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// FNV-1a of 128 bits: the same in every version of the agent, which is all that is asked of it.
+fn hash(uid: &WorkloadUid) -> u128 {
+    let step = |hash: u128, byte: u8| (hash ^ u128::from(byte)).wrapping_mul(0x0100_0000_0000_0000_0000_013b);
+    uid.as_str().bytes().fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, step)
+}
+
+/// What of a pod is in the kernel before an enrolment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing: a failed enrolment is undone.
+    Nothing,
+    /// Its traffic is captured, and stays so whatever fails.
+    Captured,
+}
+
 /// What discovery says of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
@@ -75,7 +119,7 @@ pub(super) enum Phase {
     /// Nothing of it is in the kernel.
     Absent,
     /// Captured since before this agent started; the proxy may still bring its listeners.
-    Adopted { until: Instant },
+    Adopted { wanted: Wanted, until: Instant },
     /// A thread is at it.
     Enrolling { wanted: Wanted, until: Instant },
     /// Captured, with listeners.
@@ -129,13 +173,34 @@ pub(super) struct Entry {
     pub(super) deleted: Option<Arc<str>>,
     pub(super) pending: Vec<Pending>,
     pub(super) phase: Phase,
+    pub(super) before: Before,
+    /// Under which it is or was captured.
+    pub(super) key: Option<Key>,
     pub(super) failures: u32,
     pub(super) reason: Option<String>,
 }
 
 impl Entry {
-    pub(super) fn new(phase: Phase) -> Self {
-        Self { told: None, cni: None, deleted: None, pending: Vec::new(), phase, failures: 0, reason: None }
+    /// A pod of which nothing is in the kernel.
+    pub(super) fn new() -> Self {
+        Self {
+            told: None,
+            cni: None,
+            deleted: None,
+            pending: Vec::new(),
+            phase: Phase::Absent,
+            before: Before::Nothing,
+            key: None,
+            failures: 0,
+            reason: None,
+        }
+    }
+
+    /// It is captured already, by an earlier agent.
+    pub(super) fn adopt(&mut self, key: Key, wanted: Wanted, until: Instant) {
+        self.phase = Phase::Adopted { wanted, until };
+        self.before = Before::Captured;
+        self.key = Some(key);
     }
 
     /// Takes discovery's word; what the CNI plugin said earlier gives way when discovery has moved on.
@@ -195,7 +260,7 @@ impl Entry {
     /// When something is due after `now` without another event. What was due before has been seen to.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let phase = match &self.phase {
-            Phase::Adopted { until } | Phase::Enrolling { until, .. } | Phase::Leaving { until, .. } => {
+            Phase::Adopted { until, .. } | Phase::Enrolling { until, .. } | Phase::Leaving { until, .. } => {
                 Some(*until)
             }
             Phase::Failed { again, .. } | Phase::Stuck { again } => Some(*again),

@@ -1,6 +1,6 @@
 //! The next step of one pod: what is wanted, compared with how far it is.
 
-use super::entry::{Ask, Desire, Entry, Phase, Wanted};
+use super::entry::{Ask, Desire, Entry, Key, Phase, Wanted};
 use super::{ENROL_WAIT, Effect, LEAVE_WAIT, Proxies, ProxyId, Tell};
 use std::time::Instant;
 use weft_agent_link::cni::Answer;
@@ -22,8 +22,10 @@ impl Entry {
     ) {
         match (&mut self.phase, desire) {
             (Phase::Absent, Desire::Enrol(wanted)) => self.enrol(wanted, now, effects),
-            (Phase::Adopted { until }, Desire::Enrol(wanted)) if *until <= now => {
-                self.enrol(wanted, now, effects);
+            (Phase::Adopted { wanted, until }, Desire::Enrol(desired)) if wanted.is_same_pod(desired) => {
+                if *until <= now {
+                    self.enrol(desired, now, effects);
+                }
             }
             (Phase::Failed { tried, again }, Desire::Enrol(wanted)) if *again <= now || tried != wanted => {
                 self.enrol(wanted, now, effects);
@@ -39,8 +41,7 @@ impl Entry {
                 }
                 *wanted = desired.clone();
             }
-            (Phase::Enrolled { .. }, Desire::Enrol(_) | Desire::Release)
-            | (Phase::Adopted { .. }, Desire::Release) => {
+            (Phase::Enrolled { .. } | Phase::Adopted { .. }, Desire::Enrol(_) | Desire::Release) => {
                 self.leave(uid, proxies, now, effects);
             }
             (Phase::Failed { .. }, Desire::Release) => self.release(uid, effects),
@@ -71,7 +72,8 @@ impl Entry {
             return;
         }
         self.phase = Phase::Enrolling { wanted: wanted.clone(), until: now + ENROL_WAIT };
-        effects.push(Effect::Enrol(wanted.clone()));
+        let key = self.key.get_or_insert_with(|| Key::of(wanted)).clone();
+        effects.push(Effect::Enrol { wanted: wanted.clone(), key, before: self.before });
     }
 
     fn leave(&mut self, uid: &WorkloadUid, proxies: &Proxies, now: Instant, effects: &mut Vec<Effect>) {
@@ -86,7 +88,9 @@ impl Entry {
 
     fn release(&mut self, uid: &WorkloadUid, effects: &mut Vec<Effect>) {
         self.phase = Phase::Releasing;
-        effects.push(Effect::Release(uid.clone()));
+        if let Some(key) = &self.key {
+            effects.push(Effect::Release(uid.clone(), key.clone()));
+        }
     }
 
     /// Answers what the CNI plugin has asked, as far as it can be answered.
@@ -142,9 +146,10 @@ impl Entry {
             Some(super::Told::Outside { .. }) | None => None,
         };
         match &self.phase {
-            Phase::Enrolling { wanted, .. } | Phase::Enrolled { wanted } => Some(wanted),
+            Phase::Adopted { wanted, .. } | Phase::Enrolling { wanted, .. } | Phase::Enrolled { wanted } => {
+                Some(wanted)
+            }
             Phase::Absent
-            | Phase::Adopted { .. }
             | Phase::Failed { .. }
             | Phase::Leaving { .. }
             | Phase::Releasing

@@ -22,6 +22,18 @@ fn wanted(name: &str) -> Wanted {
     }
 }
 
+fn key(name: &str) -> Key {
+    Key::of(&wanted(name))
+}
+
+fn enrol(wanted: Wanted, before: Before) -> Effect {
+    Effect::Enrol { key: Key::of(&wanted), wanted, before }
+}
+
+fn release(name: &str) -> Effect {
+    Effect::Release(uid(name), key(name))
+}
+
 fn told(pods: &[Wanted]) -> Event {
     Event::Told(pods.iter().map(|pod| (pod.uid.clone(), Told::Enrolled(pod.clone()))).collect())
 }
@@ -35,8 +47,8 @@ struct World {
 impl World {
     fn new(adopted: &[&str], remembered: &[&str]) -> Self {
         let now = Instant::now();
-        let adopted = adopted.iter().map(|name| uid(name)).collect();
-        let remembered = remembered.iter().map(|name| wanted(name)).collect();
+        let adopted = adopted.iter().map(|name| key(name)).collect();
+        let remembered = remembered.iter().map(|name| (key(name), wanted(name))).collect();
         Self { machine: Reconcile::new(adopted, remembered, now), now }
     }
 
@@ -69,7 +81,7 @@ impl World {
 fn enrolled_with_proxy() -> World {
     let mut world = World::new(&[], &[]);
     world.proxy(PROXY);
-    assert_eq!(world.on(told(&[wanted("a")])), [Effect::Enrol(wanted("a"))]);
+    assert_eq!(world.on(told(&[wanted("a")])), [enrol(wanted("a"), Before::Nothing)]);
     let effects = world.on(Event::Enrolled(uid("a"), Ok(())));
     assert_eq!(effects, [Effect::Tell(PROXY, Tell::Pod(uid("a"))), Effect::Remember]);
     world
@@ -77,7 +89,7 @@ fn enrolled_with_proxy() -> World {
 
 fn enrol_effects(effects: &[Effect]) -> Vec<&str> {
     let enrol = effects.iter().filter_map(|effect| match effect {
-        Effect::Enrol(wanted) => Some(&*wanted.name),
+        Effect::Enrol { wanted, .. } => Some(&*wanted.name),
         _ => None,
     });
     enrol.collect()
@@ -91,7 +103,7 @@ fn a_pod_comes_and_goes() {
     let effects = world.on(told(&[]));
     assert_eq!(effects, [Effect::CloseSockets(uid("a")), Effect::Tell(PROXY, Tell::PodGone(uid("a")))]);
     assert_eq!(world.state("a"), "leaving");
-    assert_eq!(world.on(Event::PodReleased(PROXY, uid("a"))), [Effect::Release(uid("a"))]);
+    assert_eq!(world.on(Event::PodReleased(PROXY, uid("a"))), [release("a")]);
     assert_eq!(world.on(Event::Released(uid("a"), Ok(()))), [Effect::Remember]);
     assert_eq!(world.state("a"), "unknown");
     assert_eq!(world.machine.deadline(world.now), None);
@@ -106,7 +118,7 @@ fn a_proxy_that_does_not_answer_is_not_waited_for_longer() {
         world.on(told(&[]));
         assert_eq!(world.after(LEAVE_WAIT / 2), [], "{case}");
         world.now += wait;
-        assert_eq!(world.on(event), [Effect::Release(uid("a"))], "{case}");
+        assert_eq!(world.on(event), [release("a")], "{case}");
     }
 }
 
@@ -116,9 +128,9 @@ fn a_pod_that_is_replaced_is_released_first() {
     let next = Wanted { pod_uid: "uid-next".into(), netns: Some("/run/netns/next".into()), ..wanted("a") };
     world.on(told(std::slice::from_ref(&next)));
     assert_eq!(world.state("a"), "leaving");
-    assert_eq!(world.on(Event::PodReleased(PROXY, uid("a"))), [Effect::Release(uid("a"))]);
+    assert_eq!(world.on(Event::PodReleased(PROXY, uid("a"))), [release("a")]);
     let effects = world.on(Event::Released(uid("a"), Ok(())));
-    assert_eq!(effects, [Effect::Remember, Effect::Enrol(next)]);
+    assert_eq!(effects, [Effect::Remember, enrol(next, Before::Nothing)]);
 }
 
 #[test]
@@ -167,7 +179,7 @@ fn a_slow_thread_is_named_and_never_doubled() {
     assert!(world.reason("a").is_some_and(|reason| reason.contains("still trying")));
     assert_eq!(world.machine.deadline(world.now), None, "nothing to wake up for");
     assert_eq!(world.on(told(&[])), [], "it is not released under its feet");
-    assert_eq!(world.on(Event::Enrolled(uid("a"), Ok(()))).last(), Some(&Effect::Release(uid("a"))));
+    assert_eq!(world.on(Event::Enrolled(uid("a"), Ok(()))).last(), Some(&release("a")));
 }
 
 #[test]
@@ -175,10 +187,10 @@ fn a_release_that_fails_is_tried_again() {
     let mut world = World::new(&[], &[]);
     world.on(told(&[wanted("a")]));
     world.on(Event::Enrolled(uid("a"), Ok(())));
-    assert_eq!(world.on(told(&[])), [Effect::CloseSockets(uid("a")), Effect::Release(uid("a"))]);
+    assert_eq!(world.on(told(&[])), [Effect::CloseSockets(uid("a")), release("a")]);
     assert_eq!(world.on(Event::Released(uid("a"), Err("busy".to_owned()))), []);
     assert_eq!(world.state("a"), "stuck");
-    assert_eq!(world.after(RETRY_FIRST), [Effect::Release(uid("a"))]);
+    assert_eq!(world.after(RETRY_FIRST), [release("a")]);
 }
 
 #[test]
@@ -198,7 +210,7 @@ fn after_a_restart_the_proxy_brings_the_listeners_back() {
     assert_eq!(world.on(Event::ProxyJoined(PROXY)), [Effect::Tell(PROXY, Tell::State)]);
     assert_eq!(enrol_effects(&world.on(Event::ProxyHolds(PROXY, uid("a")))), ["a"]);
     let effects = world.on(Event::ProxyHeldEnd(PROXY));
-    assert_eq!(effects, [Effect::Tell(PROXY, Tell::NodeTunnel), Effect::Enrol(wanted("b"))]);
+    assert_eq!(effects, [Effect::Tell(PROXY, Tell::NodeTunnel), enrol(wanted("b"), Before::Captured)]);
     world.on(Event::Enrolled(uid("b"), Ok(())));
     let effects = world.on(Event::Enrolled(uid("a"), Ok(())));
     let synced = Effect::Tell(PROXY, Tell::Synced);
@@ -215,15 +227,51 @@ fn without_a_proxy_the_grace_ends() {
 
 #[test]
 fn what_nobody_knows_stays_until_discovery_has_spoken() {
-    let mut world = World::new(&["a"], &[]);
+    let mut world = World::new(&["a", "b"], &[]);
     assert_eq!(world.after(HELD_GRACE * 2), []);
-    assert_eq!(world.machine.deadline(world.now), None);
-    assert_eq!(world.state("a"), "adopted");
-    assert_eq!(world.on(told(&[])), [Effect::CloseSockets(uid("a")), Effect::Release(uid("a"))]);
+    world.on(Event::ProxyJoined(PROXY));
+    assert_eq!(world.on(Event::ProxyHolds(PROXY, uid("a"))), [], "the proxy goes on with it");
+    world.on(Event::ProxyHolds(PROXY, uid("b")));
+    let effects = world.on(told(&[wanted("b")]));
+    let gone = Effect::Tell(PROXY, Tell::PodGone(uid("a")));
+    assert_eq!(effects, [Effect::ReleaseOrphan(key("a")), gone, enrol(wanted("b"), Before::Captured)]);
 
-    let mut world = World::new(&["a"], &[]);
-    world.now += HELD_GRACE;
-    assert_eq!(enrol_effects(&world.on(told(&[wanted("a")]))), ["a"]);
+    world.on(Event::OrphanReleased(key("a"), Err("busy".to_owned())));
+    assert_eq!(world.on(told(&[wanted("b")])), [Effect::ReleaseOrphan(key("a"))]);
+    world.on(Event::OrphanReleased(key("a"), Ok(())));
+    assert_eq!(world.on(told(&[wanted("b")])), []);
+}
+
+#[test]
+fn a_pod_that_was_replaced_while_the_agent_was_away_is_released_first() {
+    let mut world = World::new(&["a"], &["a"]);
+    let next = Wanted { pod_uid: "uid-next".into(), netns: Some("/run/netns/next".into()), ..wanted("a") };
+    let effects = world.on(told(std::slice::from_ref(&next)));
+    assert_eq!(effects, [Effect::CloseSockets(uid("a")), release("a")]);
+    let effects = world.on(Event::Released(uid("a"), Ok(())));
+    assert_eq!(effects, [Effect::Remember, enrol(next, Before::Nothing)]);
+}
+
+#[test]
+fn an_adopted_pod_that_fails_stays_captured() {
+    let mut world = World::new(&["a"], &["a"]);
+    assert_eq!(world.after(HELD_GRACE), [enrol(wanted("a"), Before::Captured)]);
+    world.on(Event::Enrolled(uid("a"), Err("no namespace".to_owned())));
+    assert_eq!(world.after(RETRY_FIRST), [enrol(wanted("a"), Before::Captured)]);
+    world.on(Event::Enrolled(uid("a"), Err("no namespace".to_owned())));
+    assert_eq!(world.on(told(&[])), [release("a")], "and is released when it is to be");
+}
+
+#[test]
+fn keys_are_names_of_files() {
+    for (case, pod_uid, wanted_key) in [
+        ("a uid", "0f5c6a1e-7f5b-4d0e-9d29-1d6f2f0f6a11", Some("0f5c6a1e-7f5b-4d0e-9d29-1d6f2f0f6a11")),
+        ("none", "", None),
+        ("a way out", "../x", None),
+    ] {
+        let key = Key::of(&Wanted { pod_uid: pod_uid.into(), ..wanted("a") });
+        assert_eq!(key.as_str(), wanted_key.unwrap_or("w-6073b99839609c497c8098b1c759a8f9"), "{case}");
+    }
 }
 
 #[test]
@@ -255,7 +303,7 @@ fn a_newer_proxy_takes_over_when_it_is_ready() {
     let effects = world.on(told(&[wanted("b")]));
     assert_eq!(effects.len(), 3, "both hear of one that leaves: {effects:?}");
     assert_eq!(world.on(Event::PodReleased(next, uid("a"))), []);
-    assert_eq!(world.on(Event::ProxyGone(PROXY)), [Effect::Release(uid("a"))]);
+    assert_eq!(world.on(Event::ProxyGone(PROXY)), [release("a")]);
 }
 
 #[test]
@@ -316,7 +364,8 @@ fn plugin_and_discovery_may_tell_of_different_pods() {
     world.on(outside("old"));
     assert_eq!(enrol_effects(&later(&mut world)), ["a"], "discovery knows only the one before");
     world.on(Event::Enrolled(uid("a"), Ok(())));
-    assert!(world.on(outside("new")).contains(&Effect::Release(uid("a"))), "discovery catches up");
+    let new = Key::parse("new").expect("a key");
+    assert!(world.on(outside("new")).contains(&Effect::Release(uid("a"), new)), "discovery catches up");
 
     let mut world = World::new(&[], &[]);
     let nameless = Wanted { pod_uid: "".into(), ..wanted("a") };
@@ -331,5 +380,6 @@ fn plugin_and_discovery_may_tell_of_different_pods() {
 #[test]
 fn what_was_wanted_is_remembered() {
     let world = World::new(&["a"], &["a", "b"]);
-    assert_eq!(world.machine.remembered(), [wanted("a"), wanted("b")]);
+    let pods = ["a", "b"].map(|name| (key(name), wanted(name)));
+    assert_eq!(world.machine.remembered(), pods);
 }

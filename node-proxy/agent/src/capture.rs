@@ -1,0 +1,113 @@
+//! What the agent asks of the kernel side: a seam, so that everything above it is tested without root.
+//!
+//! `weft-ebpf-host` does it on a real machine (`capture::kernel`).
+
+use crate::reconcile::Key;
+use std::error::Error;
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+
+/// A pod whose traffic is to be captured.
+#[derive(Debug, Clone, Copy)]
+pub struct Attachment<'a> {
+    /// Its key.
+    pub key: &'a Key,
+    /// Its network namespace.
+    pub netns: BorrowedFd<'a>,
+    /// Its addresses.
+    pub addresses: &'a [IpAddr],
+    /// Its cgroup, if it is known.
+    pub cgroup: Option<&'a Path>,
+}
+
+/// What a listener is chosen for by the programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chosen {
+    /// What the pod's applications open.
+    Outbound,
+    /// What others open to the pod outside a tunnel.
+    Inbound,
+    /// The pod's DNS queries.
+    Dns,
+}
+
+/// The kernel side refused something.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing}")]
+pub struct CaptureError {
+    doing: &'static str,
+    source: Box<dyn Error + Send + Sync>,
+}
+
+impl CaptureError {
+    /// `doing` says what was tried.
+    pub fn new(doing: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { doing, source: source.into() }
+    }
+}
+
+/// The kernel side. All of it may block; none of it is called on an async thread.
+pub trait Capture: Send + Sync + 'static {
+    /// The kernel's word for a network namespace.
+    ///
+    /// # Errors
+    /// It is no network namespace.
+    fn netns_cookie(&self, netns: BorrowedFd<'_>) -> Result<u64, CaptureError>;
+
+    /// Runs `work` with this thread in the namespace, and brings the thread back.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered; `work` has not run then.
+    fn inside(&self, netns: BorrowedFd<'_>, work: &mut dyn FnMut()) -> Result<(), CaptureError>;
+
+    /// Captures a pod's traffic: all of it or nothing. Once more changes nothing.
+    ///
+    /// # Errors
+    /// Nothing of it is left then.
+    fn enrol(&self, pod: Attachment<'_>) -> Result<(), CaptureError>;
+
+    /// Gives the programs a listener of a captured pod.
+    ///
+    /// # Errors
+    /// The map refuses it.
+    fn register(&self, key: &Key, chosen: Chosen, socket: BorrowedFd<'_>) -> Result<(), CaptureError>;
+
+    /// Marks a socket, and what it will accept, as the mesh's own.
+    ///
+    /// # Errors
+    /// The map refuses it.
+    fn own(&self, socket: BorrowedFd<'_>) -> Result<(), CaptureError>;
+
+    /// Changes the addresses of a captured pod.
+    ///
+    /// # Errors
+    /// The map refuses them.
+    fn set_addresses(&self, key: &Key, addresses: &[IpAddr]) -> Result<(), CaptureError>;
+
+    /// Leaves a pod's namespace exactly as it was. One that is not captured is no mistake.
+    ///
+    /// # Errors
+    /// Something of it is left.
+    fn release(&self, key: &Key) -> Result<(), CaptureError>;
+
+    /// What happened to packets, by kind, since the programs were loaded.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    fn counters(&self) -> Result<Vec<(&'static str, u64)>, CaptureError>;
+}
+
+/// [`Capture::inside`] for work that has a result.
+///
+/// # Errors
+/// As [`Capture::inside`].
+pub fn within<T>(
+    capture: &dyn Capture,
+    netns: BorrowedFd<'_>,
+    work: impl FnOnce() -> T,
+) -> Result<T, CaptureError> {
+    let (mut work, mut done) = (Some(work), None);
+    capture.inside(netns, &mut || done = work.take().map(|work| work()))?;
+    done.ok_or_else(|| CaptureError::new("working in a namespace", "the work was not done"))
+}

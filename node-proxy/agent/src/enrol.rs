@@ -1,0 +1,263 @@
+//! The work of a thread: everything between "this pod is wanted" and "its listeners are there".
+
+use crate::capture::{Attachment, Capture, CaptureError, Chosen, within};
+use crate::reconcile::{Before, Key, Wanted};
+use crate::sockets::{self, SocketError};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use weft_agent_link::{Held, Listener, ListenerKind, SocketKind, Workers};
+use weft_core::names::WorkloadUid;
+
+/// A namespace as the agent holds it while its pod is enrolled.
+#[derive(Debug, Clone)]
+pub struct Netns {
+    /// Its descriptor.
+    pub fd: Arc<OwnedFd>,
+    /// The kernel's word for it.
+    pub cookie: u64,
+}
+
+/// A pod that is enrolled.
+#[derive(Debug)]
+pub struct Enrolled {
+    /// Its namespace.
+    pub netns: Netns,
+    /// Its listeners.
+    pub listeners: Vec<Listener<Arc<OwnedFd>>>,
+}
+
+/// What a thread needs besides the pod itself.
+#[derive(Debug)]
+pub struct Task {
+    /// The pod.
+    pub wanted: Wanted,
+    /// Its namespace, if the CNI plugin has passed it.
+    pub netns: Option<Arc<OwnedFd>>,
+    /// Listeners that a proxy has brought.
+    pub held: Option<Held>,
+    /// How many of each kind to open.
+    pub workers: Workers,
+    /// Its key in the kernel.
+    pub key: Key,
+    /// Whether it is captured already.
+    pub before: Before,
+}
+
+/// A pod could not be enrolled.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// Nobody has said where its namespace is.
+    #[error("its network namespace is not known")]
+    NoNetns,
+    /// The namespace is not there.
+    #[error("opening the network namespace {}", path.display())]
+    Open {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It is no network namespace.
+    #[error("asking which namespace it is")]
+    Cookie(#[source] CaptureError),
+    /// It is the node's own: its traffic is not a pod's.
+    #[error("this is the node's own network namespace")]
+    NodesOwn,
+    /// Another pod is enrolled with it, so whose traffic it is cannot be told.
+    #[error("its network namespace is that of {other} already")]
+    Claimed {
+        /// The other pod.
+        other: WorkloadUid,
+    },
+    /// It cannot be entered.
+    #[error("entering its network namespace")]
+    Enter(#[source] CaptureError),
+    /// Its listeners cannot be opened.
+    #[error("opening its listeners")]
+    Listeners(#[source] SocketError),
+    /// Its traffic cannot be captured.
+    #[error("capturing its traffic")]
+    Capture(#[source] CaptureError),
+    /// The programs refuse a listener.
+    #[error("registering its {kind:?} listener")]
+    Register {
+        /// Which.
+        kind: ListenerKind,
+        /// Why.
+        source: CaptureError,
+    },
+}
+
+/// An error with all of its causes, for people.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        // Writing to a string cannot fail.
+        let _ = write!(text, ": {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Enrols and releases pods, from threads that may block.
+pub struct Enroller {
+    capture: Arc<dyn Capture>,
+    nodes_own: u64,
+    /// Which namespace is whose. Two pods in one could not be told apart.
+    claims: Mutex<HashMap<u64, WorkloadUid>>,
+}
+
+impl Enroller {
+    /// For this process's node.
+    ///
+    /// # Errors
+    /// The node's own namespace does not say which it is.
+    pub fn new(capture: Arc<dyn Capture>) -> Result<Self, EnrolError> {
+        let own = open(&PathBuf::from("/proc/self/ns/net"))?;
+        let nodes_own = capture.netns_cookie(own.as_fd()).map_err(EnrolError::Cookie)?;
+        Ok(Self { capture, nodes_own, claims: Mutex::default() })
+    }
+
+    /// Does all of it or nothing. What was captured before stays captured whatever fails.
+    ///
+    /// # Errors
+    /// As [`EnrolError`] says.
+    pub fn enrol(&self, task: Task) -> Result<Enrolled, EnrolError> {
+        let netns = self.netns(&task)?;
+        let uid = task.wanted.uid.clone();
+        self.claim(netns.cookie, &uid)?;
+        let (before, cookie) = (task.before, netns.cookie);
+        self.enrol_in(task, netns).inspect_err(|_| {
+            if before == Before::Nothing {
+                self.disclaim(cookie, &uid);
+            }
+        })
+    }
+
+    /// Leaves a pod's namespace exactly as it was.
+    ///
+    /// # Errors
+    /// Something of it is left.
+    pub fn release(&self, uid: &WorkloadUid, key: &Key) -> Result<(), CaptureError> {
+        self.capture.release(key)?;
+        self.claims.lock().retain(|_, owner| owner != uid);
+        Ok(())
+    }
+
+    /// Makes ready sockets in a namespace.
+    ///
+    /// # Errors
+    /// It cannot be entered, or has no such sockets.
+    pub fn ready(&self, netns: &Netns, kind: SocketKind, count: u16) -> Result<Vec<OwnedFd>, EnrolError> {
+        let own = |socket: std::os::fd::BorrowedFd<'_>| self.capture.own(socket);
+        let made = within(&*self.capture, netns.fd.as_fd(), || sockets::ready(kind, count, &own));
+        made.map_err(EnrolError::Enter)?.map_err(EnrolError::Listeners)
+    }
+
+    fn netns(&self, task: &Task) -> Result<Netns, EnrolError> {
+        let fd = match &task.netns {
+            Some(fd) => fd.clone(),
+            None => Arc::new(open(task.wanted.netns.as_ref().ok_or(EnrolError::NoNetns)?)?),
+        };
+        let cookie = self.capture.netns_cookie(fd.as_fd()).map_err(EnrolError::Cookie)?;
+        if cookie == self.nodes_own { Err(EnrolError::NodesOwn) } else { Ok(Netns { fd, cookie }) }
+    }
+
+    fn claim(&self, cookie: u64, uid: &WorkloadUid) -> Result<(), EnrolError> {
+        let mut claims = self.claims.lock();
+        let owner = claims.entry(cookie).or_insert_with(|| uid.clone());
+        if owner == uid { Ok(()) } else { Err(EnrolError::Claimed { other: owner.clone() }) }
+    }
+
+    fn disclaim(&self, cookie: u64, uid: &WorkloadUid) {
+        self.claims.lock().retain(|claimed, owner| *claimed != cookie || owner != uid);
+    }
+
+    fn enrol_in(&self, task: Task, netns: Netns) -> Result<Enrolled, EnrolError> {
+        let wanted = task.wanted;
+        let held = task.held.filter(|held| held.netns_cookie == netns.cookie);
+        let listeners = match held.and_then(complete) {
+            Some(listeners) => listeners,
+            // They are there before the first packet is captured, so that none is dropped for want of them.
+            None => self.open_listeners(&netns, task.workers)?,
+        };
+        let attachment = Attachment {
+            key: &task.key,
+            netns: netns.fd.as_fd(),
+            addresses: &wanted.addresses,
+            cgroup: wanted.cgroup.as_deref(),
+        };
+        self.capture.enrol(attachment).map_err(EnrolError::Capture)?;
+        if let Err(error) = self.register(&task.key, &listeners) {
+            if task.before == Before::Nothing
+                && let Err(left) = self.capture.release(&task.key)
+            {
+                tracing::warn!(pod = %wanted.uid, error = chain(&left), "a failed enrolment is not undone");
+            }
+            return Err(error);
+        }
+        let share = |listener: Listener| Listener { kind: listener.kind, socket: Arc::new(listener.socket) };
+        Ok(Enrolled { netns, listeners: listeners.into_iter().map(share).collect() })
+    }
+
+    fn open_listeners(&self, netns: &Netns, workers: Workers) -> Result<Vec<Listener>, EnrolError> {
+        let own = |socket: std::os::fd::BorrowedFd<'_>| self.capture.own(socket);
+        let opened = within(&*self.capture, netns.fd.as_fd(), || sockets::listeners(workers, &own));
+        opened.map_err(EnrolError::Enter)?.map_err(EnrolError::Listeners)
+    }
+
+    /// One member of a `SO_REUSEPORT` group stands for all: the kernel chooses among them (design §2).
+    fn register(&self, key: &Key, listeners: &[Listener]) -> Result<(), EnrolError> {
+        for kind in ListenerKind::ALL {
+            let Some(chosen) = chosen(kind) else { continue };
+            let Some(listener) = listeners.iter().find(|listener| listener.kind == kind) else { continue };
+            let registered = self.capture.register(key, chosen, listener.socket.as_fd());
+            registered.map_err(|source| EnrolError::Register { kind, source })?;
+        }
+        Ok(())
+    }
+}
+
+/// What the programs choose a listener for. Tunnels come to their port by themselves.
+fn chosen(kind: ListenerKind) -> Option<Chosen> {
+    match kind {
+        ListenerKind::Outbound => Some(Chosen::Outbound),
+        ListenerKind::InboundPlain => Some(Chosen::Inbound),
+        ListenerKind::DnsUdp => Some(Chosen::Dns),
+        ListenerKind::Tunnel | ListenerKind::DnsTcp => None,
+    }
+}
+
+/// Listeners that a proxy brought, if they are what they should be and none is missing.
+fn complete(held: Held) -> Option<Vec<Listener>> {
+    let has = |kind| held.listeners.iter().any(|listener| listener.kind == kind);
+    if !ListenerKind::ALL.into_iter().all(has) {
+        tracing::warn!(pod = %held.uid, "the proxy does not hold every listener; opening new ones");
+        return None;
+    }
+    for listener in &held.listeners {
+        if let Err(error) = sockets::check_held(listener) {
+            tracing::warn!(pod = %held.uid, error = chain(&error), "the proxy brought a foreign socket");
+            return None;
+        }
+    }
+    Some(held.listeners)
+}
+
+fn open(path: &PathBuf) -> Result<OwnedFd, EnrolError> {
+    // Nonblocking: a path that someone has made a pipe of must not hold the thread.
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    nix::fcntl::open(path, flags, Mode::empty())
+        .map_err(|errno| EnrolError::Open { path: path.clone(), source: errno.into() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! Enrolments against a kernel side that only takes notes; namespaces are files.
+
+use super::*;
+use crate::capture::CaptureError;
+use std::collections::HashSet;
+use std::fs::File;
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::MetadataExt;
+
+/// Takes notes. A namespace's cookie is the number of its file.
+#[derive(Default)]
+struct Notes {
+    log: Mutex<Vec<String>>,
+    captured: Mutex<HashSet<Key>>,
+    refuse: Option<&'static str>,
+}
+
+impl Notes {
+    fn note(&self, what: &'static str) -> Result<(), CaptureError> {
+        self.log.lock().push(what.to_owned());
+        if self.refuse == Some(what) { Err(CaptureError::new("refusing", what)) } else { Ok(()) }
+    }
+}
+
+impl Capture for Notes {
+    fn netns_cookie(&self, netns: BorrowedFd<'_>) -> Result<u64, CaptureError> {
+        let file = File::from(netns.try_clone_to_owned().map_err(|e| CaptureError::new("cloning", e))?);
+        file.metadata().map(|data| data.ino()).map_err(|e| CaptureError::new("asking", e))
+    }
+
+    fn inside(&self, _netns: BorrowedFd<'_>, work: &mut dyn FnMut()) -> Result<(), CaptureError> {
+        self.note("enter")?;
+        work();
+        Ok(())
+    }
+
+    fn enrol(&self, pod: Attachment<'_>) -> Result<(), CaptureError> {
+        self.note("enrol")?;
+        self.captured.lock().insert(pod.key.clone());
+        Ok(())
+    }
+
+    fn register(&self, _: &Key, _: Chosen, _: BorrowedFd<'_>) -> Result<(), CaptureError> {
+        self.note("register")
+    }
+
+    fn own(&self, _: BorrowedFd<'_>) -> Result<(), CaptureError> {
+        // Once for every socket: not noted, so that the log does not depend on their number.
+        if self.refuse == Some("own") { Err(CaptureError::new("refusing", "own")) } else { Ok(()) }
+    }
+
+    fn set_addresses(&self, _: &Key, _: &[IpAddr]) -> Result<(), CaptureError> {
+        self.note("addresses")
+    }
+
+    fn release(&self, key: &Key) -> Result<(), CaptureError> {
+        self.note("release")?;
+        self.captured.lock().remove(key);
+        Ok(())
+    }
+
+    fn counters(&self) -> Result<Vec<(&'static str, u64)>, CaptureError> {
+        Ok(Vec::new())
+    }
+}
+
+fn task(name: &str, netns: &std::path::Path, before: Before) -> Task {
+    let wanted = Wanted {
+        uid: WorkloadUid::new(name),
+        pod_uid: format!("uid-{name}").into(),
+        namespace: "default".into(),
+        name: name.into(),
+        addresses: Vec::new(),
+        netns: Some(netns.to_owned()),
+        cgroup: None,
+    };
+    Task { key: Key::of(&wanted), wanted, netns: None, held: None, workers: Workers::clamped(1), before }
+}
+
+fn failing(refuse: &'static str) -> (Arc<Notes>, Enroller) {
+    let notes = Arc::new(Notes { refuse: Some(refuse), ..Notes::default() });
+    (notes.clone(), Enroller::new(notes).expect("an enroller"))
+}
+
+#[test]
+fn what_fails_leaves_nothing_and_what_was_captured_stays() {
+    let folder = tempfile::tempdir().expect("folder");
+    let netns = folder.path().join("netns");
+    File::create(&netns).expect("a namespace");
+    for (case, refuse, before, log) in [
+        ("a namespace that cannot be entered", "enter", Before::Nothing, vec!["enter"]),
+        ("a mark that is refused", "own", Before::Nothing, vec!["enter"]),
+        ("the same, adopted", "enter", Before::Captured, vec!["enter"]),
+    ] {
+        let (notes, enroller) = failing(refuse);
+        let failed = enroller.enrol(task("a", &netns, before)).expect_err(case);
+        assert_eq!(*notes.log.lock(), log, "{case}: {}", chain(&failed));
+        // Once it has failed, another may have the namespace, unless it is captured already.
+        let other = enroller
+            .claim(File::open(&netns).expect("open").metadata().expect("data").ino(), &WorkloadUid::new("b"));
+        assert_eq!(other.is_ok(), before == Before::Nothing, "{case}");
+    }
+}
+
+#[test]
+fn namespaces_that_are_no_pods() {
+    let folder = tempfile::tempdir().expect("folder");
+    let netns = folder.path().join("netns");
+    File::create(&netns).expect("a namespace");
+    let notes = Arc::new(Notes::default());
+    let enroller = Enroller::new(notes).expect("an enroller");
+    let missing = enroller.enrol(task("a", &folder.path().join("nothing"), Before::Nothing));
+    assert!(matches!(missing, Err(EnrolError::Open { .. })));
+    let own = enroller.enrol(task("a", std::path::Path::new("/proc/self/ns/net"), Before::Nothing));
+    assert!(matches!(own, Err(EnrolError::NodesOwn)));
+    let nowhere = Task {
+        wanted: Wanted { netns: None, ..task("a", &netns, Before::Nothing).wanted },
+        ..task("a", &netns, Before::Nothing)
+    };
+    assert!(matches!(enroller.enrol(nowhere), Err(EnrolError::NoNetns)));
+
+    let cookie = std::fs::metadata(&netns).expect("data").ino();
+    enroller.claim(cookie, &WorkloadUid::new("first")).expect("free");
+    let second = enroller.enrol(task("second", &netns, Before::Nothing));
+    assert!(matches!(second, Err(EnrolError::Claimed { other }) if other.as_str() == "first"));
+    enroller.release(&WorkloadUid::new("first"), &Key::parse("first").expect("a key")).expect("released");
+    enroller.claim(cookie, &WorkloadUid::new("second")).expect("free again");
+}
+
+#[test]
+fn what_a_proxy_brings_is_checked() {
+    let plain = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("socket");
+    plain
+        .bind(&socket2::SockAddr::from("127.0.0.1:0".parse::<std::net::SocketAddr>().expect("address")))
+        .expect("bound");
+    plain.listen(1).expect("listening");
+    let pipe = std::io::pipe().expect("pipe").0;
+    for (case, socket) in [("another port", OwnedFd::from(plain)), ("no socket", pipe.into())] {
+        let listener = Listener { kind: ListenerKind::Outbound, socket };
+        assert!(sockets::check_held(&listener).is_err(), "{case}");
+        let held = Held { uid: WorkloadUid::new("a"), netns_cookie: 1, listeners: vec![listener] };
+        assert!(complete(held).is_none(), "{case}: and kinds are missing");
+    }
+}
+
+#[test]
+fn causes_are_told_once_each() {
+    let error = EnrolError::Capture(CaptureError::new("attaching", "no such device"));
+    assert_eq!(chain(&error), "capturing its traffic: attaching: no such device");
+}
