@@ -5,8 +5,12 @@
 //! accepts a stream has decided before.
 #![forbid(unsafe_code)]
 
+pub mod accept;
+pub mod stream;
+pub mod hbone;
 pub mod mux;
 pub mod join;
+mod tls_stream;
 pub mod tls;
 pub mod end;
 pub mod socket;

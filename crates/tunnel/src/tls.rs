@@ -142,6 +142,14 @@ impl Session {
         certificates.unwrap_or_default()
     }
 
+    /// The protocol that both sides chose, if any.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        match &self.connection {
+            Connection::Client(connection) => connection.alpn_protocol(),
+            Connection::Server(connection) => connection.alpn_protocol(),
+        }
+    }
+
     /// Seals `plain` into records at the end of `out`.
     ///
     /// # Errors

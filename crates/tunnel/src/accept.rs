@@ -1,0 +1,90 @@
+//! The server's side of port 15008: one TLS handshake, and then the dialect that the client chose.
+
+use crate::hbone::{self, Hbone, ServerDriver};
+use crate::mux::{self, Mux};
+use crate::scratch::ReadBuffer;
+use crate::socket::Socket;
+use crate::tls::{Session, TlsError};
+use rustls::ServerConfig;
+use rustls_pki_types::CertificateDer;
+use std::sync::Arc;
+
+/// The ALPNs of a listener that speaks both dialects, the better one first.
+pub const ALPNS: [&[u8]; 2] = [mux::ALPN, hbone::ALPN];
+
+/// Why a connection does not become a tunnel.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// The handshake.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The client named no dialect. One that names only others is refused by TLS itself.
+    #[error("the client chose no dialect of the tunnel")]
+    Alpn,
+}
+
+/// The tunnel's dialects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// Weft's own.
+    Mux,
+    /// HBONE.
+    Hbone,
+}
+
+/// A connection whose handshake is done.
+pub struct Accepted {
+    dialect: Dialect,
+    socket: Socket,
+    session: Session,
+    leftover: ReadBuffer,
+}
+
+/// A tunnel by its dialect.
+pub enum Tunnel {
+    /// Weft's own.
+    Mux(Mux, mux::Driver),
+    /// HBONE.
+    Hbone(Hbone, ServerDriver),
+}
+
+/// Does the handshake. How long it may take is the caller's business.
+///
+/// # Errors
+/// As [`AcceptError`] says; among them a client whose certificate proves nothing.
+pub async fn accept(socket: Socket, config: Arc<ServerConfig>) -> Result<Accepted, AcceptError> {
+    let (session, leftover) = Session::accept(&socket, config).await?;
+    let dialect = match session.alpn() {
+        Some(alpn) if alpn == mux::ALPN => Dialect::Mux,
+        Some(alpn) if alpn == hbone::ALPN => Dialect::Hbone,
+        _ => return Err(AcceptError::Alpn),
+    };
+    Ok(Accepted { dialect, socket, session, leftover })
+}
+
+impl Accepted {
+    /// What the client chose.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// The client's certificates, leaf first, as the handshake verified them.
+    pub fn peer_certificates(&self) -> &[CertificateDer<'static>] {
+        self.session.peer_certificates()
+    }
+
+    /// The tunnel. Nothing moves until its driver runs.
+    pub fn into_tunnel(self) -> Tunnel {
+        let Self { dialect, socket, session, leftover } = self;
+        match dialect {
+            Dialect::Mux => {
+                let (mux, driver) = Mux::server(socket, session, leftover);
+                Tunnel::Mux(mux, driver)
+            }
+            Dialect::Hbone => {
+                let (hbone, driver) = Hbone::server(socket, session, leftover);
+                Tunnel::Hbone(hbone, driver)
+            }
+        }
+    }
+}

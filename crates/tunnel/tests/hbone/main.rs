@@ -1,0 +1,6 @@
+//! HBONE over real TLS and real sockets.
+#![expect(clippy::unwrap_used, reason = "what a test sets up works, or the test fails")]
+
+mod carry;
+mod peers;
+mod support;

@@ -1,0 +1,197 @@
+//! Who is at the other end: the two dialects on one listener, strangers, and peers that break the rules.
+
+use crate::support::{configs, name, pair, run, serve, socket, tcp_pair};
+use bytes::Bytes;
+use h2::Reason;
+use http::{Method, Request, StatusCode};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::{JoinHandle, spawn_local};
+use weft_tunnel::accept::{ALPNS, AcceptError, Dialect, Tunnel, accept};
+use weft_tunnel::end::{End, Refused};
+use weft_tunnel::hbone::{ALPN, BadRequest, Hbone, HboneError, Incoming};
+use weft_tunnel::mux::{self, Mux, OpenRequest};
+use weft_tunnel::stream::Stream;
+use weft_tunnel::tls::Session;
+
+#[test]
+fn both_dialects_share_a_listener() {
+    run(async {
+        for (case, offered, want) in [
+            ("a Weft peer", ALPNS.as_slice(), Ok(Dialect::Mux)),
+            ("another mesh's peer", &[ALPN], Ok(Dialect::Hbone)),
+            ("only Weft's", &[mux::ALPN], Ok(Dialect::Mux)),
+            ("no dialect", &[], Err("none")),
+            ("another protocol", &[b"http/1.1"], Err("other")),
+        ] {
+            let (client_config, server_config) = configs(offered);
+            let (near, far) = pair().await;
+            let (client, accepted) =
+                tokio::join!(Session::connect(&near, client_config, name()), accept(far, server_config));
+            match (accepted, want) {
+                (Ok(accepted), want) => assert_eq!(Ok(accepted.dialect()), want, "{case}"),
+                (Err(AcceptError::Alpn), want) => assert_eq!(want, Err("none"), "{case}"),
+                (Err(AcceptError::Tls(_)), want) => {
+                    assert_eq!(want, Err("other"), "{case}");
+                    assert!(client.is_err(), "{case}");
+                }
+            }
+        }
+        // And Weft's own goes on as a mux.
+        let (client_config, server_config) = configs(&ALPNS);
+        let (near, far) = pair().await;
+        let (client, accepted) =
+            tokio::join!(Session::connect(&near, client_config, name()), accept(far, server_config));
+        let (session, leftover) = client.unwrap();
+        let (client, driver) = Mux::client(near, session, leftover);
+        spawn_local(driver.run(|_, _| panic!("a server opens no streams")));
+        let Tunnel::Mux(_, driver) = accepted.unwrap().into_tunnel() else {
+            panic!("both offered weft/1");
+        };
+        spawn_local(driver.run(|_, stream| Stream::from(stream).refuse(Refused::NoWorkload)));
+        let addr = "10.0.0.1:80".parse().unwrap();
+        let open = OpenRequest { source: addr, destination: addr, baggage: None, traceparent: None };
+        let mut stream = Stream::from(client.open(&open).unwrap());
+        assert_eq!(stream.opened().await, Err(End::Refused(Refused::NoWorkload)));
+    });
+}
+
+#[test]
+fn a_server_without_h2_is_refused() {
+    run(async {
+        let (client_config, server_config) = configs(&[]);
+        let mut server_config = Arc::unwrap_or_clone(server_config);
+        server_config.alpn_protocols.clear();
+        let (near, far) = pair().await;
+        let server_config = Arc::new(server_config);
+        let (client, _server) =
+            tokio::join!(Hbone::connect(near, client_config, name()), Session::accept(&far, server_config));
+        assert!(matches!(client, Err(HboneError::Alpn)));
+    });
+}
+
+/// A client that is not ours: h2 over tokio-rustls, which sends what it is told to.
+async fn stranger(
+    seen: Rc<RefCell<Vec<Incoming>>>,
+) -> (h2::client::SendRequest<Bytes>, JoinHandle<Result<(), HboneError>>) {
+    let (client_config, server_config) = configs(&[ALPN]);
+    let (near, far) = tcp_pair().await;
+    let server = serve(socket(far), server_config, move |incoming| seen.borrow_mut().push(incoming));
+    let tls = tokio_rustls::TlsConnector::from(client_config).connect(name(), near).await.unwrap();
+    let (requests, connection) = h2::client::handshake(tls).await.unwrap();
+    spawn_local(connection);
+    (requests, server.await.unwrap().1)
+}
+
+#[test]
+fn requests_that_are_no_connect_of_the_mesh_get_400() {
+    run(async {
+        let connect = || Request::connect("10.0.0.1:80");
+        for (case, request, want) in [
+            ("GET", Request::get("https://10.0.0.1:80/").body(()), StatusCode::BAD_REQUEST),
+            ("POST", Request::post("https://10.0.0.1:80/").body(()), StatusCode::BAD_REQUEST),
+            ("no such host", Request::connect("127.1:80").body(()), StatusCode::BAD_REQUEST),
+            ("port zero", Request::connect("10.0.0.1:0").body(()), StatusCode::BAD_REQUEST),
+            ("no port", Request::connect("web.shop").body(()), StatusCode::BAD_REQUEST),
+            ("user", Request::connect("root@web.shop:80").body(()), StatusCode::BAD_REQUEST),
+            ("forwarded", connect().header("forwarded", "for=\"").body(()), StatusCode::BAD_REQUEST),
+            (
+                "headers beyond the limit",
+                connect().header("x", "a".repeat(17_000)).body(()),
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            ),
+        ] {
+            let seen = Rc::default();
+            let (mut requests, _server) = stranger(Rc::clone(&seen)).await;
+            let (answer, _) = requests.send_request(request.unwrap(), false).unwrap();
+            assert_eq!(answer.await.unwrap().status(), want, "{case}");
+            let bad = match seen.borrow_mut().pop() {
+                None => {
+                    assert_eq!(want, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "{case}");
+                    continue;
+                }
+                Some(Incoming::Bad(bad)) => bad,
+                Some(Incoming::Connect(..)) => panic!("{case}"),
+            };
+            match case {
+                "GET" => assert_eq!(bad, BadRequest::Method(Method::GET), "{case}"),
+                "POST" => assert_eq!(bad, BadRequest::Method(Method::POST), "{case}"),
+                "forwarded" => assert!(matches!(bad, BadRequest::Forwarded(_)), "{case}"),
+                _ => assert!(matches!(bad, BadRequest::Authority(_)), "{case}: {bad}"),
+            }
+            // The connection goes on.
+            let (_answer, _stream) = requests.send_request(connect().body(()).unwrap(), false).unwrap();
+            while seen.borrow().is_empty() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_client_that_only_resets_is_sent_away() {
+    run(async {
+        let seen = Rc::<RefCell<Vec<Incoming>>>::default();
+        let (requests, server) = stranger(seen.clone()).await;
+        for count in 1..2_000 {
+            let Ok(mut requests) = requests.clone().ready().await else {
+                break;
+            };
+            let request = Request::connect("10.0.0.1:80").body(()).unwrap();
+            let Ok((_answer, mut stream)) = requests.send_request(request, false) else {
+                break;
+            };
+            stream.send_reset(Reason::CANCEL);
+            if count % 16 == 0 {
+                // The server gets to see the requests and their resets, and lets go of them.
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                seen.borrow_mut().clear();
+            }
+        }
+        assert!(requests.clone().ready().await.is_err(), "nothing more may be asked");
+        drop((requests, server.await.unwrap()));
+    });
+}
+
+#[test]
+fn garbage_ends_its_connection_and_no_process() {
+    run(async {
+        for (case, bytes) in [
+            ("no preface", &b"GET / HTTP/1.1\r\n\r\n"[..]),
+            (
+                "a preface and rubbish",
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+            ),
+            (
+                "data for a stream that never was",
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x01\0\0\0\0\0\x01x",
+            ),
+        ] {
+            let (client_config, server_config) = configs(&[ALPN]);
+            let (near, far) = pair().await;
+            let server = serve(far, server_config, |_| panic!("nothing was asked"));
+            let (mut session, _) = Session::connect(&near, client_config, name()).await.unwrap();
+            let mut sealed = Vec::new();
+            session.seal(bytes, &mut sealed).unwrap();
+            near.write_all(&sealed).await.unwrap();
+            let ended = server.await.unwrap().1.await.unwrap();
+            assert!(ended.is_err(), "{case}");
+        }
+    });
+}
+
+#[test]
+fn a_closed_server_does_not_wait_for_a_silent_client() {
+    run(async {
+        let (client_config, server_config) = configs(&[ALPN]);
+        let (near, far) = pair().await;
+        let server = serve(far, server_config, |_| panic!("nothing was asked"));
+        let (_session, _) = Session::connect(&near, client_config, name()).await.unwrap();
+        let (handle, driver) = server.await.unwrap();
+        tokio::task::yield_now().await;
+        handle.close();
+        assert!(driver.await.unwrap().is_ok());
+    });
+}

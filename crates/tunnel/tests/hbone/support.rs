@@ -1,0 +1,206 @@
+//! A client and a server joined by HBONE in one thread, applications on both ends, and noise to send through.
+
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use std::cell::RefCell;
+use std::io::ErrorKind;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use weft_tunnel::accept::{ALPNS, Tunnel, accept};
+use weft_tunnel::end::{Carried, End};
+use weft_tunnel::hbone::words::Forwarded;
+use weft_tunnel::hbone::{ALPN, ConnectRequest, Hbone, HboneError, HboneStream, Incoming};
+use weft_tunnel::socket::Socket;
+use weft_tunnel::stream::Stream;
+
+/// A client's configuration that offers `alpn`, and the server's.
+pub(crate) fn configs(alpn: &[&[u8]]) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+    let key = KeyPair::generate().unwrap();
+    let cert = CertificateParams::new(vec!["server.test".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(cert.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut client = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    client.alpn_protocols = alpn.iter().map(|alpn| alpn.to_vec()).collect();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let mut server = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .unwrap();
+    server.alpn_protocols = ALPNS.iter().map(|alpn| alpn.to_vec()).collect();
+    server.send_tls13_tickets = 0;
+    (Arc::new(client), Arc::new(server))
+}
+
+pub(crate) fn name() -> ServerName<'static> {
+    "server.test".try_into().unwrap()
+}
+
+pub(crate) fn socket(stream: TcpStream) -> Socket {
+    Socket::from_nonblocking(stream.into_std().unwrap()).unwrap()
+}
+
+pub(crate) async fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let connect = TcpStream::connect(listener.local_addr().unwrap());
+    let (a, b) = tokio::join!(connect, listener.accept());
+    (a.unwrap(), b.unwrap().0)
+}
+
+pub(crate) async fn pair() -> (Socket, Socket) {
+    let (a, b) = tcp_pair().await;
+    (socket(a), socket(b))
+}
+
+/// A server that accepts on `far`; its handle comes once the handshake is done.
+pub(crate) fn serve(
+    far: Socket,
+    config: Arc<ServerConfig>,
+    on_request: impl FnMut(Incoming) + 'static,
+) -> JoinHandle<(Hbone, JoinHandle<Result<(), HboneError>>)> {
+    spawn_local(async move {
+        let Tunnel::Hbone(handle, driver) = accept(far, config).await.unwrap().into_tunnel() else {
+            panic!("the client chose h2");
+        };
+        (handle, spawn_local(async move { driver.run(on_request).await }))
+    })
+}
+
+/// A client's connection, the server's handle, and a server whose streams go to `on_open`.
+pub(crate) async fn tunnel(mut on_open: impl FnMut(ConnectRequest, HboneStream) + 'static) -> (Hbone, Hbone) {
+    let (client_config, server_config) = configs(&[ALPN]);
+    let (near, far) = pair().await;
+    let server = serve(far, server_config, move |incoming| match incoming {
+        Incoming::Connect(request, stream) => on_open(request, stream),
+        Incoming::Bad(bad) => panic!("{bad}"),
+    });
+    let (client, driver) = Hbone::connect(near, client_config, name()).await.unwrap();
+    spawn_local(driver.run());
+    (client, server.await.unwrap().0)
+}
+
+pub(crate) fn request() -> ConnectRequest {
+    ConnectRequest {
+        authority: "10.0.0.1:80".parse().unwrap(),
+        baggage: Some("k8s.namespace.name=shop".to_owned()),
+        forwarded: Some(Forwarded { client: Some("10.0.0.7:4000".parse().unwrap()), host: None }),
+        traceparent: None,
+    }
+}
+
+/// An application on each side of a new stream, and the ends of both relays.
+pub(crate) struct Line {
+    pub(crate) near: Socket,
+    pub(crate) far: Socket,
+    pub(crate) near_end: JoinHandle<(End, u64, u64)>,
+    pub(crate) far_end: Rc<RefCell<Option<JoinHandle<End>>>>,
+    pub(crate) carried: Rc<Carried>,
+    pub(crate) client: Hbone,
+    pub(crate) server: Hbone,
+}
+
+pub(crate) async fn line() -> Line {
+    let (far, far_proxy) = pair().await;
+    let mut far_proxy = Some(far_proxy);
+    let far_end = Rc::new(RefCell::new(None));
+    let end = far_end.clone();
+    let (client, server) = tunnel(move |got, mut stream| {
+        assert_eq!(got, request());
+        let app = Rc::new(far_proxy.take().unwrap());
+        stream.accept();
+        let relay = async move { Stream::from(stream).relay(app, &Carried::default()).await };
+        *end.borrow_mut() = Some(spawn_local(relay));
+    })
+    .await;
+    let (near, near_proxy) = pair().await;
+    let stream = Stream::from(client.open(&request()).unwrap());
+    let carried = Rc::new(Carried::default());
+    let meter = carried.clone();
+    let near_end = spawn_local(async move {
+        let end = stream.relay(Rc::new(near_proxy), &meter).await;
+        (end, meter.from_app(), meter.to_app())
+    });
+    Line { near, far, near_end, far_end, carried, client, server }
+}
+
+/// A reproducible sequence of numbers (Knuth's MMIX constants).
+pub(crate) struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % below
+    }
+}
+
+pub(crate) fn byte_at(seed: u64, position: usize) -> u8 {
+    ((position as u64).wrapping_mul(seed * 2 + 1) >> 3) as u8
+}
+
+pub(crate) async fn send_noise(socket: &Socket, seed: u64, total: usize) {
+    let mut noise = Noise(seed);
+    let mut position = 0;
+    while position < total {
+        let size = (1 + noise.next(90_000) as usize).min(total - position);
+        let chunk: Vec<u8> = (position..position + size).map(|at| byte_at(seed, at)).collect();
+        socket.write_all(&chunk).await.unwrap();
+        position += size;
+        if noise.next(4) == 0 {
+            tokio::time::sleep(Duration::from_micros(noise.next(900))).await;
+        }
+    }
+    socket.finish();
+}
+
+pub(crate) async fn check_noise(socket: &Socket, seed: u64, total: usize) {
+    let mut noise = Noise(seed + 100);
+    let mut position = 0;
+    loop {
+        let mut chunk = vec![0; 1 + noise.next(70_000) as usize];
+        let count = socket.read(&mut chunk).await.unwrap();
+        if count == 0 {
+            break;
+        }
+        for (offset, byte) in chunk[..count].iter().enumerate() {
+            let at = position + offset;
+            assert_eq!(*byte, byte_at(seed, at), "byte {at} of stream {seed}");
+        }
+        position += count;
+        if noise.next(8) == 0 {
+            tokio::time::sleep(Duration::from_micros(noise.next(900))).await;
+        }
+    }
+    assert_eq!(position, total, "stream {seed}");
+}
+
+pub(crate) async fn read_all(socket: &Socket) -> Vec<u8> {
+    let (mut all, mut buffer) = (Vec::new(), [0; 64]);
+    loop {
+        match socket.read(&mut buffer).await.unwrap() {
+            0 => return all,
+            count => all.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
+
+pub(crate) async fn assert_reset(socket: &Socket, side: &str) {
+    let error = socket.read(&mut [0; 8]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{side}");
+}
+
+pub(crate) fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        tokio::time::timeout(Duration::from_secs(60), test).await.expect("done within a minute");
+    });
+}
