@@ -1,12 +1,11 @@
 //! Connects to an application of this node, from its client's address.
 
 use super::pods::Pod;
-use super::stock::NoSocket;
+use super::stock::{NoSocket, tcp_kind};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
-use weft_agent_link::SocketKind;
 use weft_core::policy::Permit;
 use weft_tunnel::socket::Socket;
 
@@ -33,7 +32,7 @@ pub(super) async fn deliver(
     target: SocketAddr,
     limit: Duration,
 ) -> Result<Socket, DeliverError> {
-    let fresh = pod.stock.take(kind_of(target)).await?;
+    let fresh = pod.stock.take(tcp_kind(target)).await?;
     let bound =
         bind_client(&fresh, client, target).map_err(|source| DeliverError::Bind { client, source })?;
     let first = Socket::connect(fresh, target, limit).await;
@@ -45,7 +44,7 @@ pub(super) async fn deliver(
     if refused.kind() != io::ErrorKind::AddrNotAvailable || bound != Bound::Port {
         return Err(DeliverError::Connect { target, source: refused });
     }
-    let fresh = pod.stock.take(kind_of(target)).await?;
+    let fresh = pod.stock.take(tcp_kind(target)).await?;
     let any_port = SocketAddr::new(client.ip(), 0);
     bind(&fresh, any_port).map_err(|source| DeliverError::Bind { client, source })?;
     let second = Socket::connect(fresh, target, limit).await;
@@ -54,7 +53,7 @@ pub(super) async fn deliver(
 
 /// Connects to `target` in the pod's namespace under the pod's own address.
 pub(super) async fn dial(pod: &Pod, target: SocketAddr, limit: Duration) -> Result<Socket, DeliverError> {
-    let fresh = pod.stock.take(kind_of(target)).await?;
+    let fresh = pod.stock.take(tcp_kind(target)).await?;
     let connected = Socket::connect(fresh, target, limit).await;
     connected.map_err(|source| DeliverError::Connect { target, source })
 }
@@ -82,8 +81,4 @@ fn bind_client(fresh: &OwnedFd, client: SocketAddr, target: SocketAddr) -> io::R
 
 fn bind(fresh: &OwnedFd, addr: SocketAddr) -> io::Result<()> {
     socket2::SockRef::from(fresh).bind(&addr.into())
-}
-
-fn kind_of(target: SocketAddr) -> SocketKind {
-    if target.is_ipv4() { SocketKind::TcpV4 } else { SocketKind::TcpV6 }
 }

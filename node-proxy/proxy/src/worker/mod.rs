@@ -4,9 +4,12 @@
 mod outbound;
 mod inbound;
 mod node_tunnel;
+mod pod_tunnel;
 mod deliver;
 mod carry;
+mod peers;
 mod pool;
+mod dial;
 mod pods;
 mod listener;
 pub mod registry;
@@ -18,6 +21,7 @@ use crate::leaves::Leaves;
 use crate::telemetry::access::{AccessFormat, AccessLog};
 use crate::telemetry::metrics::{Families, WorkerMetrics};
 use affinity::Affinity;
+use peers::Peers;
 use pods::{Pod, Pods};
 use pool::Pool;
 use registry::Registry;
@@ -79,8 +83,7 @@ pub(crate) struct Worker {
     metrics: WorkerMetrics,
     access: AccessLog,
     node_tunnel: RefCell<Vec<AbortHandle>>,
-    /// Peers' mux connections, to be told when this proxy goes away.
-    peers: RefCell<Vec<weft_tunnel::mux::Mux>>,
+    peers: Peers,
     chance: Cell<u64>,
     /// The trust bundle that the open tunnels were checked against.
     trusted: Cell<Option<Fingerprint>>,
@@ -150,7 +153,7 @@ impl Worker {
             metrics: WorkerMetrics::new(families),
             access: AccessLog::new(access),
             node_tunnel: RefCell::default(),
-            peers: RefCell::default(),
+            peers: Peers::default(),
             chance: Cell::new(seed(index)),
             trusted: Cell::new(None),
         }
@@ -197,7 +200,10 @@ impl Worker {
                 ListenerKind::InboundPlain => {
                     pod.own(&spawn_local(self.clone().serve_inbound(pod.clone(), socket)));
                 }
-                ListenerKind::Tunnel | ListenerKind::DnsTcp | ListenerKind::DnsUdp => {}
+                ListenerKind::Tunnel => {
+                    pod.own(&spawn_local(self.clone().serve_pod_tunnel(pod.clone(), socket)));
+                }
+                ListenerKind::DnsTcp | ListenerKind::DnsUdp => {}
             }
         }
     }
@@ -207,7 +213,7 @@ impl Worker {
         let trust = self.knowledge.trust.now();
         let changed = self.trusted.replace(Some(trust.fingerprint())) != Some(trust.fingerprint());
         if changed {
-            self.close_distrusted(&trust);
+            self.peers.close_distrusted(&trust);
         }
         self.pool.close_idle(changed.then_some(&trust));
     }
@@ -236,6 +242,8 @@ impl Worker {
     async fn release(self: Rc<Self>, pod: Rc<Pod>) {
         pod.stop_listening();
         self.open.stop_pod(&pod.uid, Stop::Released);
+        self.pool.close_pod(&pod.uid);
+        self.peers.close_pod(&pod.uid);
         let deadline = Instant::now() + RELEASE_WITHIN;
         while self.open.has_pod(&pod.uid) && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -252,9 +260,7 @@ impl Worker {
         for task in self.node_tunnel.borrow_mut().drain(..) {
             task.abort();
         }
-        for peer in self.peers.borrow().iter() {
-            peer.go_away();
-        }
+        self.peers.go_away();
         let deadline = Instant::now() + self.knowledge.limits.drain;
         while !self.open.is_empty() && Instant::now() < deadline {
             tokio::select! {

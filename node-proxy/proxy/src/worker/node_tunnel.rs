@@ -3,8 +3,9 @@
 use super::Worker;
 use super::carry::Attempt;
 use super::deliver::{DeliverError, deliver};
+use super::dial::{Handle, watch_peer};
 use super::pods::Pod;
-use super::pool::{distrusted, until, watch_peer};
+use super::pool::until;
 use super::registry::{Direction, Judged};
 use crate::describe;
 use crate::leaves::SessionLeaf;
@@ -118,7 +119,8 @@ impl Worker {
     async fn drive(self: &Rc<Self>, mux: Mux, driver: weft_tunnel::mux::Driver, session: Rc<PeerSession>) {
         let own = self.knowledge.leaves.get(&session.served).map(|leaf| leaf.not_after());
         let ends = own.unwrap_or(session.peer.not_after()).min(session.peer.not_after());
-        self.peers.borrow_mut().push(mux.clone());
+        let handle = Handle::Mux(mux);
+        self.peers.add(handle.clone(), None);
         let worker = self.clone();
         let peer = session.clone();
         let driven = driver.run(move |request, stream| {
@@ -130,8 +132,8 @@ impl Worker {
             },
             () = until(ends) => tracing::info!(addr = %session.addr, "a peer's tunnel ended with its certificate"),
         }
-        mux.close();
-        self.peers.borrow_mut().retain(|one| !one.is_same(&mux));
+        handle.close();
+        self.peers.remove(&handle);
     }
 
     async fn node_stream(
@@ -188,13 +190,5 @@ impl Worker {
         let limit = self.knowledge.limits.connect;
         let app = deliver(&pod, &permit, request.source, request.destination, limit).await?;
         Ok((pod, app, Judged { connection, workload: destination.uid.clone() }))
-    }
-
-    /// Ends the tunnels of peers whom no root vouches for any more.
-    pub(super) fn close_distrusted(&self, trust: &weft_pki::TrustBundle) {
-        for peer in self.peers.borrow().iter().filter(|peer| distrusted(peer, trust, Usage::Client)) {
-            tracing::warn!("closing a peer's tunnel whose root has left the trust bundle");
-            peer.close();
-        }
     }
 }

@@ -3,9 +3,10 @@
 use super::Worker;
 use super::carry::{Attempt, Ongoing};
 use super::deliver::{DeliverError, deliver, dial};
+use super::dial::DialError;
 use super::listener::Listener;
 use super::pods::Pod;
-use super::pool::DialError;
+use super::pool::Via;
 use super::registry::{Direction, Judged};
 use crate::telemetry::Security;
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ use weft_core::names::{OriginalDst, WorkloadUid, canonical};
 use weft_core::policy::{Connection, Denial};
 use weft_core::route::{Asked, Hop, Path, Question, Refusal, WorkloadHop, next_hop};
 use weft_core::snapshot::Snapshot;
-use weft_core::workload::{NodeTunnel, Workload};
+use weft_core::workload::Workload;
 use weft_tunnel::end::End;
 use weft_tunnel::join::join;
 use weft_tunnel::mux::OpenRequest;
@@ -133,9 +134,11 @@ impl Worker {
             Path::Plain => self.pass(pod, socket, attempt, hop.target).await,
             Path::SameNode => self.join_same_node(pod, socket, attempt, source, &hop).await,
             Path::NodeTunnel(node) => {
-                self.through_node_tunnel(pod, socket, attempt, source, &hop, node).await
+                self.through_tunnel(pod, socket, attempt, source, &hop, Via::Node(node)).await
             }
-            Path::Hbone(_) => Err(OutboundError::Refused(Refusal::Unreachable)),
+            Path::Hbone(addr) => {
+                self.through_tunnel(pod, socket, attempt, source, &hop, Via::Pod(pod, *addr)).await
+            }
         }
     }
 
@@ -206,14 +209,14 @@ impl Worker {
         Ok(())
     }
 
-    async fn through_node_tunnel(
+    async fn through_tunnel(
         self: &Rc<Self>,
         pod: &Rc<Pod>,
         socket: &Rc<Socket>,
         attempt: &mut Attempt,
         source: &Arc<Workload>,
         hop: &WorkloadHop,
-        node: &NodeTunnel,
+        via: Via<'_>,
     ) -> Result<(), OutboundError> {
         attempt.parties.security = Security::MutualTls;
         let request = OpenRequest {
@@ -224,8 +227,8 @@ impl Worker {
         };
         let mut ongoing = None;
         for _ in 0..TUNNEL_TRIES {
-            let (mux, addr) = self.pool.get(&source.identity, &hop.workload.identity, node).await?;
-            let Some(stream) = mux.open(&request) else {
+            let (tunnel, addr) = self.pool.get(&source.identity, &hop.workload.identity, via).await?;
+            let Some(stream) = tunnel.open(&request) else {
                 continue; // It ended in between.
             };
             attempt.tunnel = Some(addr);

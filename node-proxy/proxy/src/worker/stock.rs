@@ -4,6 +4,7 @@
 use super::request::{Request, Requests};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -132,3 +133,8 @@ impl Stock {
 }
 
 const KINDS: [SocketKind; 4] = [SocketKind::TcpV4, SocketKind::TcpV6, SocketKind::UdpV4, SocketKind::UdpV6];
+
+/// The kind of stream socket that reaches an address.
+pub(super) fn tcp_kind(target: SocketAddr) -> SocketKind {
+    if target.is_ipv4() { SocketKind::TcpV4 } else { SocketKind::TcpV6 }
+}

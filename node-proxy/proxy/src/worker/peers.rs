@@ -1,0 +1,50 @@
+//! The tunnels that peers have opened to this worker: to be told when the proxy goes away, and to be closed when
+//! nobody vouches for the peer any more or their pod leaves.
+
+use super::dial::Handle;
+use super::pool::distrusted;
+use std::cell::RefCell;
+use weft_core::names::WorkloadUid;
+use weft_pki::{TrustBundle, Usage};
+
+/// All of them.
+#[derive(Default)]
+pub(super) struct Peers(RefCell<Vec<PeerTunnel>>);
+
+struct PeerTunnel {
+    handle: Handle,
+    /// The pod in whose namespace it ends; none for the node's own.
+    pod: Option<WorkloadUid>,
+}
+
+impl Peers {
+    pub(super) fn add(&self, handle: Handle, pod: Option<WorkloadUid>) {
+        self.0.borrow_mut().push(PeerTunnel { handle, pod });
+    }
+
+    pub(super) fn remove(&self, handle: &Handle) {
+        self.0.borrow_mut().retain(|one| !one.handle.is_same(handle));
+    }
+
+    /// Tells all peers to open no more streams.
+    pub(super) fn go_away(&self) {
+        for peer in self.0.borrow().iter() {
+            peer.handle.go_away();
+        }
+    }
+
+    /// Ends the tunnels of peers whom no root vouches for any more.
+    pub(super) fn close_distrusted(&self, trust: &TrustBundle) {
+        for peer in self.0.borrow().iter().filter(|peer| distrusted(&peer.handle, trust, Usage::Client)) {
+            tracing::warn!("closing a peer's tunnel whose root has left the trust bundle");
+            peer.handle.close();
+        }
+    }
+
+    /// Ends the tunnels that end in a pod's namespace.
+    pub(super) fn close_pod(&self, pod: &WorkloadUid) {
+        for peer in self.0.borrow().iter().filter(|peer| peer.pod.as_ref() == Some(pod)) {
+            peer.handle.close();
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! A pod's own tunnel port: peers that are not Weft bring connections for this pod by HBONE.
+
+use super::Worker;
+use super::carry::Attempt;
+use super::deliver::{DeliverError, deliver};
+use super::dial::{Handle, watch_peer};
+use super::pods::Pod;
+use super::pool::until;
+use super::registry::{Direction, Judged};
+use crate::describe;
+use crate::telemetry::Security;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::task::spawn_local;
+use weft_core::admit::{Admitted, NotAdmitted, PodRequest, admit_pod_request};
+use weft_core::names::WorkloadUid;
+use weft_core::policy::{Connection, Denial};
+use weft_core::workload::Workload;
+use weft_pki::{Leaf, Peer, Usage, peer_of, server_config};
+use weft_tunnel::accept::{AcceptError, Tunnel, accept};
+use weft_tunnel::end::Refused;
+use weft_tunnel::hbone::words::Authority;
+use weft_tunnel::hbone::{self, ConnectRequest, HboneStream, Incoming};
+use weft_tunnel::socket::Socket;
+
+/// A peer's TLS session with one pod.
+struct PodSession {
+    pod: Rc<Pod>,
+    peer: Peer,
+    addr: SocketAddr,
+}
+
+/// Why a peer's session does not begin.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error("discovery does not know this pod ({0}) yet")]
+    UnknownPod(WorkloadUid),
+    #[error("no certificate for {0} yet")]
+    NoLeaf(weft_core::identity::Identity),
+    #[error("no TLS handshake within the limit")]
+    Timeout,
+    #[error(transparent)]
+    Accept(#[from] AcceptError),
+    #[error("configuring TLS")]
+    Config(#[from] weft_pki::ConfigError),
+    #[error("the peer's certificate")]
+    Peer(#[from] weft_pki::PeerError),
+}
+
+/// Why a peer's stream is refused.
+#[derive(Debug, thiserror::Error)]
+enum StreamError {
+    #[error("CONNECT names a host, and no gateway is here")]
+    Name,
+    #[error("discovery does not know this pod ({0}) any more")]
+    UnknownPod(WorkloadUid),
+    #[error("{0}")]
+    NotAdmitted(NotAdmitted),
+    #[error("{0}")]
+    Denied(Denial),
+    #[error(transparent)]
+    Deliver(#[from] DeliverError),
+}
+
+impl StreamError {
+    fn refusal(&self) -> Refused {
+        match self {
+            Self::Name | Self::NotAdmitted(NotAdmitted::MeshPort(_) | NotAdmitted::NoWorkload(_)) => {
+                Refused::Malformed
+            }
+            Self::NotAdmitted(_) => Refused::ForeignSource,
+            Self::UnknownPod(_) => Refused::NoWorkload,
+            Self::Denied(_) => Refused::Policy,
+            Self::Deliver(_) => Refused::AppUnreachable,
+        }
+    }
+}
+
+impl Worker {
+    pub(super) async fn serve_pod_tunnel(self: Rc<Self>, pod: Rc<Pod>, listener: OwnedFd) {
+        self.accept_all(listener, "pod tunnel", |worker, socket, peer| {
+            let pod = pod.clone();
+            async move { worker.pod_session(pod, socket, peer).await }
+        })
+        .await;
+    }
+
+    async fn pod_session(self: Rc<Self>, pod: Rc<Pod>, socket: Socket, addr: SocketAddr) {
+        if let Err(error) = watch_peer(&socket2::SockRef::from(&socket)) {
+            tracing::debug!(%addr, %error, "cannot set the peer's time limits");
+        }
+        if let Err(error) = self.try_pod_session(pod, socket, addr).await {
+            tracing::info!(%addr, error = describe(&error), "refused a peer's tunnel");
+        }
+    }
+
+    async fn try_pod_session(
+        self: &Rc<Self>,
+        pod: Rc<Pod>,
+        socket: Socket,
+        addr: SocketAddr,
+    ) -> Result<(), SessionError> {
+        let workload = self.await_workload(&pod.uid).await;
+        let workload = workload.ok_or_else(|| SessionError::UnknownPod(pod.uid.clone()))?;
+        let leaf = self.knowledge.leaves.wait(&workload.identity).await;
+        let leaf: Leaf = leaf.ok_or_else(|| SessionError::NoLeaf(workload.identity.clone()))?;
+        let own_end = leaf.not_after();
+        let config = server_config(Arc::new(leaf), self.knowledge.trust.clone(), &[hbone::ALPN])?;
+        let handshake = accept(socket, Arc::new(config));
+        let limit = self.knowledge.limits.handshake;
+        let accepted = tokio::time::timeout(limit, handshake).await.map_err(|_| SessionError::Timeout)??;
+        let trust = self.knowledge.trust.now();
+        let peer = peer_of(Some(accepted.peer_certificates()), &trust, Usage::Client, SystemTime::now())?;
+        let ends = own_end.min(peer.not_after());
+        let session = Rc::new(PodSession { pod: pod.clone(), peer, addr });
+        let (handle, driver) = match accepted.into_tunnel() {
+            Tunnel::Hbone(hbone, driver) => (Handle::Hbone(hbone), driver),
+            // Only HBONE was offered.
+            Tunnel::Mux(mux, _) => return Ok(mux.close()),
+        };
+        self.peers.add(handle.clone(), Some(pod.uid.clone()));
+        let worker = self.clone();
+        let driven = driver.run(move |incoming| match incoming {
+            Incoming::Connect(request, stream) => {
+                spawn_local(worker.clone().pod_stream(session.clone(), request, stream));
+            }
+            Incoming::Bad(error) => tracing::info!(%addr, error = describe(&error), "refused a bad request"),
+        });
+        tokio::select! {
+            ended = driven => if let Err(error) = ended {
+                tracing::info!(%addr, error = describe(&error), "a peer's tunnel ended");
+            },
+            () = until(ends) => tracing::info!(%addr, "a peer's tunnel ended with its certificate"),
+        }
+        handle.close();
+        self.peers.remove(&handle);
+        Ok(())
+    }
+
+    async fn pod_stream(
+        self: Rc<Self>,
+        session: Rc<PodSession>,
+        request: ConnectRequest,
+        mut stream: HboneStream,
+    ) {
+        let Authority::Addr(target) = request.authority else {
+            tracing::info!(addr = %session.addr, error = %StreamError::Name, "refused a stream");
+            return stream.refuse(StreamError::Name.refusal());
+        };
+        // The tunnel's own port is not the client application's, which nobody tells.
+        let client = SocketAddr::new(session.addr.ip(), 0);
+        let mut attempt = Attempt::new(Direction::Inbound, client, target);
+        attempt.parties.source_identity = Some(session.peer.identity().clone());
+        attempt.parties.security = Security::MutualTls;
+        match self.try_pod_stream(&session, client, target, &mut attempt).await {
+            Err(error) => {
+                stream.refuse(error.refusal());
+                attempt.refuse(&self, &error);
+            }
+            Ok((app, judged)) => {
+                stream.accept();
+                let ongoing = attempt.open(&self, vec![session.pod.uid.clone()], Some(judged));
+                let end = stream.relay(Rc::new(app), ongoing.carried()).await;
+                ongoing.finish(end);
+            }
+        }
+    }
+
+    async fn try_pod_stream(
+        &self,
+        session: &PodSession,
+        client: SocketAddr,
+        target: SocketAddr,
+        attempt: &mut Attempt,
+    ) -> Result<(Socket, Judged), StreamError> {
+        let uid = &session.pod.uid;
+        let peer = session.peer.identity();
+        let admitted = self
+            .await_known(|snapshot| {
+                let pod: &Arc<Workload> =
+                    snapshot.workload(uid).ok_or_else(|| StreamError::UnknownPod(uid.clone()))?;
+                let request = PodRequest { peer, peer_ip: client.ip(), destination: target, pod };
+                admit_pod_request(snapshot, &request).map_err(StreamError::NotAdmitted)
+            })
+            .await;
+        let Admitted { source, destination } = admitted?;
+        attempt.parties.source = source;
+        attempt.parties.destination = Some(destination.clone());
+        let connection = Connection {
+            source_ip: client.ip(),
+            source: Some(peer.clone()),
+            destination_ip: target.ip(),
+            destination_port: target.port(),
+        };
+        let permit = self.judge(attempt, &connection, &destination).map_err(StreamError::Denied)?;
+        let limit = self.knowledge.limits.connect;
+        let app = deliver(&session.pod, &permit, client, target, limit).await?;
+        Ok((app, Judged { connection, workload: destination.uid.clone() }))
+    }
+}
