@@ -1,4 +1,5 @@
 //! The index without a cluster: objects as JSON in, core values out.
+#![expect(clippy::needless_pass_by_value, reason = "a test writes json!(..) where it is used")]
 
 mod authorization;
 mod enrolment;

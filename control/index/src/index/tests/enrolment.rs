@@ -17,7 +17,7 @@ fn labels_enrol_and_some_pods_never_are() {
         ("nothing", none.clone(), json!({}), false),
         ("namespace", enabled.clone(), json!({}), true),
         ("pod leaves", enabled.clone(), labels(json!({"weft.dev/mesh": "disabled"})), false),
-        ("pod joins", none.clone(), labels(json!({"weft.dev/mesh": "enabled"})), true),
+        ("pod joins", none, labels(json!({"weft.dev/mesh": "enabled"})), true),
         (
             "pod leaves by the other label",
             enabled.clone(),

@@ -194,7 +194,7 @@ fn endpoints_that_are_no_pods_are_workloads_of_their_own() {
     assert_eq!(db.services.iter().map(served).collect::<Vec<_>>(), ["db 80>8080"]);
 
     let diff = world.put(pod("db", "192.0.2.1"));
-    assert_eq!(diff.workloads.removed, [uid.clone()], "it was a pod all along");
+    assert_eq!(diff.workloads.removed, std::slice::from_ref(&uid), "it was a pod all along");
     assert_eq!(world.services_of("db"), ["db 80>8080"]);
     assert_eq!(world.pod("db").unwrap().health, Health::Unhealthy, "as its slice says");
     world.delete(Kind::Pod, "shop", "db");
