@@ -1,1 +1,34 @@
-//! Placeholder, replaced in the same change.
+//! Loads the kernel's programs, attaches them to pods and keeps them there: the only crate that knows aya. It knows
+//! nothing of Kubernetes, of proxies or of policy.
+//!
+//! Everything is pinned below one directory of bpffs, so that capture goes on while the agent is away; [`Host::open`]
+//! takes over what it finds. All calls are synchronous, and those that enter a pod's namespace do so on the calling
+//! thread and leave it before they return.
+
+pub mod check;
+mod host;
+mod pod;
+mod attach;
+mod maps;
+mod object;
+mod bpffs;
+mod key;
+mod offload;
+mod routing;
+mod sysctl;
+mod devices;
+mod netlink;
+pub mod netns;
+
+pub use attach::{AttachError, TcMode};
+pub use bpffs::DirectoryError;
+pub use check::{Found, Requirement, check};
+pub use host::{
+    AdoptedPod, Ends, EnrolError, ExemptError, Host, HostConfig, OpenError, PodAttachment, RegisterError,
+    ReleaseError, ReserveError,
+};
+pub use key::{KeyError, PodKey};
+pub use maps::{Counters, OwnError, Owner};
+pub use object::NotBuilt;
+pub use pod::PodError;
+pub use weft_ebpf_common::{Counter, Exemption, ListenerKind};

@@ -1,0 +1,198 @@
+//! What this machine's kernel offers, found by trying: versions are not compared, distributions carry features back.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+
+use aya::Ebpf;
+use aya::maps::MapType;
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::{LinkOrder, ProgramType, SchedClassifier, TcAttachType};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+
+use crate::attach::{Hook, TcMode};
+use crate::netns;
+use crate::object::embedded;
+
+/// Something that capture needs, or is better with.
+#[derive(Debug, Clone)]
+pub struct Requirement {
+    /// What.
+    pub name: &'static str,
+    /// Whether it is there.
+    pub found: Found,
+    /// What to do if it is not.
+    pub advice: &'static str,
+}
+
+/// Whether something is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Yes.
+    Yes,
+    /// No, and something else takes its place.
+    Instead(&'static str),
+    /// No.
+    No,
+    /// It could not be found out.
+    Unknown(String),
+}
+
+/// Tries everything. Needs the agent's privileges, and leaves no trace.
+#[must_use]
+pub fn check() -> Vec<Requirement> {
+    vec![
+        Requirement {
+            name: "eBPF programs",
+            found: yes_or_no(embedded().is_ok()),
+            advice: "run `cargo xtask build-ebpf` and build again",
+        },
+        Requirement {
+            name: "BTF",
+            found: yes_or_no(Path::new("/sys/kernel/btf/vmlinux").exists()),
+            advice: "use a kernel with CONFIG_DEBUG_INFO_BTF=y",
+        },
+        Requirement {
+            name: "sk_lookup",
+            found: program(ProgramType::SkLookup),
+            advice: "use a kernel of 5.9 or later with CONFIG_BPF_SYSCALL=y; 6.1 is the oldest that is tried",
+        },
+        Requirement {
+            name: "socket storage",
+            found: map(MapType::SkStorage),
+            advice: "use a kernel with CONFIG_NET=y and CONFIG_BPF_SYSCALL=y; 6.1 is the oldest that is tried",
+        },
+        Requirement {
+            name: "sockmap",
+            found: map(MapType::SockMap),
+            advice: "use a kernel with CONFIG_NET_SOCK_MSG=y",
+        },
+        Requirement {
+            name: "sock_ops",
+            found: program(ProgramType::SockOps),
+            advice: "use a kernel with CONFIG_CGROUP_BPF=y; without it no health probe passes",
+        },
+        Requirement {
+            name: "tcx",
+            found: tcx(),
+            advice: "kernel 6.6 has it; clsact serves as well, but its filters can be removed by whoever administers the pod's devices",
+        },
+        Requirement {
+            name: "cgroup v2",
+            found: cgroup2(),
+            advice: "mount cgroup2; health probes are recognised by it",
+        },
+        Requirement {
+            name: "bpffs",
+            found: match crate::bpffs::is_bpffs(Path::new("/sys/fs/bpf")) {
+                true => Found::Yes,
+                false => Found::Instead("the agent mounts it"),
+            },
+            advice: "mount -t bpf bpf /sys/fs/bpf",
+        },
+        Requirement {
+            name: "transparent sockets",
+            found: transparent(),
+            advice: "give the agent CAP_NET_ADMIN",
+        },
+        Requirement {
+            name: "policy routing",
+            found: policy_routing(),
+            advice: "use a kernel with CONFIG_IP_MULTIPLE_TABLES=y",
+        },
+    ]
+}
+
+fn yes_or_no(found: bool) -> Found {
+    if found { Found::Yes } else { Found::No }
+}
+
+fn unknown(error: impl std::error::Error) -> Found {
+    Found::Unknown(error.to_string())
+}
+
+fn program(kind: ProgramType) -> Found {
+    aya::sys::is_program_supported(kind).map_or_else(unknown, yes_or_no)
+}
+
+fn map(kind: MapType) -> Found {
+    aya::sys::is_map_supported(kind).map_or_else(unknown, yes_or_no)
+}
+
+fn cgroup2() -> Found {
+    let places = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+    yes_or_no(
+        places
+            .iter()
+            .any(|place| statfs(*place).is_ok_and(|found| found.filesystem_type() == CGROUP2_SUPER_MAGIC)),
+    )
+}
+
+fn tcx() -> Found {
+    let Ok(bytes) = embedded() else {
+        return Found::Unknown("needs the eBPF programs".to_owned());
+    };
+    let loaded = aya::EbpfLoader::new().override_global("POD_SLOT", &u32::MAX, true).load(bytes);
+    let mut ebpf = match loaded {
+        Ok(ebpf) => ebpf,
+        Err(error) => return unknown(error),
+    };
+    if let Err(error) = crate::attach::load_lock(&mut ebpf) {
+        return unknown(error);
+    }
+    match tc_mode(&mut ebpf) {
+        TcMode::Tcx => Found::Yes,
+        TcMode::Clsact => Found::Instead("clsact"),
+    }
+}
+
+/// Tries tcx on the `lo` of a namespace made for it.
+pub(crate) fn tc_mode(node: &mut Ebpf) -> TcMode {
+    match try_tcx(node) {
+        Ok(()) => TcMode::Tcx,
+        Err(error) => {
+            tracing::info!(%error, "tcx is not to be had; using clsact");
+            TcMode::Clsact
+        }
+    }
+}
+
+fn try_tcx(node: &mut Ebpf) -> Result<(), Box<dyn std::error::Error>> {
+    let scratch = scratch_namespace()?;
+    let program = node.program_mut(Hook::SECOND_LOCK.program).ok_or("the object has no second lock")?;
+    let program: &mut SchedClassifier = program.try_into()?;
+    let _entered = netns::enter(scratch.as_fd())?;
+    let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+    let link = program.attach_with_options("lo", TcAttachType::Ingress, options)?;
+    program.detach(link)?;
+    Ok(())
+}
+
+/// A new network namespace. It lives as long as the file.
+fn scratch_namespace() -> io::Result<OwnedFd> {
+    let made = std::thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        netns::current()
+    });
+    made.join().unwrap_or_else(|_| Err(io::Error::other("the thread that makes a namespace panicked")))
+}
+
+fn transparent() -> Found {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socket, sockopt};
+    let tried = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+        .and_then(|socket| setsockopt(&socket, sockopt::IpTransparent, &true));
+    yes_or_no(tried.is_ok())
+}
+
+fn policy_routing() -> Found {
+    let tried = scratch_namespace().map_err(unknown).and_then(|scratch| {
+        let _entered = netns::enter(scratch.as_fd()).map_err(unknown)?;
+        // `lo` is down there, which a local route does not mind; only the rule is of interest.
+        Ok(crate::routing::add(weft_ebpf_common::Family::V4).is_ok())
+    });
+    match tried {
+        Ok(found) => yes_or_no(found),
+        Err(found) => found,
+    }
+}

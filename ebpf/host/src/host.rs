@@ -1,0 +1,530 @@
+//! The node's capture as a whole: which pods are enrolled, in which order things are done, and how they are undone.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use aya::Ebpf;
+use aya::maps::MapError;
+use aya::programs::links::{CgroupAttachMode, FdLink};
+use aya::programs::{ProgramError, SockOps};
+use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname, getsockopt, sockopt};
+use weft_ebpf_common::{Exemption, Family, Flow, ListenerKind, PodRecord, SlotFlow};
+
+use crate::attach::{self, AttachError, Existing, TcMode};
+use crate::bpffs::{Directory, DirectoryError};
+use crate::check;
+use crate::key::PodKey;
+use crate::maps::{Counters, Maps, OwnError, Owner, layout};
+use crate::netlink::Netlink;
+use crate::netns::{self, CookieError};
+use crate::object::{NotBuilt, Object};
+use crate::pod::{self, How, PodError};
+use crate::sysctl;
+
+/// The programs are attached.
+const ATTACHED: u32 = 1;
+/// The sysctls of the record are those from before.
+const SAVED: u32 = 2;
+/// `RTMGRP_LINK`.
+const LINK_EVENTS: u32 = 1;
+
+/// How the node's capture is set up.
+#[derive(Debug, Clone)]
+pub struct HostConfig {
+    /// The agent's own directory on bpffs. bpffs is mounted if it is missing.
+    pub bpffs_dir: PathBuf,
+    /// The kubelet's cgroup (v2), whose connections to local pods are health probes. None: no probe passes.
+    pub probe_cgroup: Option<PathBuf>,
+    /// Pods on this node at most. What is pinned already keeps its size.
+    pub max_pods: u32,
+}
+
+/// A pod to enrol.
+#[derive(Debug)]
+pub struct PodAttachment<'a> {
+    /// Its name here.
+    pub key: PodKey,
+    /// Its network namespace.
+    pub netns: BorrowedFd<'a>,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Its cgroup, for acceleration, which this version does not have.
+    pub cgroup: Option<PathBuf>,
+}
+
+/// A pod that was found pinned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdoptedPod {
+    /// Its name here.
+    pub key: PodKey,
+    /// Its number.
+    pub slot: u32,
+    /// The cookie of its network namespace: tells whether the pod of that name is still the same.
+    pub netns_cookie: u64,
+}
+
+/// Both ends of a connection, as the pod sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ends {
+    /// The pod's end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+}
+
+/// Why capture could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The programs are not in this build.
+    #[error("finding the eBPF programs")]
+    NotBuilt(#[source] NotBuilt),
+    /// The directory.
+    #[error("opening the directory on bpffs")]
+    Directory(#[source] DirectoryError),
+    /// The object was refused.
+    #[error("loading the eBPF object")]
+    Load(#[source] Box<aya::EbpfError>),
+    /// A map was missing or of another kind.
+    #[error("opening the maps")]
+    Maps(#[source] MapError),
+    /// A program was refused.
+    #[error("loading the node's programs")]
+    Program(#[source] AttachError),
+    /// The program that notes health probes.
+    #[error("noting health probes of {}", cgroup.display())]
+    Probe {
+        /// The kubelet's cgroup.
+        cgroup: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Why a pod has no number.
+#[derive(Debug, thiserror::Error)]
+pub enum ReserveError {
+    /// All numbers are taken.
+    #[error("this node has {pods_max} pods already")]
+    Full {
+        /// How many there can be.
+        pods_max: u32,
+    },
+    /// The maps could not be written.
+    #[error("writing the pod's record")]
+    Maps(#[source] MapError),
+}
+
+/// Why a pod was not enrolled. Nothing of it stays, unless it was enrolled before.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// It has no number.
+    #[error("numbering the pod")]
+    Reserve(#[source] ReserveError),
+    /// Its namespace could not be told from others.
+    #[error("reading the namespace's cookie")]
+    Cookie(#[source] CookieError),
+    /// The name is enrolled with another namespace: release it first.
+    #[error("the pod is enrolled with another network namespace")]
+    OtherNamespace,
+    /// The namespace is not known here: enrol the pod, which may be one that was found pinned.
+    #[error("the pod's network namespace is not known")]
+    NamespaceUnknown,
+    /// The namespace's file could not be kept.
+    #[error("keeping the pod's network namespace")]
+    Keep(#[source] io::Error),
+    /// The directory for its pins.
+    #[error("making the pod's directory")]
+    Directory(#[source] DirectoryError),
+    /// The maps could not be written.
+    #[error("writing the pod's record")]
+    Maps(#[source] MapError),
+    /// The object was refused.
+    #[error("loading the pod's copy of the programs")]
+    Load(#[source] Box<aya::EbpfError>),
+    /// Its programs were refused.
+    #[error("loading the pod's programs")]
+    Program(#[source] AttachError),
+    /// Something in or around its namespace.
+    #[error("attaching to the pod")]
+    Pod(#[source] PodError),
+}
+
+/// Why a listener was not registered.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// The pod has no number.
+    #[error("numbering the pod")]
+    Reserve(#[source] ReserveError),
+    /// It is neither IPv4 nor IPv6.
+    #[error("the listener is not an internet socket")]
+    NotInternet,
+    /// The socket could not be asked.
+    #[error("asking the listener for its address")]
+    Ask(#[source] io::Error),
+    /// The kernel refused it: a TCP socket must listen, a UDP socket must be bound.
+    #[error("registering the listener")]
+    Maps(#[source] MapError),
+}
+
+/// Why a flow was not exempted.
+#[derive(Debug, thiserror::Error)]
+pub enum ExemptError {
+    /// The pod has no number.
+    #[error("numbering the pod")]
+    Reserve(#[source] ReserveError),
+    /// The map could not be written: it may be full.
+    #[error("writing the exemptions")]
+    Maps(#[source] MapError),
+}
+
+/// What could not be undone. The rest was, and the pod is not enrolled any more.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    /// In or around its namespace.
+    #[error("detaching from the pod")]
+    Pod(#[source] PodError),
+    /// The maps could not be written.
+    #[error("forgetting the pod")]
+    Maps(#[source] MapError),
+    /// It was found pinned and never enrolled by this process, so its namespace's sysctls, rule and route remain. If
+    /// the namespace is gone, so are they, and this is no error.
+    #[error("the pod's namespace is not known, so its routing was not restored")]
+    NotRestored,
+}
+
+/// The node's capture.
+pub struct Host {
+    directory: Directory,
+    object: Object,
+    /// Holds the second lock, loaded once.
+    node: Ebpf,
+    maps: Maps,
+    mode: TcMode,
+    pods_max: u32,
+    pods: BTreeMap<PodKey, Pod>,
+}
+
+struct Pod {
+    slot: u32,
+    record: PodRecord,
+    /// Known once this process has enrolled the pod. It keeps the namespace alive until release.
+    netns: Option<OwnedFd>,
+    uncontained: Vec<String>,
+}
+
+impl Host {
+    /// Loads what runs once a node, and takes over what is pinned.
+    pub fn open(config: HostConfig) -> Result<Self, OpenError> {
+        Self::open_as(config, None)
+    }
+
+    /// The same, with the way of attaching given instead of probed. For tests.
+    #[doc(hidden)]
+    pub fn open_as(config: HostConfig, mode: Option<TcMode>) -> Result<Self, OpenError> {
+        let directory = Directory::open(&config.bpffs_dir).map_err(OpenError::Directory)?;
+        let object = Object::find(&directory, config.max_pods).map_err(OpenError::NotBuilt)?;
+        let mut node = object.load(u32::MAX).map_err(|error| OpenError::Load(error.into()))?;
+        attach::load_lock(&mut node).map_err(OpenError::Program)?;
+        if let Some(cgroup) = config.probe_cgroup {
+            note_probes(&mut node, &cgroup, &directory.probe())
+                .map_err(|source| OpenError::Probe { cgroup, source })?;
+        }
+        let mode = mode.unwrap_or_else(|| check::tc_mode(&mut node));
+        // Last: programs are loaded with the maps that are still in there.
+        let maps = Maps::take(&mut node).map_err(OpenError::Maps)?;
+        let pods = adopt(&maps).map_err(OpenError::Maps)?;
+        Ok(Self { directory, object, node, maps, mode, pods_max: config.max_pods, pods })
+    }
+
+    /// The pods that are enrolled, as an earlier process left them or this one made them. Those of an earlier process
+    /// should be enrolled again: that gives them newer programs, and this process their namespaces.
+    #[must_use]
+    pub fn adopted(&self) -> Vec<AdoptedPod> {
+        let known = self.pods.iter().filter(|(_, pod)| pod.record.state & ATTACHED != 0);
+        known
+            .map(|(key, pod)| AdoptedPod {
+                key: key.clone(),
+                slot: pod.slot,
+                netns_cookie: pod.record.netns_cookie,
+            })
+            .collect()
+    }
+
+    /// How tc programs are attached here.
+    #[must_use]
+    pub fn tc_mode(&self) -> TcMode {
+        self.mode
+    }
+
+    /// Captures a pod. Register its listeners before: from the moment that this returns, what has no listener is
+    /// dropped. All or nothing; enrolling again completes what is missing and updates the programs.
+    pub fn enrol(&mut self, pod: &PodAttachment<'_>) -> Result<(), EnrolError> {
+        let cookie = netns::netns_cookie(pod.netns).map_err(EnrolError::Cookie)?;
+        self.reserve(&pod.key).map_err(EnrolError::Reserve)?;
+        let known = &self.pods[&pod.key];
+        if known.record.netns_cookie != 0 && known.record.netns_cookie != cookie {
+            return Err(EnrolError::OtherNamespace);
+        }
+        let was_attached = known.record.state & ATTACHED != 0;
+        let result = self.begin(pod, cookie).and_then(|()| self.attach(&pod.key));
+        if result.is_err() && !was_attached {
+            // The first error is the one to report; what release cannot undo, it logs.
+            let _ = self.release(&pod.key);
+        }
+        result
+    }
+
+    fn begin(&mut self, pod: &PodAttachment<'_>, cookie: u64) -> Result<(), EnrolError> {
+        let netns = pod.netns.try_clone_to_owned().map_err(EnrolError::Keep)?;
+        let Some(known) = self.pods.get_mut(&pod.key) else { return Err(EnrolError::NamespaceUnknown) };
+        known.record.netns_cookie = cookie;
+        known.netns = Some(netns);
+        self.maps.set_addresses(known.slot, &pod.addresses).map_err(EnrolError::Maps)
+    }
+
+    fn attach(&mut self, key: &PodKey) -> Result<(), EnrolError> {
+        let dir = self.directory.make_pod(key).map_err(EnrolError::Directory)?;
+        let Self { object, node, maps, mode, pods, .. } = self;
+        let Some(known) = pods.get_mut(key) else { return Err(EnrolError::NamespaceUnknown) };
+        let Some(netns) = &known.netns else { return Err(EnrolError::NamespaceUnknown) };
+        let netns = netns.as_fd();
+        let existing = if known.record.object == object.digest() { Existing::Keep } else { Existing::Update };
+        let how = How { dir: &dir, mode: *mode, existing };
+        let mut ebpf = object.load(known.slot).map_err(|error| EnrolError::Load(error.into()))?;
+        attach::load_pod(&mut ebpf).map_err(EnrolError::Program)?;
+        let inside = {
+            let _entered = pod::enter(netns).map_err(EnrolError::Pod)?;
+            save(maps, known.slot, &mut known.record)?;
+            pod::set_up().map_err(EnrolError::Pod)?;
+            pod::attach_inside(&mut ebpf, netns, how).map_err(EnrolError::Pod)?
+        };
+        known.uncontained =
+            pod::attach_outside(node, maps, known.slot, netns, &inside, how).map_err(EnrolError::Pod)?;
+        known.record.object = object.digest();
+        known.record.state |= ATTACHED;
+        maps.remember(known.slot, known.record).map_err(EnrolError::Maps)
+    }
+
+    /// Attaches to devices of an enrolled pod that were not there before.
+    pub fn refresh_devices(&mut self, key: &PodKey) -> Result<(), EnrolError> {
+        match self.pods.get(key) {
+            Some(pod) if pod.netns.is_some() => self.attach(key),
+            _ => Err(EnrolError::NamespaceUnknown),
+        }
+    }
+
+    /// A socket that becomes readable when a device of the pod comes, goes or changes: then read it empty and call
+    /// [`Host::refresh_devices`]. It keeps the namespace alive; close it before release.
+    pub fn device_events(&self, key: &PodKey) -> Result<OwnedFd, EnrolError> {
+        let netns =
+            self.pods.get(key).and_then(|pod| pod.netns.as_ref()).ok_or(EnrolError::NamespaceUnknown)?;
+        let _entered = pod::enter(netns.as_fd()).map_err(EnrolError::Pod)?;
+        Netlink::listen(LINK_EVENTS).map(Netlink::into_fd).map_err(EnrolError::Keep)
+    }
+
+    /// The pod's devices without an end on this host: a pod with NET_RAW or NET_ADMIN is not contained there.
+    #[must_use]
+    pub fn uncontained(&self, key: &PodKey) -> &[String] {
+        self.pods.get(key).map_or(&[], |pod| &pod.uncontained)
+    }
+
+    /// Makes a socket the pod's listener of a kind, in place of the one before: any one member of its SO_REUSEPORT
+    /// group stands for all. Call it again when that member is about to close. A socket of IPv6 serves IPv4 as well
+    /// unless it is IPV6_V6ONLY. May come before [`Host::enrol`].
+    pub fn register_listener(
+        &mut self,
+        key: &PodKey,
+        kind: ListenerKind,
+        socket: BorrowedFd<'_>,
+    ) -> Result<(), RegisterError> {
+        let families = families(socket)?;
+        let slot = self.reserve(key).map_err(RegisterError::Reserve)?;
+        self.maps.set_listener(slot, kind, families, socket).map_err(RegisterError::Maps)
+    }
+
+    /// Marks a socket as the mesh's own: what it sends passes, and so does what it accepts.
+    pub fn own(&self, socket: BorrowedFd<'_>) -> Result<(), OwnError> {
+        self.maps.own(socket)
+    }
+
+    /// The same as a value of its own, for the thread that makes sockets.
+    pub fn owner(&self) -> io::Result<Owner> {
+        self.maps.owner()
+    }
+
+    /// Lets connections go on that are older than the enrolment. May come before [`Host::enrol`], and should come
+    /// once more after it for those that opened in between.
+    pub fn exempt_established(&mut self, key: &PodKey, connections: &[Ends]) -> Result<(), ExemptError> {
+        self.exempt(key, connections, Exemption::Established)
+    }
+
+    /// Lets connections pass for this reason.
+    pub fn exempt(
+        &mut self,
+        key: &PodKey,
+        connections: &[Ends],
+        reason: Exemption,
+    ) -> Result<(), ExemptError> {
+        let slot = self.reserve(key).map_err(ExemptError::Reserve)?;
+        let mut flows = connections.iter().map(|ends| SlotFlow { slot, flow: flow(ends) });
+        flows.try_for_each(|flow| self.maps.exempt(flow, reason)).map_err(ExemptError::Maps)
+    }
+
+    /// Ends exemptions, for example because the connections have closed.
+    pub fn end_exemptions(&mut self, key: &PodKey, connections: &[Ends]) -> Result<(), ExemptError> {
+        let Some(slot) = self.pods.get(key).map(|pod| pod.slot) else { return Ok(()) };
+        let mut flows = connections.iter().map(|ends| SlotFlow { slot, flow: flow(ends) });
+        flows.try_for_each(|flow| self.maps.forget_exempt(flow)).map_err(ExemptError::Maps)
+    }
+
+    /// Makes these the pod's addresses.
+    pub fn set_addresses(&mut self, key: &PodKey, addresses: &[IpAddr]) -> Result<(), ExemptError> {
+        let slot = self.reserve(key).map_err(ExemptError::Reserve)?;
+        self.maps.set_addresses(slot, addresses).map_err(ExemptError::Maps)
+    }
+
+    /// Gives a pod back as it was found. Every step is taken even if one fails; the first failure is reported. A pod
+    /// that is not enrolled is released already.
+    pub fn release(&mut self, key: &PodKey) -> Result<(), ReleaseError> {
+        let Some(pod) = self.pods.remove(key) else { return Ok(()) };
+        let dir = self.directory.pod(key);
+        let how = How { dir: &dir, mode: self.mode, existing: Existing::Keep };
+        let ends = self.maps.host_ends(pod.slot);
+        let steps = [
+            pod::detach_filters_outside(how, &ends).map_err(ReleaseError::Pod),
+            pod::unpin(&dir).map_err(ReleaseError::Pod),
+            leave(&pod, how),
+            self.maps.forget(pod.slot).map_err(ReleaseError::Maps),
+        ];
+        let mut first = Ok(());
+        for step in steps {
+            if let Err(error) = &step {
+                tracing::warn!(pod = %key, error = error as &dyn std::error::Error, "release is incomplete");
+            }
+            first = first.and(step);
+        }
+        first
+    }
+
+    /// What happened to packets so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.maps.counters()
+    }
+
+    /// Uninstalls: releases every pod and removes every pin of this directory. What cannot be undone is logged.
+    pub fn close_all(&mut self) {
+        let keys: Vec<PodKey> = self.pods.keys().cloned().collect();
+        for key in keys {
+            // Logged there.
+            let _ = self.release(&key);
+        }
+        if let Err(error) = self.directory.remove_all() {
+            tracing::warn!(%error, "cannot remove the pinned objects");
+        }
+    }
+
+    /// The number of a pod, given now if it has none.
+    fn reserve(&mut self, key: &PodKey) -> Result<u32, ReserveError> {
+        if let Some(pod) = self.pods.get(key) {
+            return Ok(pod.slot);
+        }
+        let taken = |slot: &u32| self.pods.values().any(|pod| pod.slot == *slot);
+        let free = (0..self.pods_max).find(|slot| !taken(slot));
+        let slot = free.ok_or(ReserveError::Full { pods_max: self.pods_max })?;
+        let record = PodRecord {
+            netns_cookie: 0,
+            object: 0,
+            name: key.padded(),
+            sysctls: [-1; 4],
+            state: 0,
+            reserved: 0,
+        };
+        self.maps.remember(slot, record).map_err(ReserveError::Maps)?;
+        self.pods.insert(key.clone(), Pod { slot, record, netns: None, uncontained: Vec::new() });
+        Ok(slot)
+    }
+}
+
+/// Remembers the sysctls as they were, before anything changes them, where the next process finds them.
+fn save(maps: &mut Maps, slot: u32, record: &mut PodRecord) -> Result<(), EnrolError> {
+    if record.state & SAVED == 0 {
+        record.sysctls = sysctl::read().map_err(|error| EnrolError::Pod(PodError::Sysctl(error.into())))?;
+        record.state |= SAVED;
+    }
+    maps.remember(slot, *record).map_err(EnrolError::Maps)
+}
+
+/// Restores a pod's namespace.
+fn leave(pod: &Pod, how: How<'_>) -> Result<(), ReleaseError> {
+    let saved = (pod.record.state & SAVED != 0).then_some(pod.record.sysctls);
+    let Some(netns) = &pod.netns else {
+        return if saved.is_some() { Err(ReleaseError::NotRestored) } else { Ok(()) };
+    };
+    let _entered = pod::enter(netns.as_fd()).map_err(ReleaseError::Pod)?;
+    let filters = pod::detach_filters_inside(how).map_err(ReleaseError::Pod);
+    let restored = match saved {
+        Some(saved) => pod::tear_down(Some(saved)).map_err(ReleaseError::Pod),
+        None => Ok(()),
+    };
+    filters.and(restored)
+}
+
+fn adopt(maps: &Maps) -> Result<BTreeMap<PodKey, Pod>, MapError> {
+    let mut pods = BTreeMap::new();
+    for (slot, record) in maps.remembered()? {
+        match PodKey::read(&record.name) {
+            Some(key) => {
+                pods.insert(key, Pod { slot, record, netns: None, uncontained: Vec::new() });
+            }
+            None => tracing::warn!(slot, "a pinned pod has no readable name"),
+        }
+    }
+    Ok(pods)
+}
+
+fn note_probes(
+    node: &mut Ebpf,
+    cgroup: &Path,
+    pin: &Path,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let found: Option<Result<&mut SockOps, ProgramError>> =
+        node.program_mut(attach::PROBE).map(|program| program.try_into());
+    let program = found.ok_or(AttachError::Absent { name: attach::PROBE })??;
+    program.load()?;
+    let cgroup = std::fs::File::open(cgroup)?;
+    // The other modes set flags that bpf links refuse.
+    let id = program.attach(cgroup, CgroupAttachMode::Single)?;
+    let link = FdLink::try_from(program.take_link(id)?)?;
+    let beside = pin.with_file_name("probe_new");
+    crate::bpffs::remove_stale(&beside)?;
+    link.pin(&beside)?;
+    std::fs::rename(&beside, pin)?;
+    Ok(())
+}
+
+fn families(socket: BorrowedFd<'_>) -> Result<&'static [Family], RegisterError> {
+    let address: SockaddrStorage =
+        getsockname(socket.as_raw_fd()).map_err(|errno| RegisterError::Ask(errno.into()))?;
+    match address.family() {
+        Some(AddressFamily::Inet) => Ok(&[Family::V4]),
+        Some(AddressFamily::Inet6) => {
+            let only =
+                getsockopt(&socket, sockopt::Ipv6V6Only).map_err(|errno| RegisterError::Ask(errno.into()))?;
+            Ok(if only { &[Family::V6] } else { &[Family::V4, Family::V6] })
+        }
+        _ => Err(RegisterError::NotInternet),
+    }
+}
+
+fn flow(ends: &Ends) -> Flow {
+    Flow {
+        local: layout(ends.local.ip()),
+        remote: layout(ends.remote.ip()),
+        local_port: ends.local.port(),
+        remote_port: ends.remote.port(),
+    }
+}

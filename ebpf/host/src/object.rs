@@ -1,0 +1,93 @@
+//! The kernel's programs as bytes, and loading them with the maps that all copies share.
+
+use std::path::PathBuf;
+
+use aya::{Btf, Ebpf, EbpfLoader};
+use weft_ebpf_common::LISTENERS_PER_POD;
+
+use crate::bpffs::Directory;
+
+#[cfg(weft_ebpf_object)]
+static OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(env!("WEFT_EBPF_OBJECT_PATH")));
+#[cfg(not(weft_ebpf_object))]
+static OBJECT: Option<&[u8]> = None;
+
+/// The maps by their names in the object.
+pub(crate) mod names {
+    pub(crate) const OWNED: &str = "OWNED";
+    pub(crate) const LISTENERS: &str = "LISTENERS";
+    pub(crate) const ADDRESSES: &str = "ADDRESSES";
+    pub(crate) const LOCAL_ADDRESSES: &str = "LOCAL_ADDRESSES";
+    pub(crate) const EXEMPT: &str = "EXEMPT";
+    pub(crate) const PROBES: &str = "PROBES";
+    pub(crate) const HOST_ENDS: &str = "HOST_ENDS";
+    pub(crate) const WORD: &str = "WORD";
+    pub(crate) const COUNTS: &str = "COUNTS";
+    pub(crate) const PODS_KNOWN: &str = "PODS_KNOWN";
+
+    pub(super) const ALL: [&str; 10] =
+        [OWNED, LISTENERS, ADDRESSES, LOCAL_ADDRESSES, EXEMPT, PROBES, HOST_ENDS, WORD, COUNTS, PODS_KNOWN];
+}
+
+/// The kernel's programs have not been built into this binary.
+#[derive(Debug, thiserror::Error)]
+#[error("this build has no eBPF programs in it: run `cargo xtask build-ebpf` and build again")]
+pub struct NotBuilt;
+
+/// The object, and where its maps are.
+#[derive(Debug)]
+pub(crate) struct Object {
+    bytes: &'static [u8],
+    digest: u64,
+    maps: PathBuf,
+    pods_max: u32,
+}
+
+impl Object {
+    pub(crate) fn find(directory: &Directory, pods_max: u32) -> Result<Self, NotBuilt> {
+        let bytes = embedded()?;
+        Ok(Self { bytes, digest: digest(bytes), maps: directory.maps(), pods_max })
+    }
+
+    /// Tells this object's programs from another's.
+    pub(crate) fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Loads a copy with the number of its pod. Maps that are pinned are taken over, others made and pinned.
+    pub(crate) fn load(&self, slot: u32) -> Result<Ebpf, aya::EbpfError> {
+        let mut loader = EbpfLoader::new();
+        // Nothing here depends on the kernel's own types, and reading them costs milliseconds for every pod.
+        loader.btf(None::<&Btf>);
+        loader.override_global("POD_SLOT", &slot, true);
+        for name in names::ALL {
+            loader.map_pin_path(name, self.maps.join(name));
+        }
+        for (name, entries) in sizes(self.pods_max) {
+            loader.map_max_entries(name, entries);
+        }
+        loader.load(self.bytes)
+    }
+}
+
+/// Whatever can grow, by the number of pods.
+fn sizes(pods: u32) -> [(&'static str, u32); 5] {
+    [
+        (names::LISTENERS, pods * LISTENERS_PER_POD),
+        (names::ADDRESSES, pods * 8),
+        (names::LOCAL_ADDRESSES, pods * 8),
+        (names::HOST_ENDS, pods * 4),
+        (names::PODS_KNOWN, pods),
+    ]
+}
+
+pub(crate) fn embedded() -> Result<&'static [u8], NotBuilt> {
+    OBJECT.ok_or(NotBuilt)
+}
+
+/// FNV-1a: it tells builds apart, and no one gains from forging it.
+fn digest(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}

@@ -1,0 +1,209 @@
+//! What is done in and around one pod's namespace. Each function does one thing fully or says what failed; the order
+//! and the undoing are the host's.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+
+use aya::Ebpf;
+use aya::maps::MapError;
+use weft_ebpf_common::Family;
+
+use crate::attach::{self, AttachError, CHOOSE, Existing, Hook, Target, TcMode};
+use crate::devices::{self, Device, Framing};
+use crate::maps::Maps;
+use crate::netns::{self, EnterError};
+use crate::{offload, routing, sysctl};
+
+/// Why something in a pod's namespace failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PodError {
+    /// It could not be entered.
+    #[error("entering the pod's namespace")]
+    Enter(#[source] EnterError),
+    /// A sysctl could not be read or written.
+    #[error("setting up the pod's namespace")]
+    Sysctl(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The rule or the route failed.
+    #[error("routing captured {family:?} packets to lo")]
+    Routing {
+        /// The IP version.
+        family: Family,
+        /// Why.
+        source: io::Error,
+    },
+    /// The devices could not be listed.
+    #[error("listing the devices {place}")]
+    Devices {
+        /// Which namespace.
+        place: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A program could not be attached or detached.
+    #[error("attaching the pod's programs")]
+    Attach(#[source] AttachError),
+    /// A map could not be written.
+    #[error("writing the maps")]
+    Maps(#[source] MapError),
+    /// A pin could not be removed.
+    #[error("removing {}", path.display())]
+    Unpin {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+const INSIDE: &str = "in the pod";
+const OUTSIDE: &str = "on the host";
+
+/// Makes a namespace deliver marked packets to `lo`.
+pub(crate) fn set_up() -> Result<(), PodError> {
+    sysctl::apply().map_err(|error| PodError::Sysctl(error.into()))?;
+    for family in [Family::V4, Family::V6] {
+        // Without this IP version on `lo` what is captured is dropped there: closed.
+        if sysctl::speaks(family) {
+            routing::add(family).map_err(|source| PodError::Routing { family, source })?;
+        }
+    }
+    Ok(())
+}
+
+/// Undoes [`set_up`].
+pub(crate) fn tear_down(saved: Option<sysctl::Saved>) -> Result<(), PodError> {
+    for family in [Family::V4, Family::V6] {
+        routing::remove(family).map_err(|source| PodError::Routing { family, source })?;
+    }
+    let restored = saved.map_or(Ok(()), sysctl::restore);
+    restored.map_err(|error| PodError::Sysctl(error.into()))
+}
+
+/// How to attach.
+#[derive(Clone, Copy)]
+pub(crate) struct How<'a> {
+    pub(crate) dir: &'a Path,
+    pub(crate) mode: TcMode,
+    pub(crate) existing: Existing,
+}
+
+impl<'a> How<'a> {
+    fn target(self, device: &'a Device) -> Target<'a> {
+        Target {
+            device: &device.name,
+            interface: device.index,
+            dir: self.dir,
+            mode: self.mode,
+            existing: self.existing,
+        }
+    }
+}
+
+/// Attaches the programs inside, in the current namespace, which is `netns`. Listeners are chosen before anything is
+/// captured. Returns the devices.
+pub(crate) fn attach_inside(
+    ebpf: &mut Ebpf,
+    netns: BorrowedFd<'_>,
+    how: How<'_>,
+) -> Result<Vec<Device>, PodError> {
+    let devices = devices::list().map_err(|source| PodError::Devices { place: INSIDE, source })?;
+    attach::attach_lookup(ebpf, netns, how.dir, how.existing).map_err(PodError::Attach)?;
+    let (loopback, others): (Vec<_>, Vec<_>) =
+        devices.iter().partition(|device| device.framing == Framing::Loopback);
+    for device in loopback.into_iter().chain(others) {
+        for hook in hooks(device.framing) {
+            how.target(device).attach(ebpf, hook).map_err(PodError::Attach)?;
+        }
+    }
+    Ok(devices)
+}
+
+fn hooks(framing: Framing) -> [Hook; 2] {
+    match framing {
+        Framing::Loopback => [Hook::LO_INGRESS, Hook::LO_EGRESS],
+        Framing::Ethernet => [Hook::ARRIVE, Hook::EGRESS],
+        Framing::Bare => [Hook::ARRIVE_BARE, Hook::EGRESS_BARE],
+    }
+}
+
+/// Attaches the second lock to the host's ends of these devices, in the current namespace. Returns the names of those
+/// that have no end here: what a pod with NET_RAW sends there past tc is not stopped.
+pub(crate) fn attach_outside(
+    lock: &mut Ebpf,
+    maps: &mut Maps,
+    slot: u32,
+    netns: BorrowedFd<'_>,
+    inside: &[Device],
+    how: How<'_>,
+) -> Result<Vec<String>, PodError> {
+    let failed = |source| PodError::Devices { place: OUTSIDE, source };
+    let outside = devices::list().map_err(failed)?;
+    let ends = match devices::namespace_number(netns).map_err(failed)? {
+        Some(number) => devices::host_ends(inside, &outside, number),
+        None => Vec::new(),
+    };
+    for end in &ends {
+        maps.set_host_end(end.index, slot).map_err(PodError::Maps)?;
+        if let Err(error) = offload::disable_gro(&end.name) {
+            // Closed, not open: the second lock would stop what it cannot attribute.
+            tracing::warn!(device = end.name, %error, "cannot switch GRO off");
+        }
+        how.target(end).attach(lock, Hook::SECOND_LOCK).map_err(PodError::Attach)?;
+    }
+    let loose = |device: &&Device| {
+        device.framing != Framing::Loopback && !ends.iter().any(|end| device.leads_to(end))
+    };
+    Ok(inside.iter().filter(loose).map(|device| device.name.clone()).collect())
+}
+
+/// Removes the pins of a pod, and with them its programs: first what captures, then what receives.
+pub(crate) fn unpin(dir: &Path) -> Result<(), PodError> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(|source| PodError::Unpin { path: dir.to_owned(), source })?,
+    };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort_by_key(|path| order(path));
+    for path in paths {
+        std::fs::remove_file(&path).map_err(|source| PodError::Unpin { path, source })?;
+    }
+    std::fs::remove_dir(dir).map_err(|source| PodError::Unpin { path: dir.to_owned(), source })
+}
+
+fn order(path: &Path) -> usize {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let kinds = ["lock", "egress", "arrive", "lo_egress", "lo_ingress", CHOOSE];
+    kinds.iter().position(|kind| name.starts_with(kind)).unwrap_or(kinds.len())
+}
+
+/// Removes the filters of clsact from the devices of the current namespace. Does nothing where links are used.
+pub(crate) fn detach_filters_inside(how: How<'_>) -> Result<(), PodError> {
+    if how.mode == TcMode::Tcx {
+        return Ok(());
+    }
+    for device in devices::list().map_err(|source| PodError::Devices { place: INSIDE, source })? {
+        let [first, second] = hooks(device.framing);
+        for hook in [second, first] {
+            how.target(&device).detach_clsact(hook).map_err(PodError::Attach)?;
+        }
+    }
+    Ok(())
+}
+
+/// The same for these devices of the host.
+pub(crate) fn detach_filters_outside(how: How<'_>, ends: &[u32]) -> Result<(), PodError> {
+    if how.mode == TcMode::Tcx {
+        return Ok(());
+    }
+    let devices = devices::list().map_err(|source| PodError::Devices { place: OUTSIDE, source })?;
+    for device in devices.iter().filter(|device| ends.contains(&device.index)) {
+        how.target(device).detach_clsact(Hook::SECOND_LOCK).map_err(PodError::Attach)?;
+    }
+    Ok(())
+}
+
+/// Enters a pod's namespace.
+pub(crate) fn enter(netns: BorrowedFd<'_>) -> Result<netns::Entered, PodError> {
+    netns::enter(netns).map_err(PodError::Enter)
+}

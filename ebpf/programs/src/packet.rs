@@ -1,0 +1,290 @@
+//! Reading a frame down to its ports. What cannot be read is [`Packet::Unreadable`], never something else: a verdict
+//! may then drop it.
+
+use weft_ebpf_common::{Address, Family};
+
+/// VLAN tags that are followed. Two make QinQ; the kernel takes the outer one off before tc sees it.
+const VLAN_TAGS_MAX: usize = 2;
+/// IPv6 extension headers that are followed. Kernels send at most three of their own.
+const EXTENSION_HEADERS_MAX: usize = 6;
+/// Length of an Ethernet header.
+pub const ETHERNET_LEN: usize = 14;
+
+const ETHERTYPE_V4: u16 = 0x0800;
+const ETHERTYPE_V6: u16 = 0x86dd;
+const ETHERTYPE_VLAN: u16 = 0x8100;
+const ETHERTYPE_QINQ: u16 = 0x88a8;
+const ETHERTYPE_QINQ_OLD: u16 = 0x9100;
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION: u8 = 60;
+const MOBILITY: u8 = 135;
+const HOST_IDENTITY: u8 = 139;
+const SHIM6: u8 = 140;
+
+const FLAG_SYN: u8 = 0x02;
+const FLAG_ACK: u8 = 0x10;
+
+/// Bytes of a frame, from its start.
+pub trait Frame {
+    /// `N` bytes at `offset`, or nothing if the frame ends before.
+    fn bytes<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+}
+
+/// How a device's frames begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// With an Ethernet header.
+    Ethernet,
+    /// With the IP header (tun, WireGuard, IP tunnels).
+    Bare,
+}
+
+/// A frame as far as a verdict needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packet {
+    /// ARP, LLDP and whatever else is not IP.
+    NotIp,
+    /// Says that it is IP and cannot be read.
+    Unreadable,
+    /// A fragment of a TCP segment, the first one included.
+    TcpFragment,
+    /// IP, but neither TCP nor a whole UDP datagram.
+    Other,
+    /// TCP.
+    Tcp(Segment),
+    /// UDP.
+    Udp(Datagram),
+}
+
+/// A TCP segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Both ends.
+    pub ends: Ends,
+    /// SYN without ACK.
+    pub opens: bool,
+    /// Carries data.
+    pub payload: bool,
+}
+
+/// A UDP datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Datagram {
+    /// Both ends.
+    pub ends: Ends,
+    /// Where the UDP header begins.
+    pub header: usize,
+}
+
+/// Both ends of a packet. Ports are in host order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// The IP version.
+    pub family: Family,
+    /// Source address.
+    pub src: Address,
+    /// Destination address.
+    pub dst: Address,
+    /// Source port.
+    pub src_port: u16,
+    /// Destination port.
+    pub dst_port: u16,
+}
+
+/// Reads a frame.
+#[inline(always)]
+pub fn read(frame: &impl Frame, link: Link) -> Packet {
+    let read = match link {
+        Link::Ethernet => read_ethernet(frame),
+        Link::Bare => read_bare(frame),
+    };
+    read.unwrap_or(Packet::Unreadable)
+}
+
+#[inline(always)]
+fn read_ethernet(frame: &impl Frame) -> Option<Packet> {
+    let mut at = ETHERNET_LEN;
+    let mut kind = u16::from_be_bytes(frame.bytes(ETHERNET_LEN - 2)?);
+    for _ in 0..VLAN_TAGS_MAX {
+        if !is_vlan(kind) {
+            break;
+        }
+        kind = u16::from_be_bytes(frame.bytes(at + 2)?);
+        at += 4;
+    }
+    match kind {
+        ETHERTYPE_V4 => read_v4(frame, at),
+        ETHERTYPE_V6 => read_v6(frame, at),
+        kind if is_vlan(kind) => None,
+        _ => Some(Packet::NotIp),
+    }
+}
+
+#[inline(always)]
+fn is_vlan(kind: u16) -> bool {
+    matches!(kind, ETHERTYPE_VLAN | ETHERTYPE_QINQ | ETHERTYPE_QINQ_OLD)
+}
+
+#[inline(always)]
+fn read_bare(frame: &impl Frame) -> Option<Packet> {
+    let [first] = frame.bytes(0)?;
+    match first >> 4 {
+        4 => read_v4(frame, 0),
+        6 => read_v6(frame, 0),
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn read_v4(frame: &impl Frame, at: usize) -> Option<Packet> {
+    let [first, _, length_high, length_low, _, _, fragment_high, fragment_low, _, protocol] =
+        frame.bytes::<10>(at)?;
+    let header = usize::from(first & 0x0f) * 4;
+    if first >> 4 != 4 || header < 20 {
+        return None;
+    }
+    // RFC 791: three bits of flags (the lowest says "more"), thirteen of offset.
+    let fragment = u16::from_be_bytes([fragment_high, fragment_low]) & 0x3fff != 0;
+    let body = Body {
+        at: at + header,
+        length: length_after(u16::from_be_bytes([length_high, length_low]), header)?,
+        fragment,
+        family: Family::V4,
+        src: Address::v4(frame.bytes(at + 12)?),
+        dst: Address::v4(frame.bytes(at + 16)?),
+    };
+    read_body(frame, body, protocol)
+}
+
+/// A length of zero is a packet above 64 KiB that segmentation offload has yet to cut ("big TCP").
+#[inline(always)]
+fn length_after(total: u16, header: usize) -> Option<Length> {
+    match usize::from(total) {
+        0 => Some(Length::Big),
+        total if total >= header => Some(Length::Known(total - header)),
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn read_v6(frame: &impl Frame, at: usize) -> Option<Packet> {
+    let [first, _, _, _, length_high, length_low, mut next] = frame.bytes::<7>(at)?;
+    if first >> 4 != 6 {
+        return None;
+    }
+    let length = usize::from(u16::from_be_bytes([length_high, length_low]));
+    let src = Address::v6(frame.bytes(at + 8)?);
+    let dst = Address::v6(frame.bytes(at + 24)?);
+    let mut used = 0;
+    let mut fragment = false;
+    for _ in 0..EXTENSION_HEADERS_MAX {
+        let here = at + 40 + used;
+        match next {
+            HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | HOST_IDENTITY | SHIM6 => {
+                let [following, units] = frame.bytes(here)?;
+                next = following;
+                used += usize::from(units) * 8 + 8;
+            }
+            AUTHENTICATION => {
+                let [following, units] = frame.bytes(here)?;
+                next = following;
+                used += usize::from(units) * 4 + 8;
+            }
+            FRAGMENT => {
+                let [following, _, high, low] = frame.bytes(here)?;
+                let field = u16::from_be_bytes([high, low]);
+                next = following;
+                used += 8;
+                // RFC 8200 §4.5: thirteen bits of offset, two reserved, one "more".
+                fragment |= field & 0xfff9 != 0;
+                if field >> 3 != 0 {
+                    // What follows is the middle of the packet, so a further extension header cannot be read here.
+                    break;
+                }
+            }
+            _ => break,
+        }
+    }
+    if is_extension(next) {
+        return None;
+    }
+    let length = match length {
+        0 => Length::Big,
+        length => Length::Known(length.checked_sub(used)?),
+    };
+    read_body(frame, Body { at: at + 40 + used, length, fragment, family: Family::V6, src, dst }, next)
+}
+
+#[inline(always)]
+fn is_extension(next: u8) -> bool {
+    matches!(
+        next,
+        HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | HOST_IDENTITY | SHIM6 | AUTHENTICATION | FRAGMENT
+    )
+}
+
+#[derive(Clone, Copy)]
+enum Length {
+    Known(usize),
+    Big,
+}
+
+struct Body {
+    at: usize,
+    length: Length,
+    fragment: bool,
+    family: Family,
+    src: Address,
+    dst: Address,
+}
+
+#[inline(always)]
+fn read_body(frame: &impl Frame, body: Body, protocol: u8) -> Option<Packet> {
+    match (protocol, body.fragment) {
+        (TCP, true) => Some(Packet::TcpFragment),
+        (TCP, false) => read_tcp(frame, &body),
+        (UDP, false) => {
+            let ends = read_ends(frame, &body)?;
+            Some(Packet::Udp(Datagram { ends, header: body.at }))
+        }
+        _ => Some(Packet::Other),
+    }
+}
+
+#[inline(always)]
+fn read_tcp(frame: &impl Frame, body: &Body) -> Option<Packet> {
+    let ends = read_ends(frame, body)?;
+    let [offset, flags] = frame.bytes(body.at + 12)?;
+    let header = usize::from(offset >> 4) * 4;
+    if header < 20 {
+        return None;
+    }
+    let payload = match body.length {
+        Length::Big => true,
+        Length::Known(length) if length < header => return None,
+        Length::Known(length) => length > header,
+    };
+    Some(Packet::Tcp(Segment { ends, opens: flags & (FLAG_SYN | FLAG_ACK) == FLAG_SYN, payload }))
+}
+
+#[inline(always)]
+fn read_ends(frame: &impl Frame, body: &Body) -> Option<Ends> {
+    let [src_high, src_low, dst_high, dst_low] = frame.bytes(body.at)?;
+    Some(Ends {
+        family: body.family,
+        src: body.src,
+        dst: body.dst,
+        src_port: u16::from_be_bytes([src_high, src_low]),
+        dst_port: u16::from_be_bytes([dst_high, dst_low]),
+    })
+}
+
+#[cfg(test)]
+#[path = "packet_tests.rs"]
+mod tests;
