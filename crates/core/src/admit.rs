@@ -137,3 +137,6 @@ fn check_port(destination: SocketAddr) -> Result<(), NotAdmitted> {
     let port = destination.port();
     if is_mesh_port(port) { Err(NotAdmitted::MeshPort(port)) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,3 +119,6 @@ fn endpoint_port(
     let own = endpoint.target_port(name, service_port).filter(|port| *port != 0);
     own.or_else(|| service.port(service_port).map(|port| port.target_port).filter(|port| *port != 0))
 }
+
+#[cfg(test)]
+mod tests;

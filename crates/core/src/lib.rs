@@ -16,3 +16,5 @@ pub mod workload;
 pub mod names;
 pub mod identity;
 pub mod ports;
+#[cfg(test)]
+mod samples;

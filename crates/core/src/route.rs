@@ -250,3 +250,6 @@ fn tunnel_path(rules: &MeshRules, client: &Workload, workload: &Workload, ip: Ip
         _ => Path::Hbone(SocketAddr::new(ip, TUNNEL)),
     }
 }
+
+#[cfg(test)]
+mod tests;

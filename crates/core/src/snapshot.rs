@@ -249,3 +249,6 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! The truth table of [`next_hop`].
+
+use super::*;
+use crate::samples::{pod, serving, web};
+use crate::service::LoadBalancing;
+use crate::workload::{GatewayAddr, GatewayDestination};
+
+fn world(change: impl FnOnce(&mut Vec<Workload>, &mut Service)) -> Snapshot {
+    let mut pods = vec![
+        pod("client", "10.0.1.1,fd00::1", 1),
+        serving(pod("near", "10.0.1.2,fd00::2", 1)),
+        pod("far", "10.0.2.1", 2),
+        Workload { protocol: TunnelProtocol::Plain, ..pod("plain", "10.0.2.9", 2) },
+    ];
+    let mut service = web();
+    change(&mut pods, &mut service);
+    let mut snapshot = Snapshot::default();
+    snapshot.insert_service(Arc::new(service));
+    for pod in pods {
+        snapshot.insert_workload(Arc::new(pod));
+    }
+    snapshot
+}
+
+fn hop_in(snapshot: &Snapshot, rules: &MeshRules, dst: &str, asked: Asked) -> String {
+    let client = snapshot.workload(&WorkloadUid::new("Kubernetes//Pod/shop/client")).unwrap();
+    let dst = OriginalDst(dst.parse().unwrap());
+    let question = Question { client, dst, sticky: None, asked };
+    match next_hop(snapshot, rules, &question, &mut |_| 0) {
+        Hop::Workload(hop) => {
+            let service = hop.service.map_or("", |_| " of web");
+            format!("{:?} {}{service}", hop.path, hop.target)
+        }
+        Hop::Passthrough(addr) => format!("Passthrough {addr}"),
+        Hop::Ask(addr) => format!("Ask {addr}"),
+        Hop::Refuse(refusal) => format!("{refusal:?}"),
+    }
+}
+
+fn rules() -> MeshRules {
+    MeshRules {
+        ranges: vec!["10.0.0.0/16".parse().unwrap(), "10.96.0.0/16".parse().unwrap()],
+        ..MeshRules::default()
+    }
+}
+
+const FAR: &str = "NodeTunnel(NodeTunnel { addresses: [192.168.0.2:15008], versions: [1] })";
+
+#[test]
+fn where_a_connection_goes() {
+    let snapshot = world(|_, _| {});
+    for (case, dst, want) in [
+        ("pod of this node", "10.0.1.2:99", "SameNode 10.0.1.2:99".to_owned()),
+        ("pod of another node", "10.0.2.1:99", format!("{FAR} 10.0.2.1:99")),
+        ("pod outside the mesh", "10.0.2.9:99", "Plain 10.0.2.9:99".to_owned()),
+        ("service", "10.96.0.1:80", "SameNode 10.0.1.2:8080 of web".to_owned()),
+        ("no such port", "10.96.0.1:81", "NoPort(81)".to_owned()),
+        ("the tunnel's port", "10.0.2.1:15008", "MeshPort(15008)".to_owned()),
+        ("the capture's port, outside", "1.1.1.1:15001", "MeshPort(15001)".to_owned()),
+        ("unknown in the mesh", "10.0.9.9:80", "Ask /10.0.9.9".to_owned()),
+        ("outside the mesh", "1.1.1.1:443", "Passthrough 1.1.1.1:443".to_owned()),
+        ("mapped address", "[::ffff:10.0.2.1]:99", format!("{FAR} [::ffff:10.0.2.1]:99")),
+        ("the client itself", "10.0.1.1:99", "SameNode 10.0.1.1:99".to_owned()),
+    ] {
+        assert_eq!(hop_in(&snapshot, &rules(), dst, Asked::No), want, "{case}");
+    }
+    assert_eq!(hop_in(&snapshot, &rules(), "10.0.9.9:80", Asked::Yes), "Unknown(10.0.9.9)");
+}
+
+#[test]
+fn rules_of_the_mesh() {
+    let snapshot = world(|_, _| {});
+    let closed = MeshRules { egress: Egress::Refuse, ..rules() };
+    assert_eq!(hop_in(&snapshot, &closed, "1.1.1.1:443", Asked::No), "Egress(1.1.1.1)");
+    assert_eq!(hop_in(&snapshot, &closed, "10.0.2.9:99", Asked::No), "Plain 10.0.2.9:99");
+    let encrypt = MeshRules { same_node: SameNode::Encrypt, ..rules() };
+    let own_tunnel = FAR.replace(".2:", ".1:");
+    assert_eq!(hop_in(&snapshot, &encrypt, "10.0.1.2:99", Asked::No), format!("{own_tunnel} 10.0.1.2:99"));
+}
+
+/// What is different in a case: the pods (client, near, far, plain), or the service.
+type Change = fn(&mut Vec<Workload>, &mut Service);
+
+#[test]
+fn what_discovery_says_of_the_destination() {
+    fn gateway() -> Option<GatewayAddr> {
+        let service = crate::names::ServiceName::new("shop", "waypoint");
+        Some(GatewayAddr { destination: GatewayDestination::Service(service), hbone_port: 15008 })
+    }
+    let cases: [(&str, Change, &str, &str); 11] = [
+        (
+            "no node tunnel",
+            |pods, _| pods[2].node_tunnel = None,
+            "10.0.2.1:9",
+            "Hbone(10.0.2.1:15008) 10.0.2.1:9",
+        ),
+        (
+            "a newer dialect alone",
+            |pods, _| pods[2].node_tunnel.as_mut().unwrap().versions = vec![7],
+            "10.0.2.1:9",
+            "Hbone(10.0.2.1:15008) 10.0.2.1:9",
+        ),
+        ("a waypoint of the service", |_, web| web.waypoint = gateway(), "10.96.0.1:80", "Waypoint"),
+        ("a waypoint of the pod", |pods, _| pods[2].waypoint = gateway(), "10.0.2.1:9", "Waypoint"),
+        (
+            "a legacy sidecar",
+            |pods, _| pods[2].protocol = TunnelProtocol::LegacyMtls,
+            "10.0.2.1:9",
+            "Unreachable",
+        ),
+        (
+            "another network",
+            |pods, _| pods[1].network = crate::names::Network::new("other"),
+            "10.96.0.1:80",
+            "Unreachable",
+        ),
+        ("no endpoint", |pods, _| pods[1].services.clear(), "10.96.0.1:80", "NoEndpoint"),
+        (
+            "a target port of the mesh",
+            |pods, _| pods[1].services[0].1[0].target_port = 15008,
+            "10.96.0.1:80",
+            "MeshPort(15008)",
+        ),
+        (
+            "the endpoint has only the other family",
+            |pods, _| pods[1].addresses.retain(IpAddr::is_ipv6),
+            "10.96.0.1:80",
+            "SameNode [fd00::2]:8080 of web",
+        ),
+        ("the endpoint has no address", |pods, _| pods[1].addresses.clear(), "10.96.0.1:80", "NoAddress"),
+        (
+            "passthrough",
+            |_, web| {
+                let mode = LoadBalancingMode::Passthrough;
+                web.load_balancing = LoadBalancing { mode, ..LoadBalancing::default() };
+            },
+            "10.96.0.1:80",
+            "Passthrough 10.96.0.1:80",
+        ),
+    ];
+    for (case, change, dst, want) in cases {
+        assert_eq!(hop_in(&world(change), &rules(), dst, Asked::No), want, "{case}");
+    }
+}

@@ -1,0 +1,98 @@
+//! The tables stay true through inserts, replacements and removals.
+
+use super::*;
+use crate::policy::{Action, Enforcement, Ruleset};
+use crate::samples::{pod, serving, web, web_name};
+
+fn addr(ip: &str) -> NetworkAddr {
+    NetworkAddr { network: Network::default_network(), ip: ip.parse().unwrap() }
+}
+
+#[test]
+fn a_replaced_workload_leaves_nothing_behind() {
+    let mut snapshot = Snapshot::default();
+    snapshot.insert_workload(Arc::new(serving(pod("a", "10.0.0.1", 1))));
+    let before = snapshot.clone();
+    snapshot.insert_workload(Arc::new(pod("a", "10.0.0.2", 1)));
+    assert!(snapshot.workload_at(&addr("10.0.0.1")).is_none());
+    assert!(snapshot.workload_at(&addr("10.0.0.2")).is_some());
+    assert_eq!(snapshot.endpoints(&web_name()).count(), 0);
+    assert_eq!(before.endpoints(&web_name()).count(), 1, "an older snapshot stays as it was");
+    let uid = WorkloadUid::new("Kubernetes//Pod/shop/a");
+    snapshot.remove_workload(&uid);
+    assert!(snapshot.workload_at(&addr("10.0.0.2")).is_none());
+    assert_eq!(snapshot.workloads().len(), 0);
+}
+
+#[test]
+fn of_workloads_that_share_an_address_one_with_its_own_namespace_comes_first() {
+    let mut snapshot = Snapshot::default();
+    let host = Workload { network_mode: NetworkMode::HostNetwork, ..pod("a-host", "10.0.0.1", 1) };
+    snapshot.insert_workload(Arc::new(host));
+    snapshot.insert_workload(Arc::new(pod("own", "10.0.0.1", 1)));
+    assert_eq!(&*snapshot.workload_at(&addr("10.0.0.1")).unwrap().name, "own");
+    assert_eq!(snapshot.workloads_at(&addr("10.0.0.1")).len(), 2);
+}
+
+#[test]
+fn services_are_found_by_address_range_and_name() {
+    let mut snapshot = Snapshot::default();
+    snapshot.insert_service(Arc::new(web()));
+    let mut wide = Service { name: ServiceName::new("net", "wide.example"), ..web() };
+    wide.vips[0].range = "10.96.0.0/16".parse().unwrap();
+    snapshot.insert_service(Arc::new(wide));
+    let name_at = |snapshot: &Snapshot, ip: &str| {
+        snapshot.service_at(&addr(ip), "shop").map(|service| service.name.to_string())
+    };
+    assert_eq!(name_at(&snapshot, "10.96.0.1").unwrap(), web_name().to_string());
+    assert_eq!(name_at(&snapshot, "10.96.7.7").unwrap(), "net/wide.example");
+    assert!(name_at(&snapshot, "10.97.0.1").is_none());
+    assert!(snapshot.service_named("web.shop.svc.cluster.local", "x").is_some());
+    snapshot.remove_service(&web_name());
+    assert_eq!(name_at(&snapshot, "10.96.0.1").unwrap(), "net/wide.example");
+    assert!(snapshot.service_named("web.shop.svc.cluster.local", "x").is_none());
+}
+
+#[test]
+fn policies_apply_by_scope_and_every_change_is_counted() {
+    let policy = |scope, name: &str| {
+        Arc::new(Policy {
+            name: PolicyName::new("shop", name),
+            scope,
+            action: Action::Allow,
+            enforcement: Enforcement::Enforced,
+            ruleset: Ruleset::Rules(Vec::new()),
+        })
+    };
+    let mut snapshot = Snapshot::default();
+    let mut chosen = pod("a", "10.0.0.1", 1);
+    chosen.policies = vec![PolicyName::new("shop", "selected"), PolicyName::new("shop", "gone")];
+    snapshot.insert_workload(Arc::new(chosen.clone()));
+    let mut generation = snapshot.policy_generation();
+    for one in [
+        policy(PolicyScope::Global, "global"),
+        policy(PolicyScope::Namespace, "namespace"),
+        policy(PolicyScope::Selector, "selected"),
+        policy(PolicyScope::Selector, "not-selected"),
+    ] {
+        snapshot.insert_policy(one);
+        assert!(snapshot.policy_generation() > generation);
+        generation = snapshot.policy_generation();
+    }
+    let names = |snapshot: &Snapshot, workload: &Workload| -> Vec<String> {
+        let all = snapshot.policies_of(workload);
+        let name = |one: &Applicable| match one {
+            Applicable::Known(policy) => policy.name.name.to_string(),
+            Applicable::Missing(name) => format!("missing {}", name.name),
+        };
+        all.iter().map(name).collect()
+    };
+    assert_eq!(names(&snapshot, &chosen), ["global", "namespace", "selected", "missing gone"]);
+    let elsewhere = Workload { namespace: "bank".into(), policies: Vec::new(), ..chosen.clone() };
+    assert_eq!(names(&snapshot, &elsewhere), ["global"]);
+    // A policy that changes its scope leaves the old one.
+    snapshot.insert_policy(policy(PolicyScope::Selector, "namespace"));
+    assert_eq!(names(&snapshot, &chosen), ["global", "selected", "missing gone"]);
+    snapshot.insert_workload(Arc::new(Workload { policies: Vec::new(), ..chosen }));
+    assert!(snapshot.policy_generation() > generation + 1);
+}
