@@ -119,7 +119,10 @@ impl Worker {
         let (handle, driver) = match accepted.into_tunnel() {
             Tunnel::Hbone(hbone, driver) => (Handle::Hbone(hbone), driver),
             // Only HBONE was offered.
-            Tunnel::Mux(mux, _) => return Ok(mux.close()),
+            Tunnel::Mux(mux, _) => {
+                mux.close();
+                return Ok(());
+            }
         };
         self.peers.add(handle.clone(), Some(pod.uid.clone()));
         let worker = self.clone();
