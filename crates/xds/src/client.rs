@@ -25,7 +25,7 @@ use weft_proto::ads::{
 const RESPONSE_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Questions that wait for the loop; more wait at the caller.
 const ASKS_QUEUE: usize = 256;
-/// Requests that wait for the network. Nothing is read beyond that, so it cannot grow.
+/// Requests that wait for the network: a server that takes none of so many does not read at all.
 const OUTBOX_MAX: usize = 64;
 /// Rejected resources that a NACK names.
 const NACK_NAMED_MAX: usize = 8;
@@ -61,6 +61,8 @@ enum StreamError {
     Refused { code: Code, message: String },
     #[error("the control plane ended the stream")]
     Ended,
+    #[error("the control plane takes no requests")]
+    Stuck,
 }
 
 /// What happens on a stream.
@@ -149,7 +151,7 @@ impl<M: Model> Client<M> {
                     }
                     _ => return StreamError::Ended,
                 },
-                response = responses.message(), if outbox.len() < OUTBOX_MAX => Event::Response(response),
+                response = responses.message() => Event::Response(response),
                 ask = self.inbox.recv() => Event::Ask(ask),
                 () = self.saver.due() => Event::SaveDue,
             };
@@ -166,8 +168,10 @@ impl<M: Model> Client<M> {
                 Event::Ask(None) => std::future::pending().await,
                 Event::SaveDue => self.saver.write(self.store.save()),
             }
-            if outbox.len() < OUTBOX_MAX {
+            if outbox.is_empty() {
                 outbox.extend(self.questions());
+            } else if outbox.len() > OUTBOX_MAX {
+                return StreamError::Stuck;
             }
         }
     }

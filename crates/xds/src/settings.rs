@@ -69,11 +69,12 @@ impl FromStr for ControlUrl {
             return Err(BadUrl);
         }
         let host = uri.host().filter(|host| !host.is_empty()).ok_or(BadUrl)?;
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned();
         let port = uri.port_u16();
-        if port.is_none() && uri.port().is_some() {
+        // What is neither host nor a port that can be one: a name before an @, a number too large.
+        if port.is_none() && uri.authority().is_none_or(|authority| authority.as_str() != host) {
             return Err(BadUrl);
         }
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned();
         Ok(Self { host, port: port.unwrap_or(DEFAULT_PORT) })
     }
 }
@@ -158,6 +159,7 @@ mod tests {
             ("plain text", "http://control:15012", None),
             ("no scheme", "control:15012", None),
             ("path", "https://control/x", None),
+            ("a name before it", "https://me@control", None),
             ("no port after the colon", "https://control:99999", None),
         ] {
             let got = text.parse::<ControlUrl>().ok().map(|url| url.to_string());

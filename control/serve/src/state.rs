@@ -1,0 +1,183 @@
+//! What is served at one moment: encoded resources, the names they can be asked for by, and what changed
+//! lately.
+
+use bytes::Bytes;
+use imbl::{HashMap, OrdMap, OrdSet, Vector};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// Changes that are remembered. A stream that is further behind starts over from the versions that it has.
+const LOG_MAX: usize = 65_536;
+
+/// The types that are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// L4 policies.
+    Authorization,
+    /// Workloads and services.
+    Address,
+    /// The pods of one node, for its agent.
+    AgentPod,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Authorization, Self::Address, Self::AgentPod];
+
+    /// Its url in discovery.
+    pub fn type_url(self) -> &'static str {
+        match self {
+            Self::Authorization => weft_proto::AUTHORIZATION_TYPE,
+            Self::Address => weft_proto::ADDRESS_TYPE,
+            Self::AgentPod => weft_proto::AGENT_POD_TYPE,
+        }
+    }
+
+    /// Its name for people and metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Authorization => "authorization",
+            Self::Address => "address",
+            Self::AgentPod => "agent-pod",
+        }
+    }
+}
+
+/// Tells a resource from all others.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) kind: Kind,
+    /// The node that alone may see it; empty for what all may see.
+    pub(crate) scope: Arc<str>,
+    pub(crate) name: Arc<str>,
+}
+
+/// A resource as it goes out, shared by all streams.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) version: Arc<str>,
+    pub(crate) encoded: Bytes,
+    /// Other names under which it is found: addresses, and the services of an endpoint.
+    pub(crate) links: Vec<Arc<str>>,
+}
+
+/// One change.
+#[derive(Debug, Clone)]
+struct Record {
+    generation: u64,
+    key: Key,
+}
+
+/// Cheap to clone; the writer changes a copy and publishes it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct State {
+    generation: u64,
+    entries: OrdMap<Key, Arc<Entry>>,
+    links: HashMap<Arc<str>, OrdSet<Key>>,
+    log: Vector<Record>,
+    /// Everything up to this generation may have left the log.
+    forgotten: u64,
+}
+
+/// The reader is further behind than the log reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooFarBehind;
+
+impl State {
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Everything that is put in after this belongs to one change.
+    pub(crate) fn begin(&mut self) {
+        self.generation += 1;
+    }
+
+    pub(crate) fn get(&self, key: &Key) -> Option<&Arc<Entry>> {
+        self.entries.get(key)
+    }
+
+    /// Gives whether something changed.
+    pub(crate) fn put(&mut self, key: Key, entry: Entry) -> bool {
+        if self.entries.get(&key).is_some_and(|old| **old == entry) {
+            return false;
+        }
+        self.unlink(&key);
+        for link in &entry.links {
+            self.links.entry(link.clone()).or_default().insert(key.clone());
+        }
+        self.entries.insert(key.clone(), Arc::new(entry));
+        self.note(key);
+        true
+    }
+
+    /// Gives whether something changed.
+    pub(crate) fn remove(&mut self, key: Key) -> bool {
+        self.unlink(&key);
+        if self.entries.remove(&key).is_none() {
+            return false;
+        }
+        self.note(key);
+        true
+    }
+
+    fn unlink(&mut self, key: &Key) {
+        let Some(old) = self.entries.get(key) else {
+            return;
+        };
+        for link in &old.links {
+            if let Some(keys) = self.links.get_mut(link) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.links.remove(link);
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, key: Key) {
+        self.log.push_back(Record { generation: self.generation, key });
+        while self.log.len() > LOG_MAX {
+            if let Some(record) = self.log.pop_front() {
+                self.forgotten = record.generation;
+            }
+        }
+    }
+
+    /// Everything of a kind that `scope` may see, in the order of names.
+    pub(crate) fn all(&self, kind: Kind, scope: &Arc<str>) -> impl Iterator<Item = (&Key, &Arc<Entry>)> {
+        let first = Key { kind, scope: scope.clone(), name: "".into() };
+        let scope = scope.clone();
+        self.entries
+            .range((Bound::Included(first), Bound::Unbounded))
+            .take_while(move |(key, _)| key.kind == kind && key.scope == scope)
+    }
+
+    pub(crate) fn count(&self, kind: Kind) -> usize {
+        self.entries.keys().filter(|key| key.kind == kind).count()
+    }
+
+    /// What an explicit name stands for: the resource of that name, what is linked to it, and the endpoints
+    /// of services among these.
+    pub(crate) fn resolve(&self, kind: Kind, scope: &Arc<str>, name: &Arc<str>) -> OrdSet<Key> {
+        let named = Key { kind, scope: scope.clone(), name: name.clone() };
+        let linked = |name: &Arc<str>| self.links.get(name).into_iter().flatten().cloned();
+        let mut found: OrdSet<Key> =
+            linked(name).filter(|key| key.kind == kind && key.scope == *scope).collect();
+        if self.entries.contains_key(&named) {
+            found.insert(named);
+        }
+        let endpoints: Vec<Key> = found.iter().flat_map(|key| linked(&key.name)).collect();
+        found.extend(endpoints);
+        found
+    }
+
+    /// What changed after a generation, each key once, in the order of keys.
+    pub(crate) fn changed_since(&self, generation: u64) -> Result<OrdSet<Key>, TooFarBehind> {
+        if generation < self.forgotten {
+            return Err(TooFarBehind);
+        }
+        let recent = self.log.iter().rev().take_while(|record| record.generation > generation);
+        Ok(recent.map(|record| record.key.clone()).collect())
+    }
+}

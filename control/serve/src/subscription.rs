@@ -1,0 +1,192 @@
+//! What one stream wants of one type, and what it has been told: pure functions of a state of the table.
+
+use crate::state::{Key, Kind, State, TooFarBehind};
+use bytes::Bytes;
+use imbl::OrdSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// Names that one stream may subscribe to, one by one; a node talks to far fewer addresses.
+pub(crate) const NAMES_MAX: usize = 131_072;
+/// The name that stands for all.
+const WILDCARD: &str = "*";
+
+/// What goes out in one push.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Delta {
+    pub(crate) resources: Vec<Bytes>,
+    pub(crate) removed: Vec<String>,
+}
+
+impl Delta {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.resources.is_empty() && self.removed.is_empty()
+    }
+}
+
+/// A stream wants more single names than [`NAMES_MAX`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooManyNames;
+
+/// What a request changes.
+#[derive(Debug, Default)]
+pub(crate) struct Wants {
+    pub(crate) subscribe: Vec<String>,
+    pub(crate) unsubscribe: Vec<String>,
+    /// What the client has already; only the first request of a type on a stream says so.
+    pub(crate) has: HashMap<String, String>,
+}
+
+/// One stream's subscription to one type.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    kind: Kind,
+    /// The node whose resources are seen; empty for those that all see.
+    scope: Arc<str>,
+    all: bool,
+    names: BTreeSet<Arc<str>>,
+    /// Names of resources that the client has because of `names`.
+    told: BTreeSet<Arc<str>>,
+    generation: u64,
+}
+
+impl Subscription {
+    /// The first request of a type on a stream. What comes back is told even if it is empty: it says that
+    /// there is nothing more.
+    pub(crate) fn begin(
+        kind: Kind,
+        scope: Arc<str>,
+        wants: Wants,
+        state: &State,
+    ) -> Result<(Self, Delta), TooManyNames> {
+        let named = |name: &String| name == WILDCARD;
+        // The protocol's older form: a first request without names wants everything.
+        let all = wants.subscribe.iter().any(named)
+            || (wants.subscribe.is_empty() && !wants.unsubscribe.iter().any(named));
+        let mut this = Self {
+            kind,
+            scope,
+            all,
+            names: BTreeSet::new(),
+            told: BTreeSet::new(),
+            generation: state.generation(),
+        };
+        let mut delta = if all { this.everything(&wants.has, state) } else { Delta::default() };
+        if !all {
+            // What the client has of an earlier stream it still wants, or it would have dropped it.
+            let has: Vec<String> = wants.has.keys().cloned().collect();
+            delta = this.subscribe(has, &wants.has, state)?;
+        }
+        let more = this.subscribe(wants.subscribe, &wants.has, state)?;
+        delta.resources.extend(more.resources);
+        delta.removed.extend(more.removed);
+        Ok((this, delta))
+    }
+
+    fn everything(&self, has: &HashMap<String, String>, state: &State) -> Delta {
+        let mut delta = Delta::default();
+        for (key, entry) in state.all(self.kind, &self.scope) {
+            if has.get(&*key.name).is_none_or(|version| **version != *entry.version) {
+                delta.resources.push(entry.encoded.clone());
+            }
+        }
+        let gone = has.keys().filter(|name| state.get(&self.key(name)).is_none());
+        delta.removed.extend(gone.cloned());
+        delta.removed.sort_unstable();
+        delta
+    }
+
+    /// A later request. `None` if it asks for nothing new.
+    pub(crate) fn change(&mut self, wants: Wants, state: &State) -> Result<Option<Delta>, TooManyNames> {
+        for name in &wants.unsubscribe {
+            if name == WILDCARD {
+                self.all = false;
+            }
+            self.names.remove(&**name);
+        }
+        if wants.subscribe.is_empty() {
+            return Ok(None);
+        }
+        if !self.all && wants.subscribe.iter().any(|name| name == WILDCARD) {
+            self.all = true;
+            return Ok(Some(self.everything(&HashMap::new(), state)));
+        }
+        self.subscribe(wants.subscribe, &HashMap::new(), state).map(Some)
+    }
+
+    /// Answers for single names: every one is told, or told to be nothing.
+    fn subscribe(
+        &mut self,
+        names: Vec<String>,
+        has: &HashMap<String, String>,
+        state: &State,
+    ) -> Result<Delta, TooManyNames> {
+        let mut delta = Delta::default();
+        let mut found = OrdSet::new();
+        for name in names.into_iter().filter(|name| name != WILDCARD) {
+            let name: Arc<str> = name.into();
+            let stands_for = state.resolve(self.kind, &self.scope, &name);
+            if stands_for.is_empty() {
+                delta.removed.push(name.to_string());
+            }
+            found.extend(stands_for);
+            // Who sees everything needs no memory of single names.
+            if !self.all {
+                self.names.insert(name);
+            }
+        }
+        if self.names.len() > NAMES_MAX {
+            return Err(TooManyNames);
+        }
+        for key in found {
+            let Some(entry) = state.get(&key) else {
+                continue;
+            };
+            if has.get(&*key.name).is_none_or(|version| **version != *entry.version) {
+                delta.resources.push(entry.encoded.clone());
+            }
+            if !self.all {
+                self.told.insert(key.name);
+            }
+        }
+        Ok(delta)
+    }
+
+    /// What changed since the last time, as far as it is wanted.
+    pub(crate) fn advance(&mut self, state: &State) -> Result<Delta, TooFarBehind> {
+        let changed = state.changed_since(self.generation)?;
+        self.generation = state.generation();
+        let mut delta = Delta::default();
+        for key in changed.iter().filter(|key| key.kind == self.kind && key.scope == self.scope) {
+            match state.get(key) {
+                Some(entry) if self.wants(key, &entry.links, state) => {
+                    delta.resources.push(entry.encoded.clone());
+                    if !self.all {
+                        self.told.insert(key.name.clone());
+                    }
+                }
+                // It left the subscription, or is gone: an address that moved, an endpoint no longer.
+                Some(_) | None => {
+                    if self.told.remove(&key.name) || self.all {
+                        delta.removed.push(key.name.to_string());
+                    }
+                }
+            }
+        }
+        Ok(delta)
+    }
+
+    fn wants(&self, key: &Key, links: &[Arc<str>], state: &State) -> bool {
+        let by_name = |name: &Arc<str>| self.names.contains(name);
+        // An endpoint is wanted with its service, however that was asked for.
+        let by_service = |name: &Arc<str>| {
+            let service = state.get(&self.key(name));
+            service.is_some_and(|service| service.links.iter().any(by_name))
+        };
+        self.all || by_name(&key.name) || links.iter().any(|link| by_name(link) || by_service(link))
+    }
+
+    fn key(&self, name: &str) -> Key {
+        Key { kind: self.kind, scope: self.scope.clone(), name: name.into() }
+    }
+}
