@@ -1,1 +1,172 @@
+//! The tables of verdicts.
 
+use weft_ebpf_common::{Address, Family};
+
+use super::*;
+
+const POD: Address = Address::v4([10, 0, 0, 1]);
+const OTHER: Address = Address::v4([10, 0, 0, 2]);
+
+fn ends(src_port: u16, dst_port: u16) -> Ends {
+    Ends { family: Family::V4, src: POD, dst: OTHER, src_port, dst_port }
+}
+
+fn segment(opens: bool, payload: bool) -> Packet {
+    Packet::Tcp(Segment { ends: ends(1, 2), opens, payload })
+}
+
+fn datagram(src_port: u16, dst_port: u16) -> Datagram {
+    Datagram { ends: ends(src_port, dst_port), header: 34 }
+}
+
+const SYN: (bool, bool) = (true, false);
+const EMPTY: (bool, bool) = (false, false);
+const DATA: (bool, bool) = (false, true);
+
+const ESTABLISHED: Known = Known::Exempt(Exemption::Established);
+const EXCLUDED: Known = Known::Exempt(Exemption::Excluded);
+const PROBE: Known = Known::Probe { gone_at: 0, now: 5 };
+const GONE: Known = Known::Probe { gone_at: 5, now: 6 };
+const LONG_GONE: Known = Known::Probe { gone_at: 5, now: 6 + PROBE_LINGER_NANOS };
+
+#[test]
+fn tcp_that_leaves() {
+    use Sender::{Application, Kernel, Mesh};
+    let pass = |counter| Verdict::Pass(Some(counter));
+    let captured = Verdict::Capture(Counter::CapturedTcp);
+    let (mesh, exempt) = (pass(Counter::PassedMesh), pass(Counter::PassedExempt));
+    let (probe, empty) = (pass(Counter::PassedProbe), pass(Counter::PassedEmpty));
+    for (case, (opens, payload), sender, known, received_here, want) in [
+        ("an application opens", SYN, Application, Known::No, false, captured),
+        ("an application's data", DATA, Application, Known::No, true, captured),
+        ("an application's ACK", EMPTY, Application, Known::No, true, captured),
+        ("the mesh opens", SYN, Mesh, Known::No, false, mesh),
+        ("the mesh's data", DATA, Mesh, Known::No, false, mesh),
+        ("the kernel's RST to the outside", EMPTY, Kernel, Known::No, false, empty),
+        ("the kernel's ACK to our half", EMPTY, Kernel, Known::No, true, captured),
+        ("data without a socket", DATA, Kernel, Known::No, false, captured),
+        ("data without a socket, to our half", DATA, Kernel, Known::No, true, captured),
+        ("a SYN without a socket", SYN, Kernel, Known::No, false, captured),
+        ("an old connection", DATA, Application, ESTABLISHED, false, exempt),
+        ("its numbers again", SYN, Application, ESTABLISHED, false, captured),
+        ("excluded", SYN, Application, EXCLUDED, false, exempt),
+        ("the answer to a probe", DATA, Application, PROBE, false, probe),
+        ("its end", EMPTY, Application, GONE, false, probe),
+        ("a SYN after it", SYN, Application, GONE, false, captured),
+        ("long after it", DATA, Application, LONG_GONE, false, captured),
+    ] {
+        let got = egress(&segment(opens, payload), sender, |_| known, |_| received_here);
+        assert_eq!(got, want, "{case}");
+    }
+}
+
+#[test]
+fn what_else_leaves() {
+    use Sender::{Application, Kernel, Mesh};
+    let unreadable = Verdict::Drop(Counter::DroppedUnreadable);
+    let mesh = Verdict::Pass(Some(Counter::PassedMesh));
+    for (case, packet, sender, want) in [
+        ("ARP", Packet::NotIp, Application, Verdict::Pass(None)),
+        ("ICMP", Packet::Other, Application, Verdict::Pass(None)),
+        ("unreadable", Packet::Unreadable, Application, unreadable),
+        ("unreadable, no socket", Packet::Unreadable, Kernel, unreadable),
+        ("a fragment", Packet::TcpFragment, Application, unreadable),
+        ("a fragment of the mesh", Packet::TcpFragment, Mesh, mesh),
+        ("a DNS query", Packet::Udp(datagram(9, 53)), Application, Verdict::Capture(Counter::CapturedDns)),
+        ("a DNS query of the mesh", Packet::Udp(datagram(9, 53)), Mesh, mesh),
+        ("other UDP", Packet::Udp(datagram(53, 9)), Application, Verdict::Pass(None)),
+    ] {
+        assert_eq!(egress(&packet, sender, |_| Known::No, |_| false), want, "{case}");
+    }
+}
+
+#[test]
+fn the_second_lock() {
+    use Sender::{Application, Kernel, Mesh};
+    let pass = Verdict::Pass(None);
+    let stopped = Verdict::Drop(Counter::DroppedSecondLock);
+    let tcp = |(opens, payload)| segment(opens, payload);
+    for (case, packet, sender, known, want) in [
+        ("the mesh", tcp(DATA), Mesh, Known::No, pass),
+        ("past tc", tcp(SYN), Application, Known::No, stopped),
+        ("past tc, empty", tcp(EMPTY), Application, Known::No, stopped),
+        ("past tc on an old connection", tcp(DATA), Application, ESTABLISHED, pass),
+        ("the kernel's RST", tcp(EMPTY), Kernel, Known::No, pass),
+        ("a SYN without a socket", tcp(SYN), Kernel, Known::No, stopped),
+        ("data without a socket", tcp(DATA), Kernel, Known::No, stopped),
+        ("a fragment", Packet::TcpFragment, Kernel, Known::No, stopped),
+        ("a fragment of the mesh", Packet::TcpFragment, Mesh, Known::No, pass),
+        ("unreadable", Packet::Unreadable, Application, Known::No, stopped),
+        ("UDP", Packet::Udp(datagram(1, 2)), Application, Known::No, pass),
+        ("ARP", Packet::NotIp, Kernel, Known::No, pass),
+    ] {
+        assert_eq!(second_lock(&packet, sender, |_| known), want, "{case}");
+    }
+}
+
+#[test]
+fn words() {
+    for (case, packet, known, want) in [
+        ("a new connection", segment(true, false), Known::No, Word::Arrived),
+        ("a probe", segment(true, false), PROBE, Word::Leave),
+        ("its numbers after it", segment(true, false), GONE, Word::Arrived),
+        ("an old connection's data", segment(false, true), ESTABLISHED, Word::Leave),
+        ("an old connection's numbers", segment(true, false), ESTABLISHED, Word::Arrived),
+        ("the last fragment of a SYN", Packet::TcpFragment, Known::No, Word::Arrived),
+        ("unreadable", Packet::Unreadable, Known::No, Word::Arrived),
+    ] {
+        assert_eq!(device_word(&packet, |_| known), want, "{case}");
+    }
+    assert_eq!(loopback_word(CAPTURE_MARK), Word::Sent);
+    assert_eq!(loopback_word(0), Word::Leave);
+    assert_eq!(loopback_word(1), Word::Leave);
+}
+
+#[test]
+fn choices() {
+    use Choice::{Kernel, Listener, Nobody};
+    for (case, word, transport, port, want) in [
+        ("no word", None, Transport::Tcp, 80, Nobody),
+        ("sent", Some(Word::Sent), Transport::Tcp, 80, Listener(ListenerKind::Outbound)),
+        (
+            "sent to a tunnel port",
+            Some(Word::Sent),
+            Transport::Tcp,
+            TUNNEL_PORT,
+            Listener(ListenerKind::Outbound),
+        ),
+        ("a DNS query", Some(Word::Sent), Transport::Udp, 53, Listener(ListenerKind::Dns)),
+        ("marked by the pod itself", Some(Word::Sent), Transport::Udp, 54, Kernel),
+        ("arrived", Some(Word::Arrived), Transport::Tcp, 80, Listener(ListenerKind::Inbound)),
+        (
+            "arrived at a listener's port",
+            Some(Word::Arrived),
+            Transport::Tcp,
+            15001,
+            Listener(ListenerKind::Inbound),
+        ),
+        ("a tunnel", Some(Word::Arrived), Transport::Tcp, TUNNEL_PORT, Kernel),
+        ("arrived UDP", Some(Word::Arrived), Transport::Udp, 53, Kernel),
+        ("the pod's own loopback", Some(Word::Leave), Transport::Tcp, 80, Kernel),
+    ] {
+        assert_eq!(choose(word, transport, port), want, "{case}");
+    }
+}
+
+#[test]
+fn dns_answers() {
+    for (case, datagram, sender, want) in [
+        ("ours", datagram(DNS_LISTENER_PORT, 9), Sender::Mesh, true),
+        ("an application's", datagram(DNS_LISTENER_PORT, 9), Sender::Application, false),
+        ("our query", datagram(9, DNS_LISTENER_PORT), Sender::Mesh, false),
+    ] {
+        assert_eq!(is_dns_answer(&datagram, sender), want, "{case}");
+    }
+}
+
+#[test]
+fn both_directions_are_one_flow() {
+    let there = ends(1, 2);
+    let back = Ends { src: there.dst, dst: there.src, src_port: 2, dst_port: 1, ..there };
+    assert_eq!(leaving(&there), arriving(&back));
+}

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 use socket2::{Domain, Socket, Type};
@@ -49,6 +49,8 @@ impl Ns {
         let name = format!("weft-{role}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         run("ip", &["netns", "add", &name]);
         let ns = Self { name };
+        // Duplicate addresses are not to be found here, and looking for them takes seconds.
+        ns.sysctl("ipv6/conf/default/accept_dad", "0");
         ns.ip(&["link", "set", "lo", "up"]);
         ns
     }
@@ -59,6 +61,18 @@ impl Ns {
 
     pub(crate) fn file(&self) -> File {
         File::open(self.path()).unwrap()
+    }
+
+    /// Waits until IPv6 has done what it does by itself when a device comes up, so that tests may compare.
+    fn settle(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let pending = |addresses: &str| addresses.contains("tentative") || !addresses.contains("scope link");
+        while pending(&self.ip(&["-6", "addr"]))
+            || !self.ip(&["-6", "route", "show", "table", "all"]).contains("multicast")
+        {
+            assert!(Instant::now() < deadline, "IPv6 does not settle");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     pub(crate) fn ip(&self, args: &[&str]) -> String {
@@ -136,6 +150,9 @@ impl World {
             }
             peer.ip(&["route", "add", "default", "via", &gateway_v4]);
             peer.ip(&["-6", "route", "add", "default", "via", &gateway_v6]);
+        }
+        for ns in [&node, &pod, &remote] {
+            ns.settle();
         }
         node.sysctl("ipv4/ip_forward", "1");
         node.sysctl("ipv6/conf/all/forwarding", "1");
