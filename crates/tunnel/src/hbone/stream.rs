@@ -170,6 +170,8 @@ impl HboneStream {
             // The peer sends no more, so only this tells of its reset.
             Sending::Data(stream) => match stream.poll_reset(cx) {
                 Poll::Pending => Poll::Pending,
+                // It has said all, and wants to hear no more (RFC 9113 §8.1): as a process that closes its socket.
+                Poll::Ready(Ok(Reason::NO_ERROR)) => Poll::Ready(End::Closed),
                 Poll::Ready(Ok(_)) => Poll::Ready(End::PeerReset),
                 Poll::Ready(Err(error)) => Poll::Ready(self.ending(&error)),
             },
@@ -221,6 +223,8 @@ impl HboneStream {
     fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         match &mut self.sending {
             Sending::Data(stream) | Sending::Finished(stream) => match ready!(stream.poll_reset(cx)) {
+                // What came before it still counts.
+                Ok(Reason::NO_ERROR) => Poll::Pending,
                 Ok(_) => Poll::Ready(End::PeerReset),
                 Err(error) => Poll::Ready(self.ending(&error)),
             },
@@ -255,7 +259,8 @@ impl HboneStream {
                 Poll::Ready(Ok(0))
             }
             Ok(()) => Poll::Ready(Ok(count)),
-            Err(error) => Poll::Ready(Err(self.ending(&error))),
+            // It sends only on a stream that is over.
+            Err(_) => self.poll_reset(cx).map(Err),
         }
     }
 

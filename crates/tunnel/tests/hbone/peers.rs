@@ -1,6 +1,6 @@
 //! Who is at the other end: the two dialects on one listener, strangers, and peers that break the rules.
 
-use crate::support::{configs, name, pair, run, serve, socket, tcp_pair};
+use crate::support::{configs, name, pair, read_all, run, serve, socket, tcp_pair};
 use bytes::Bytes;
 use h2::Reason;
 use http::{Method, Request, StatusCode};
@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::{JoinHandle, spawn_local};
 use weft_tunnel::accept::{ALPNS, AcceptError, Dialect, Tunnel, accept};
-use weft_tunnel::end::{End, Refused};
+use weft_tunnel::end::{Carried, End, Refused};
+use weft_tunnel::hbone::words::Authority;
 use weft_tunnel::hbone::{ALPN, BadRequest, Hbone, HboneError, Incoming};
 use weft_tunnel::mux::{self, Mux, OpenRequest};
 use weft_tunnel::stream::Stream;
@@ -193,5 +194,30 @@ fn a_closed_server_does_not_wait_for_a_silent_client() {
         tokio::task::yield_now().await;
         handle.close();
         assert!(driver.await.unwrap().is_ok());
+    });
+}
+
+#[test]
+fn a_server_that_has_said_all_may_hear_no_more() {
+    run(async {
+        let (client_config, server_config) = configs(&[ALPN]);
+        let (near, far) = tcp_pair().await;
+        spawn_local(async move {
+            let tls = tokio_rustls::TlsAcceptor::from(server_config).accept(far).await.unwrap();
+            let mut server = h2::server::handshake(tls).await.unwrap();
+            while let Some(Ok((_request, mut answer))) = server.accept().await {
+                let mut stream = answer.send_response(http::Response::new(()), false).unwrap();
+                stream.send_data(Bytes::from(vec![7; 50_000]), true).unwrap();
+                // Nobody holds the stream any more: h2 sends NO_ERROR behind the data.
+            }
+        });
+        let (client, driver) = Hbone::connect(socket(near), client_config, name()).await.unwrap();
+        spawn_local(driver.run());
+        let authority: Authority = "10.0.0.1:80".parse().unwrap();
+        let stream = client.open(&authority.into()).unwrap();
+        let (app, proxy) = pair().await;
+        let end = stream.relay(Rc::new(proxy), &Carried::default()).await;
+        assert_eq!(end, End::Closed);
+        assert_eq!(read_all(&app).await.len(), 50_000);
     });
 }

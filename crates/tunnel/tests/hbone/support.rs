@@ -148,6 +148,11 @@ pub(crate) fn byte_at(seed: u64, position: usize) -> u8 {
 }
 
 pub(crate) async fn send_noise(socket: &Socket, seed: u64, total: usize) {
+    write_noise(socket, seed, total).await;
+    socket.finish();
+}
+
+pub(crate) async fn write_noise(socket: &Socket, seed: u64, total: usize) {
     let mut noise = Noise(seed);
     let mut position = 0;
     while position < total {
@@ -159,7 +164,6 @@ pub(crate) async fn send_noise(socket: &Socket, seed: u64, total: usize) {
             tokio::time::sleep(Duration::from_micros(noise.next(900))).await;
         }
     }
-    socket.finish();
 }
 
 pub(crate) async fn check_noise(socket: &Socket, seed: u64, total: usize) {
