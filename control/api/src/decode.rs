@@ -47,6 +47,25 @@ pub fn decode(value: &Value) -> Decoded {
     }
 }
 
+/// Refuses an object for reasons that its JSON does not show, such as a field that was written twice.
+pub fn refuse_object(value: &Value, notes: Vec<Note>) -> Decoded {
+    let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (Lookup::Known(kind) | Lookup::UnknownVersion(kind)) = Kind::of(text("apiVersion"), text("kind"))
+    else {
+        return decode(value);
+    };
+    let selects = notes.iter().any(|note| note.field == "spec" || note.field.starts_with("spec.selector"));
+    let mut refused = refuse(kind, value, notes);
+    if let Decoded::Refused(refusal) = &mut refused
+        && selects
+        && refusal.scope != RefusedScope::Mesh
+    {
+        // What the selector was to be is not known.
+        refusal.scope = RefusedScope::Namespace;
+    }
+    refused
+}
+
 fn read(kind: Kind, value: &Value) -> Decoded {
     let read = match kind {
         Kind::Namespace => typed(value).map(|(one, notes)| (Object::Namespace(one), notes)),

@@ -1,0 +1,14 @@
+//! The directory source: manifests in a folder, followed as they change.
+//!
+//! [`manifest::parse_manifests`] is pure: bytes in, objects and refusals with their lines out.
+//! [`catalogue::Catalogue`] is pure too: files in, changes of objects out. [`source::DirectorySource`] reads
+//! the folder and waits for the kernel's word that it changed.
+
+pub mod source;
+mod scan;
+mod watch;
+pub mod catalogue;
+pub mod manifest;
+mod json;
+mod yaml;
+mod scalar;
