@@ -1,1 +1,4 @@
-//! End to end.
+//! What the end-to-end tests, the demo and the benchmark share: a mesh on top of the testkit's world.
+#![forbid(unsafe_code)]
+
+pub mod stage;

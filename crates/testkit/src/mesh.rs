@@ -18,7 +18,7 @@ use crate::shared::{Place, Shared};
 use crate::state::{BPF, cpu_time};
 
 /// The unprivileged user of a node proxy.
-const PROXY_UID: u32 = 65532;
+pub const PROXY_UID: u32 = 15_008;
 
 /// How it is known that a process is ready.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ impl Default for MeshSettings {
             env: Vec::new(),
             prefix: BTreeMap::new(),
             readiness: BTreeMap::from([
-                (Component::Control, Readiness::Http(15021, "/readyz")),
+                (Component::Control, Readiness::Http(15014, "/readyz")),
                 (Component::Agent, Readiness::File("agent.sock")),
                 (Component::NodeProxy, Readiness::Http(15021, "/readyz")),
             ]),
@@ -101,6 +101,11 @@ impl Site<'_> {
     fn control_folder(&self) -> PathBuf {
         self.shared.folder().join("control")
     }
+
+    /// Outside the control plane's own folder, which nobody else may enter.
+    fn roots(&self) -> PathBuf {
+        self.shared.folder().join("root-cert.pem")
+    }
 }
 
 /// What each process is told.
@@ -113,22 +118,24 @@ fn environment(component: Component, site: &Site<'_>) -> Result<Vec<(&'static st
     let mut env = vec![("WEFT_LOG", "info".to_owned())];
     let Some(node) = site.node else {
         env.extend([
-            ("WEFT_MANIFESTS", text(shared.manifests.folder())),
-            ("WEFT_STATE_DIR", text(&site.control_folder())),
-            ("WEFT_CONTROL_LISTEN", format!("{}:15012", plan.fabric4())),
-            ("WEFT_CONTROL_ADDRESSES", format!("{},{}", plan.fabric4(), plan.fabric6())),
+            ("WEFT_DIRECTORY", text(shared.manifests.folder())),
+            ("WEFT_CA_DIR", text(&site.control_folder())),
+            ("WEFT_ROOTS_FILE", text(&site.roots())),
+            ("WEFT_SERVING_NAMES", format!("{},{}", plan.fabric4(), plan.fabric6())),
         ]);
         return Ok(env);
     };
     let name = node_name(node);
+    let identity = MeshIdentity::new(shared, component, node);
     env.extend([
         ("WEFT_NODE_NAME", name.clone()),
         ("WEFT_NODE_IPS", format!("{},{}", plan.node4(node), plan.node6(node))),
         ("WEFT_CONTROL_ADDRESS", control),
-        ("WEFT_CONTROL_ROOTS", text(&site.control_folder().join("root-cert.pem"))),
-        ("WEFT_TOKEN_FILE", text(&MeshIdentity::new(shared, component, node).token_file)),
+        ("WEFT_CONTROL_ROOTS", text(&site.roots())),
+        ("WEFT_TOKEN_FILE", text(&identity.token_file)),
+        ("WEFT_POD_NAME", identity.pod),
         ("WEFT_AGENT_SOCKET", text(&site.folder().join("agent.sock"))),
-        ("WEFT_MESH_CIDRS", format!("{pods},{services}")),
+        ("WEFT_PROXY_UID", PROXY_UID.to_string()),
     ]);
     match component {
         Component::Control => {}
@@ -136,14 +143,11 @@ fn environment(component: Component, site: &Site<'_>) -> Result<Vec<(&'static st
             ("WEFT_RUN_DIR", text(&site.folder())),
             ("WEFT_BPF_DIR", format!("{BPF}/{}-{name}", shared.prefix())),
             ("WEFT_PROBE_CGROUP", text(&shared.cgroup(&format!("{name}/kubelet"))?)),
-            ("WEFT_PROXY_UID", PROXY_UID.to_string()),
         ]),
         Component::NodeProxy => env.extend([
-            ("WEFT_UID", PROXY_UID.to_string()),
             ("WEFT_STATE_DIR", text(&site.folder().join("proxy"))),
-            ("WEFT_DNS_UPSTREAM", format!("{}:53", plan.dns())),
-            ("WEFT_METRICS_PORT", "15020".to_owned()),
-            ("WEFT_READY_PORT", "15021".to_owned()),
+            ("WEFT_ADMIN_SOCKET", text(&site.folder().join("proxy/admin.sock"))),
+            ("WEFT_MESH_CIDRS", format!("{pods},{services}")),
         ]),
     }
     Ok(env)

@@ -1,0 +1,33 @@
+//! The thin thread through everything: a pod's request is captured, tunnelled, authorised and delivered.
+use anyhow::Result;
+use weft_testkit::{App, MeshSettings, TapOptions, World};
+use weft_tests::stage::start_mesh;
+
+const IN_THE_MESH: [(&str, &str); 1] = [("weft.dev/mesh", "enabled")];
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn a_request_crosses_the_mesh_and_nobody_reads_it() -> Result<()> {
+    let world = World::builder().nodes(2).build()?;
+    world.namespace("shop", IN_THE_MESH)?;
+    let client = world.node(1).pod("shop", "client").start()?;
+    let near = world.node(1).pod("shop", "near").app(App::http("v1")).start()?;
+    let far = world.node(2).pod("shop", "far").app(App::http("v2")).start()?;
+    let captures = world.capture_nodes(&TapOptions { markers: vec![b"hello-in-the-clear".to_vec()], ..TapOptions::default() })?;
+    let mesh = start_mesh(&world, MeshSettings::default())?;
+    for (server, version) in [(&far, "v2"), (&near, "v1")] {
+        for address in [server.addr(8080), server.addr6(8080)] {
+            let answer = client.get(&format!("http://{address}/hello-in-the-clear"))?;
+            assert!(answer.is_ok(), "{address}: {answer:?}\n{}\n{}", mesh.proxy(1).log(), mesh.proxy(2).log());
+            assert_eq!(answer.version(), version, "{address}");
+            let peer = answer.peer();
+            let want = if address.is_ipv4() { client.ip() } else { client.ip6() };
+            assert_eq!(peer.map(|peer| peer.ip()), Some(want), "the server sees its true client");
+        }
+    }
+    for capture in &captures {
+        capture.assert_complete()?;
+        capture.assert_no_marker()?;
+    }
+    Ok(())
+}
