@@ -23,13 +23,21 @@ pub enum Decoded {
 /// Decodes one object.
 pub fn decode(value: &Value) -> Decoded {
     let text = |key: &str| value.get(key).and_then(Value::as_str);
-    let (Some(api_version), Some(kind_name)) = (text("apiVersion"), text("kind")) else {
-        return Decoded::Skipped(Note::error(
-            "",
-            "has no apiVersion and kind, so it is no Kubernetes object",
-        ));
+    let policy = Kind::ALL.into_iter().find(|kind| kind.is_policy() && text("kind") == Some(kind.name()));
+    let (api_version, kind_name) = match (text("apiVersion"), text("kind"), policy) {
+        (Some(api_version), Some(kind_name), _) => (api_version, kind_name),
+        (None, _, Some(kind)) => return refuse(kind, value, vec![Note::error("apiVersion", "is missing")]),
+        _ => {
+            let reason = "has no apiVersion and kind, so it is no Kubernetes object";
+            return Decoded::Skipped(Note::error("", reason));
+        }
     };
     match Kind::of(api_version, kind_name) {
+        // Others have kinds of these names too; but it may also be a slip of the pen.
+        Lookup::Foreign if policy.is_some() => Decoded::Skipped(Note::warning(
+            "apiVersion",
+            format!("{api_version} {kind_name} is no policy of a mesh that is read: it has no effect"),
+        )),
         Lookup::Foreign => Decoded::Skipped(Note::info("kind", format!("{kind_name} is not read"))),
         Lookup::NotImplemented => Decoded::Skipped(Note::warning(
             "kind",

@@ -1,6 +1,7 @@
 //! Values that become objects, and values that do not.
 
 use super::*;
+use crate::problem::Severity;
 use serde_json::json;
 
 fn policy(spec: &Value) -> Value {
@@ -142,6 +143,15 @@ fn a_policy_without_readable_metadata_still_has_a_scope() {
         assert_eq!(refusal.key.to_string(), key, "{case}");
         assert_eq!(refusal.scope == RefusedScope::Mesh, scope.is_some(), "{case}");
     }
+}
+
+#[test]
+fn what_looks_like_a_policy_is_not_passed_over() {
+    let missing = refusal(&json!({"kind": "PeerAuthentication", "metadata": {"name": "a"}}));
+    assert_eq!(missing.notes, [Note::error("apiVersion", "is missing")]);
+    let other = json!({"apiVersion": "policy.linkerd.io/v1alpha1", "kind": "AuthorizationPolicy"});
+    let Decoded::Skipped(note) = decode(&other) else { panic!("it is another's") };
+    assert_eq!((note.severity, note.field.as_str()), (Severity::Warning, "apiVersion"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::directory::catalogue::FileNews;
 use crate::directory::manifest::{FILE_BYTES_MAX, parse_manifests};
 use crate::directory::watch::Pending;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -25,7 +25,18 @@ const DATE_GRAIN: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Scanner {
     root: PathBuf,
+    /// Of each file, how it looked last.
     stamps: HashMap<Arc<str>, Stamp>,
+    looks: Looks,
+    /// Files that were not there at the last look, while something was unsteady: they may have moved.
+    missing: HashSet<Arc<str>>,
+}
+
+/// Whether the folder has been looked through before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looks {
+    None,
+    Some,
 }
 
 /// What one look brought.
@@ -34,7 +45,7 @@ pub(crate) struct Look {
     pub(crate) news: Vec<(Arc<str>, FileNews)>,
     /// Folders that could not be looked into; what they held still holds.
     pub(crate) problems: Vec<Problem>,
-    /// A file changed under the reader: look again soon.
+    /// A file changed under the reader, or without word of it: look again soon.
     pub(crate) unsteady: bool,
 }
 
@@ -48,6 +59,8 @@ struct Stamp {
     changed: (i64, i64),
     /// Its dates may not tell the next change.
     young: bool,
+    /// It was read like this.
+    read: bool,
 }
 
 impl Stamp {
@@ -60,17 +73,18 @@ impl Stamp {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
             young: age.is_none_or(|age| age < DATE_GRAIN),
+            read: false,
         }
     }
 
     fn same_file(&self, other: &Self) -> bool {
-        Self { young: other.young, ..*self } == *other
+        Self { young: other.young, read: other.read, ..*self } == *other
     }
 }
 
 impl Scanner {
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, stamps: HashMap::new() }
+        Self { root, stamps: HashMap::new(), looks: Looks::None, missing: HashSet::new() }
     }
 
     /// Looks through the folder, and reads files that are new, look different, or are said to have changed.
@@ -79,7 +93,7 @@ impl Scanner {
         listing.folder(&self.root, 0);
         let mut look = Look { problems: listing.problems, ..Look::default() };
         for (name, path) in &listing.files {
-            let force = pending.all || pending.touched.contains(path);
+            let force = pending.concerns(path);
             if let Some(news) = self.look_at(name, path, force, now, &mut look.unsteady) {
                 look.news.push((name.clone(), news));
             }
@@ -88,10 +102,17 @@ impl Scanner {
         let hidden =
             |name: &Arc<str>| listing.closed.iter().any(|folder| Path::new(&**name).starts_with(folder));
         let gone: Vec<_> = self.stamps.keys().filter(|name| !here(name) && !hidden(name)).cloned().collect();
+        let missed = std::mem::take(&mut self.missing);
         for name in gone {
+            // What it held may be in the file that is not steady yet; twice missing is gone.
+            if look.unsteady && !missed.contains(&name) {
+                self.missing.insert(name);
+                continue;
+            }
             self.stamps.remove(&name);
             look.news.push((name, FileNews::Gone));
         }
+        self.looks = Looks::Some;
         look
     }
 
@@ -109,22 +130,28 @@ impl Scanner {
             Ok(_) => return None,
             Err(error) => return unreadable(&error),
         };
-        let known = self.stamps.get(name);
-        if !force && known.is_some_and(|known| known.same_file(&stamp) && !known.young) {
+        let known = self.stamps.get(name).copied().filter(|known| known.same_file(&stamp));
+        if !force && known.is_some_and(|known| known.read && !known.young) {
             return None;
         }
         // From here on the file counts as known, so that it can be told as gone.
         self.stamps.insert(name.clone(), stamp);
+        if !force && known.is_none() && self.looks == Looks::Some {
+            // Changed without word of it: the word may be on its way, and the writer at work. It is read once
+            // it looks the same twice.
+            *unsteady = true;
+            return None;
+        }
         let bytes = match read(path) {
             Ok(bytes) => bytes,
             Err(error) => return unreadable(&error),
         };
         let after = fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata, now));
         if after.is_none_or(|after| !after.same_file(&stamp)) {
-            self.stamps.insert(name.clone(), Stamp { young: true, ..stamp });
             *unsteady = true;
             return None;
         }
+        self.stamps.insert(name.clone(), Stamp { read: true, ..stamp });
         Some(parse_manifests(&bytes, name).map_or_else(FileNews::Unreadable, FileNews::Read))
     }
 }

@@ -21,12 +21,12 @@ pub struct Batch {
     /// Everything that is wrong with files now, besides what is wrong with objects.
     pub problems: Vec<Problem>,
     /// Whether this is the first.
-    pub sync: Sync,
+    pub kind: BatchKind,
 }
 
 /// Which batch a batch is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sync {
+pub enum BatchKind {
     /// The first: all that there is.
     Initial,
     /// A change since.
@@ -116,9 +116,9 @@ impl DirectorySource {
             };
             work = next;
             let problems: Vec<_> = done.problems.into_iter().chain(watch.problem.clone()).collect();
-            let sync = if told.is_none() { Sync::Initial } else { Sync::Change };
-            if sync == Sync::Initial || !done.changes.is_empty() || told.as_ref() != Some(&problems) {
-                let batch = Batch { changes: done.changes, problems: problems.clone(), sync };
+            let kind = if told.is_none() { BatchKind::Initial } else { BatchKind::Change };
+            if kind == BatchKind::Initial || !done.changes.is_empty() || told.as_ref() != Some(&problems) {
+                let batch = Batch { changes: done.changes, problems: problems.clone(), kind };
                 if batches.send(batch).await.is_err() {
                     return;
                 }
@@ -187,7 +187,7 @@ impl Watching {
     /// Waits until it is worth looking again.
     async fn settled(&self, timing: &Timing, unsteady: bool) {
         let Some(watch) = &self.watch else {
-            return sleep(timing.poll).await;
+            return sleep(if unsteady { timing.quiet } else { timing.poll }).await;
         };
         let rescan = if unsteady { timing.quiet } else { timing.rescan };
         if timeout_at(Instant::now() + rescan, watch.changed()).await.is_err() {

@@ -27,12 +27,12 @@ struct Shared {
 /// What happened since the last look.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
-    /// Files to read again, whatever their dates say.
-    pub(crate) touched: HashSet<PathBuf>,
+    /// Files and folders to read again, whatever their dates say.
+    touched: HashSet<PathBuf>,
     /// Files that somebody has written to and not closed.
     writing: HashSet<PathBuf>,
     /// Events were lost: read all.
-    pub(crate) all: bool,
+    all: bool,
 }
 
 impl Watch {
@@ -78,6 +78,11 @@ impl Shared {
 }
 
 impl Pending {
+    /// True if there was word of a file, or of a folder that it is in (a folder that moved says no more).
+    pub(crate) fn concerns(&self, path: &Path) -> bool {
+        self.all || (!self.touched.is_empty() && path.ancestors().any(|path| self.touched.contains(path)))
+    }
+
     /// False for what changes nothing, such as our own reading.
     fn hear(&mut self, event: Event) -> bool {
         if event.need_rescan() {
