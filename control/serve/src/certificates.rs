@@ -1,6 +1,8 @@
 //! The gRPC service of the certificate authority.
 
 use crate::auth::{Auth, Token};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
@@ -10,18 +12,58 @@ use weft_proto::ca::{
     IstioCertificateRequest, IstioCertificateResponse, IstioCertificateService, impersonated,
 };
 
+/// How many certificates were signed and refused since the start. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct CertificateCounts(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    signed: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl CertificateCounts {
+    /// Signed.
+    pub fn signed(&self) -> u64 {
+        self.0.signed.load(Ordering::Relaxed)
+    }
+
+    /// Refused, or not signed for another reason.
+    pub fn refused(&self) -> u64 {
+        self.0.refused.load(Ordering::Relaxed)
+    }
+}
+
 /// `istio.v1.auth.IstioCertificateService`.
 pub struct CertificateService {
     auth: Auth,
     /// The authority as of now; rotation replaces it.
     authority: watch::Receiver<Authority>,
     node_proxy: NodeProxyAccount,
+    counts: CertificateCounts,
 }
 
 impl CertificateService {
     /// Signs with `authority`, for callers that `auth` knows and what the grant rule gives them.
     pub fn new(auth: Auth, authority: watch::Receiver<Authority>, node_proxy: NodeProxyAccount) -> Self {
-        Self { auth, authority, node_proxy }
+        Self { auth, authority, node_proxy, counts: CertificateCounts::default() }
+    }
+
+    /// What it has done.
+    pub fn counts(&self) -> CertificateCounts {
+        self.counts.clone()
+    }
+
+    async fn signed(&self, request: Request<IstioCertificateRequest>) -> Result<Vec<String>, Status> {
+        let caller = self.auth.caller(&Token::of(request.metadata())?).await?;
+        let request = request.into_inner();
+        let granted = self.grant(&caller, &request)?;
+        let lifetime = u64::try_from(request.validity_duration).ok().map(Duration::from_secs);
+        let authority = self.authority.borrow().clone();
+        let signed = authority.sign(&request.csr, &granted, lifetime, SystemTime::now());
+        let chain = signed.map_err(|error| status_of_sign_error(&error))?;
+        tracing::info!(account = %caller.service_account, identity = %granted.identity(), "a certificate is signed");
+        Ok(chain)
     }
 
     fn grant(&self, caller: &Caller, request: &IstioCertificateRequest) -> Result<Granted, Status> {
@@ -49,15 +91,10 @@ impl IstioCertificateService for CertificateService {
         &self,
         request: Request<IstioCertificateRequest>,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
-        let caller = self.auth.caller(&Token::of(request.metadata())?).await?;
-        let request = request.into_inner();
-        let granted = self.grant(&caller, &request)?;
-        let lifetime = u64::try_from(request.validity_duration).ok().map(Duration::from_secs);
-        let authority = self.authority.borrow().clone();
-        let signed = authority.sign(&request.csr, &granted, lifetime, SystemTime::now());
-        let cert_chain = signed.map_err(|error| status_of_sign_error(&error))?;
-        tracing::info!(account = %caller.service_account, identity = %granted.identity(), "a certificate is signed");
-        Ok(Response::new(IstioCertificateResponse { cert_chain }))
+        let signed = self.signed(request).await;
+        let count = if signed.is_ok() { &self.counts.0.signed } else { &self.counts.0.refused };
+        count.fetch_add(1, Ordering::Relaxed);
+        Ok(Response::new(IstioCertificateResponse { cert_chain: signed? }))
     }
 }
 

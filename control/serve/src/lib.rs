@@ -18,7 +18,7 @@ mod state;
 
 pub use auth::{Auth, Caller};
 pub use batch::Batch;
-pub use certificates::CertificateService;
+pub use certificates::{CertificateCounts, CertificateService};
 pub use clients::{Clients, Nack, Role, StreamStatus, TypeStatus};
 pub use discovery::DiscoveryService;
 pub use incoming::{Incoming, IncomingError};

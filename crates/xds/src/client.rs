@@ -158,7 +158,9 @@ impl<M: Model> Client<M> {
             match event {
                 Event::Room => {}
                 Event::Response(Ok(Some(response))) => {
-                    *failures = 0;
+                    if std::mem::take(failures) > 0 {
+                        self.store.tell(|sync| sync.failures = 0);
+                    }
                     outbox.extend(self.on_response(response));
                 }
                 Event::Response(Ok(None)) => return StreamError::Ended,

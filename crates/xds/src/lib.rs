@@ -31,6 +31,3 @@ pub use mesh::{Mesh, Subscribe};
 pub use model::{Effect, Model, Rejected, Resource};
 pub use settings::{ControlSettings, ControlUrl, Node, Role};
 pub use view::{Answer, Sync, TypeState, TypeSync, View};
-
-#[cfg(test)]
-mod tests;

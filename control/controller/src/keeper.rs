@@ -1,0 +1,123 @@
+//! The one writer of index and table: takes what the source tells, and tells what is wrong with it.
+
+use crate::directory::source::{Batch as News, BatchKind};
+use crate::known::Known;
+use prometheus::IntCounterVec;
+use tokio::sync::mpsc;
+use weft_control_api::problem::{Problem, Severity};
+use weft_control_index::Index;
+use weft_control_index::agent::{self, AgentPod as IndexedPod};
+use weft_control_index::change::Diff;
+use weft_control_serve::{Batch, Table};
+use weft_core::enrolment::{Acceleration, AgentPod, Existing, Membership};
+use weft_runtime::ready::Condition;
+
+/// Takes news in, one batch at a time.
+pub(crate) struct Keeper {
+    known: Known,
+    table: Table,
+    ready: Condition,
+    seen: IntCounterVec,
+}
+
+impl Keeper {
+    /// `seen` counts problems by severity; `ready` is met once everything has been read.
+    pub(crate) fn new(known: Known, table: Table, ready: Condition, seen: IntCounterVec) -> Self {
+        Self { known, table, ready, seen }
+    }
+
+    /// Works until the source is gone.
+    pub(crate) async fn keep(mut self, mut news: mpsc::Receiver<News>) {
+        while let Some(news) = news.recv().await {
+            self.take(news);
+        }
+    }
+
+    fn take(&mut self, news: News) {
+        let News { changes, problems, kind } = news;
+        let old = self.known.set_file_problems(problems.clone());
+        for problem in problems.iter().filter(|problem| !old.contains(problem)) {
+            self.tell(problem);
+        }
+        let (old, diff, batch) = self.known.write(|index| {
+            let old: Vec<Problem> = index.problems().cloned().collect();
+            let diff = index.apply_all(changes);
+            let batch = match kind {
+                BatchKind::Initial => everything(index),
+                BatchKind::Change => changed(&diff),
+            };
+            (old, diff, batch)
+        });
+        for problem in diff.problems.iter().flat_map(|(_, problems)| problems) {
+            if !old.contains(problem) {
+                self.tell(problem);
+            }
+        }
+        self.table.apply(batch);
+        self.ready.met();
+    }
+
+    fn tell(&self, problem: &Problem) {
+        self.seen.with_label_values(&[problem.severity.as_str()]).inc();
+        let Problem { source, line, object, field, reason, severity } = problem;
+        let object = object.as_ref().map(ToString::to_string);
+        match severity {
+            Severity::Error => tracing::error!(%source, line, object, field, reason, "a manifest is refused"),
+            Severity::Warning => {
+                tracing::warn!(%source, line, object, field, reason, "a manifest needs attention");
+            }
+            Severity::Info => tracing::info!(%source, line, object, field, reason, "a manifest says more"),
+        }
+    }
+}
+
+/// All that the index holds.
+fn everything(index: &Index) -> Batch {
+    let mut batch = Batch::new();
+    index.policies().for_each(|policy| batch.put_policy(policy));
+    index.workloads().for_each(|workload| batch.put_workload(workload));
+    index.services().for_each(|service| batch.put_service(service));
+    index.agent_pods().for_each(|pod| batch.put_agent_pod(&agent_pod(pod)));
+    batch
+}
+
+fn changed(diff: &Diff) -> Batch {
+    let mut batch = Batch::new();
+    diff.policies.upserted.iter().for_each(|policy| batch.put_policy(policy));
+    diff.policies.removed.iter().for_each(|name| batch.remove_policy(name));
+    diff.workloads.upserted.iter().for_each(|workload| batch.put_workload(workload));
+    diff.workloads.removed.iter().for_each(|uid| batch.remove_workload(uid));
+    diff.services.upserted.iter().for_each(|service| batch.put_service(service));
+    diff.services.removed.iter().for_each(|name| batch.remove_service(name));
+    diff.agent_pods.upserted.iter().for_each(|pod| batch.put_agent_pod(&agent_pod(pod)));
+    let gone = &diff.agent_pods.removed;
+    gone.iter().for_each(|key| batch.remove_agent_pod(&key.node, &key.workload_uid));
+    batch
+}
+
+fn agent_pod(pod: &IndexedPod) -> AgentPod {
+    AgentPod {
+        workload: pod.workload_uid.clone(),
+        pod_uid: pod.pod_uid.clone(),
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+        node: pod.node.clone(),
+        service_account: pod.service_account.clone(),
+        addresses: pod.addresses.clone(),
+        netns: pod.netns.clone(),
+        cgroup: pod.cgroup.clone(),
+        membership: match pod.enrolment {
+            agent::Enrolment::Enrolled => Membership::Enrolled,
+            agent::Enrolment::Outside => Membership::Outside,
+        },
+        acceleration: match pod.acceleration {
+            agent::Acceleration::Standard => Acceleration::Standard,
+            agent::Acceleration::Full => Acceleration::Full,
+            agent::Acceleration::None => Acceleration::Off,
+        },
+        existing: match pod.existing {
+            agent::ExistingConnections::Keep => Existing::Keep,
+            agent::ExistingConnections::Reset => Existing::Reset,
+        },
+    }
+}

@@ -1,0 +1,296 @@
+//! The control plane as a process, from manifests to what a client sees.
+#![expect(clippy::unwrap_used, reason = "a test; helpers outside test functions count too")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+use weft_core::identity::Identity;
+use weft_core::names::{NodeName, PolicyName, WorkloadUid};
+use weft_core::policy::{Action, Ruleset};
+use weft_pki::CertificateRequest;
+use weft_xds::{
+    AgentPods, CaClient, Client, ClientConfig, ControlSettings, ControlUrl, Mesh, Model, Node, Role,
+    Subscribe, View,
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_weft-control");
+const DEADLINE: Duration = Duration::from_secs(20);
+
+const CLUSTER: &str = r#"
+apiVersion: v1
+kind: Namespace
+metadata: { name: default, labels: { weft.dev/mesh: enabled } }
+---
+apiVersion: v1
+kind: Node
+metadata: { name: n1 }
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: web-1
+  namespace: default
+  uid: 11111111-0000-4000-8000-000000000001
+  labels: { app: web }
+  annotations: { weft.dev/netns: /run/netns/web-1 }
+spec:
+  nodeName: n1
+  serviceAccountName: web
+  containers: [{ name: web, image: web }]
+status:
+  phase: Running
+  podIP: 10.0.0.1
+  podIPs: [{ ip: 10.0.0.1 }]
+  conditions: [{ type: Ready, status: "True" }]
+"#;
+
+fn policy(namespace: &str) -> String {
+    format!(
+        r#"
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{ name: web, namespace: default }}
+spec:
+  action: DENY
+  rules:
+  - from: [{{ source: {{ namespaces: ["{namespace}"] }} }}]
+"#
+    )
+}
+
+struct Control {
+    folder: tempfile::TempDir,
+    process: Child,
+    grpc: SocketAddr,
+    metrics: SocketAddr,
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Control {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("manifests")).unwrap();
+        std::fs::write(at("manifests/cluster.yaml"), CLUSTER).unwrap();
+        std::fs::write(at("manifests/policy.yaml"), policy("other")).unwrap();
+        let mut process = Command::new(BINARY)
+            .env("WEFT_DIRECTORY", at("manifests"))
+            .env("WEFT_CA_DIR", at("ca"))
+            .env("WEFT_ROOTS_FILE", at("roots.pem"))
+            .env("WEFT_ADMIN_SOCKET", at("admin.sock"))
+            .env("WEFT_LISTEN", "127.0.0.1:0")
+            .env("WEFT_METRICS_ADDR", "127.0.0.1:0")
+            .env("WEFT_LOG_FORMAT", "json")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let serving = lines.by_ref().map(Result::unwrap).inspect(|line| eprintln!("{line}"));
+        let serving = serving.into_iter().find(|line| line.contains("\"serving\"")).expect("it serves");
+        let serving: serde_json::Value = serde_json::from_str(&serving).unwrap();
+        let addr = |name: &str| serving[name].as_str().unwrap().parse().unwrap();
+        let (grpc, metrics) = (addr("grpc"), addr("metrics"));
+        // The rest of the log is for whoever reads a failure.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("{line}")));
+        Self { folder, process, grpc, metrics }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        let fresh = self.at("fresh");
+        std::fs::write(&fresh, content).unwrap();
+        std::fs::rename(fresh, self.at("manifests").join(name)).unwrap();
+    }
+
+    fn settings(&self, account: &str) -> ControlSettings {
+        let token = self.at(account);
+        let status = Command::new(BINARY)
+            .args(["token", "--service-account", &format!("weft-system/{account}"), "--pod", account])
+            .args(["--pod-uid", "1", "--node", "n1", "--ttl", "600", "--ca-dir"])
+            .arg(self.at("ca"))
+            .arg("--out")
+            .arg(&token)
+            .status()
+            .unwrap();
+        assert!(status.success());
+        ControlSettings {
+            url: ControlUrl { host: self.grpc.ip().to_string(), port: self.grpc.port() },
+            roots: self.at("roots.pem"),
+            token,
+            cluster: "Kubernetes".into(),
+        }
+    }
+
+    fn client<M: Model>(&self, role: Role, account: &str) -> (View<M>, JoinSet<()>)
+    where
+        Client<M>: Send,
+    {
+        let node = Node {
+            role,
+            ip: [127, 0, 0, 1].into(),
+            pod: account.into(),
+            namespace: "weft-system".into(),
+            node: NodeName::new("n1"),
+        };
+        let control = self.settings(account);
+        let config = ClientConfig { control, node, subscribe: Subscribe::All, state_file: None };
+        let (client, view) = Client::<M>::new(config);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(client.run());
+        (view, tasks)
+    }
+
+    fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.metrics).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        body(stream)
+    }
+
+    fn post(&self, path: &str) -> String {
+        let mut stream = UnixStream::connect(self.at("admin.sock")).unwrap();
+        write!(stream, "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        body(stream)
+    }
+}
+
+fn body(mut stream: impl Read) -> String {
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+async fn until<M: Model>(view: &mut View<M>, wanted: impl Fn(&M::Snapshot) -> bool) {
+    let wait = async {
+        while !wanted(&view.now()) {
+            view.changed().await.expect("the client lives");
+        }
+    };
+    tokio::time::timeout(DEADLINE, wait).await.expect("it is told in time");
+}
+
+fn web_policy(now: &weft_core::snapshot::Snapshot) -> Option<weft_core::policy::Policy> {
+    let name = PolicyName::new("default", "web");
+    now.policies().find(|policy| policy.name == name).map(|policy| (**policy).clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn manifests_reach_clients_and_so_do_their_changes() {
+    let control = Control::start();
+    let uid = WorkloadUid::new("Kubernetes//Pod/default/web-1");
+    let (mut view, _proxy) = control.client::<Mesh>(Role::NodeProxy, "weft-node-proxy");
+    until(&mut view, |now| now.workload(&uid).is_some() && web_policy(now).is_some()).await;
+    assert!(view.now().workload(&uid).unwrap().is_enrolled());
+    let (mut pods, _agent) = control.client::<AgentPods>(Role::Agent, "weft-agent");
+    until(&mut pods, |pods| pods.contains_key(&uid)).await;
+    assert_eq!(pods.now()[&uid].netns.as_deref(), Some("/run/netns/web-1"));
+
+    let started = Instant::now();
+    control.write("policy.yaml", &policy("third"));
+    let third = |now: &_| format!("{:?}", web_policy(now)).contains("third");
+    until(&mut view, third).await;
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+
+    // What is not understood denies, with the reason, and is told to people.
+    control.write("policy.yaml", &policy("third").replace("namespaces", "nmespaces"));
+    until(&mut view, |now| {
+        web_policy(now).is_some_and(|policy| {
+            policy.action == Action::Deny && matches!(policy.ruleset, Ruleset::Unusable(_))
+        })
+    })
+    .await;
+    let status: serde_json::Value = serde_json::from_str(&control.get("/status")).unwrap();
+    let problems = status["problems"].as_array().unwrap();
+    let told = problems.iter().find(|problem| problem["field"].as_str().unwrap().contains("nmespaces"));
+    let told = told.unwrap_or_else(|| panic!("{status:#}"));
+    assert_eq!((told["severity"].as_str(), told["line"].as_u64().is_some()), (Some("error"), true), "{told}");
+    assert_eq!(status["clients"].as_array().unwrap().len(), 2, "{status:#}");
+    assert!(view.sync().types.iter().all(|one| one.rejected.is_empty()), "the writer has said it itself");
+    let metrics = control.get("/metrics");
+    for line in [
+        "weft_control_problems{severity=\"error\"} 1\n",
+        "weft_control_problems_total{severity=\"error\"} 1\n",
+        "weft_control_clients{role=\"node-proxy\"} 1\n",
+        "weft_control_resources{type=\"agent-pod\"} 1\n",
+        "weft_control_nacks 0\n",
+    ] {
+        assert!(metrics.contains(line), "{line}{metrics}");
+    }
+    assert!(control.get("/readyz").contains("manifests: ok"));
+
+    control.write("policy.yaml", &policy("fourth"));
+    until(&mut view, |now| format!("{:?}", web_policy(now)).contains("fourth")).await;
+    let status: serde_json::Value = serde_json::from_str(&control.get("/status")).unwrap();
+    assert_eq!(status["problems"].as_array().unwrap().len(), 0, "{status:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_outlive_a_rotation_of_roots() {
+    let control = Control::start();
+    let settings = control.settings("weft-node-proxy");
+    let client = CaClient::new(settings.clone());
+    let web = Identity::new("cluster.local", "default", "web").unwrap();
+    let sign = async |client: &CaClient| {
+        let request = CertificateRequest::generate(&web).unwrap();
+        let chain = client.sign(request.csr_pem(), &web, Duration::from_secs(600)).await.unwrap();
+        (request.complete(&chain).unwrap(), chain.last().unwrap().matches("BEGIN").count())
+    };
+    let (_view, _tasks) = control.client::<Mesh>(Role::NodeProxy, "weft-node-proxy");
+    let (leaf, roots) = sign(&client).await;
+    assert_eq!((leaf.identity(), roots), (&web, 1));
+    assert_eq!(roots_in(&settings.roots), 1);
+
+    assert_eq!(control.post("/ca/announce-root"), "done\n");
+    assert_eq!(roots_in(&settings.roots), 2);
+    assert_eq!(sign(&client).await.1, 2);
+    assert!(control.post("/ca/announce-root").contains("phase Announced"));
+    assert_eq!(control.post("/ca/switch-root"), "done\n");
+    assert!(control.post("/ca/drop-root").contains("not expired"));
+    assert_eq!(control.post("/ca/drop-root?now=true"), "done\n");
+    assert_eq!(roots_in(&settings.roots), 1);
+    // A client that comes now believes the new root alone, and the port shows a certificate of it.
+    assert_eq!(sign(&CaClient::new(settings)).await.1, 1);
+    let status: serde_json::Value = serde_json::from_str(&control.get("/status")).unwrap();
+    assert_eq!(status["authority"]["rotation"]["phase"], "steady", "{status:#}");
+}
+
+fn roots_in(path: &Path) -> usize {
+    std::fs::read_to_string(path).unwrap().matches("BEGIN CERTIFICATE").count()
+}
+
+#[test]
+fn a_signal_ends_it_in_order() {
+    let mut control = Control::start();
+    let pid = control.process.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let started = Instant::now();
+    let status = loop {
+        if let Some(status) = control.process.try_wait().unwrap() {
+            break status;
+        }
+        assert!(started.elapsed() < DEADLINE, "it does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn settings_that_cannot_be_used_are_all_told() {
+    let output = Command::new(BINARY).env("WEFT_LISTEN", "nowhere").output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(told.contains("WEFT_LISTEN") && told.contains("WEFT_DIRECTORY"), "{told}");
+}
