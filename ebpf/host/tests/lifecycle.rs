@@ -277,3 +277,64 @@ fn the_kernel_has_what_is_needed() {
         assert!(fine, "{requirement:?}");
     }
 }
+
+/// Makes the pinned records say that the programs came from another build, as they do after an upgrade.
+fn age(world: &World) {
+    let path = world.bpffs.join("v1/maps/PODS_KNOWN");
+    let map = aya::maps::Map::HashMap(aya::maps::MapData::from_pin(path).unwrap());
+    let mut records: aya::maps::HashMap<_, u32, [u8; 104]> = map.try_into().unwrap();
+    let entries: Vec<_> = records.iter().flatten().collect();
+    for (slot, mut record) in entries {
+        record[8..16].fill(0x55);
+        records.insert(slot, record, 0).unwrap();
+    }
+}
+
+fn programs_are_replaced(mode: Option<TcMode>) {
+    let mut world = World::with(mode, false);
+    let listener = world.listener(ListenerKind::Outbound, 15001);
+    let owner = world.host().owner().unwrap();
+    let seen = relay(&world.pod, listener, owner, Source::Own);
+    drop(server(&world.remote, 8080));
+    world.enrol();
+    let (pod, node) = (world.pod.clone(), world.node.clone());
+    let before = (programs(&pod).len(), programs(&node).len());
+    world.host = None;
+    age(&world);
+    world.open();
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = std::sync::Arc::clone(&stop);
+    let load = pod.spawn(move || {
+        let mut count = 0;
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            ask(at(REMOTE_V4, 8080)).unwrap_or_else(|error| panic!("connection {count} failed: {error}"));
+            count += 1;
+        }
+        count
+    });
+    seen.recv_timeout(PATIENCE).unwrap();
+    for _ in 0..5 {
+        world.enrol();
+        world.host = None;
+        age(&world);
+        world.open();
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let count = load.join().unwrap();
+    assert!(count > 0);
+    assert_eq!((programs(&pod).len(), programs(&node).len()), before, "replaced, not added");
+    let dropped = world.host().counters().of(weft_ebpf_host::Counter::DroppedNoListener);
+    assert_eq!(dropped, 0);
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn newer_programs_replace_older_ones_under_load() {
+    programs_are_replaced(None);
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn newer_programs_replace_older_ones_under_load_with_clsact() {
+    programs_are_replaced(Some(TcMode::Clsact));
+}

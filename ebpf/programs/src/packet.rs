@@ -45,9 +45,9 @@ pub enum Link {
     Bare,
 }
 
-/// A frame as far as a verdict needs it.
+/// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Packet {
+pub enum Kind {
     /// ARP, LLDP and whatever else is not IP.
     NotIp,
     /// Says that it is IP and cannot be read.
@@ -57,28 +57,24 @@ pub enum Packet {
     /// IP, but neither TCP nor a whole UDP datagram.
     Other,
     /// TCP.
-    Tcp(Segment),
+    Tcp,
     /// UDP.
-    Udp(Datagram),
+    Udp,
 }
 
-/// A TCP segment.
+/// A frame as far as a verdict needs it. Every field always has a value, though only some kinds give it a meaning: an
+/// enum with fields would leave the others undefined, and verifiers of 6.1 refuse to see undefined stack copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Segment {
-    /// Both ends.
+pub struct Packet {
+    /// What it is.
+    pub kind: Kind,
+    /// Both ends of TCP and UDP.
     pub ends: Ends,
-    /// SYN without ACK.
+    /// TCP: SYN without ACK.
     pub opens: bool,
-    /// Carries data.
+    /// TCP: carries data.
     pub payload: bool,
-}
-
-/// A UDP datagram.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Datagram {
-    /// Both ends.
-    pub ends: Ends,
-    /// Where the UDP header begins.
+    /// Where the header of TCP or UDP begins.
     pub header: usize,
 }
 
@@ -100,15 +96,19 @@ pub struct Ends {
 /// Reads a frame.
 #[inline(always)]
 pub fn read(frame: &impl Frame, link: Link) -> Packet {
-    let read = match link {
-        Link::Ethernet => read_ethernet(frame),
-        Link::Bare => read_bare(frame),
+    let nowhere = Address([0; 16]);
+    let ends = Ends { family: Family::V4, src: nowhere, dst: nowhere, src_port: 0, dst_port: 0 };
+    let mut packet = Packet { kind: Kind::Unreadable, ends, opens: false, payload: false, header: 0 };
+    let kind = match link {
+        Link::Ethernet => read_ethernet(frame, &mut packet),
+        Link::Bare => read_bare(frame, &mut packet),
     };
-    read.unwrap_or(Packet::Unreadable)
+    packet.kind = kind.unwrap_or(Kind::Unreadable);
+    packet
 }
 
 #[inline(always)]
-fn read_ethernet(frame: &impl Frame) -> Option<Packet> {
+fn read_ethernet(frame: &impl Frame, packet: &mut Packet) -> Option<Kind> {
     let mut at = ETHERNET_LEN;
     let mut kind = u16::from_be_bytes(frame.bytes(ETHERNET_LEN - 2)?);
     for _ in 0..VLAN_TAGS_MAX {
@@ -119,10 +119,10 @@ fn read_ethernet(frame: &impl Frame) -> Option<Packet> {
         at += 4;
     }
     match kind {
-        ETHERTYPE_V4 => read_v4(frame, at),
-        ETHERTYPE_V6 => read_v6(frame, at),
+        ETHERTYPE_V4 => read_v4(frame, at, packet),
+        ETHERTYPE_V6 => read_v6(frame, at, packet),
         kind if is_vlan(kind) => None,
-        _ => Some(Packet::NotIp),
+        _ => Some(Kind::NotIp),
     }
 }
 
@@ -132,55 +132,49 @@ fn is_vlan(kind: u16) -> bool {
 }
 
 #[inline(always)]
-fn read_bare(frame: &impl Frame) -> Option<Packet> {
+fn read_bare(frame: &impl Frame, packet: &mut Packet) -> Option<Kind> {
     let [first] = frame.bytes(0)?;
     match first >> 4 {
-        4 => read_v4(frame, 0),
-        6 => read_v6(frame, 0),
+        4 => read_v4(frame, 0, packet),
+        6 => read_v6(frame, 0, packet),
         _ => None,
     }
 }
 
+/// The length of what segmentation offload has yet to cut, above 64 KiB ("big TCP"): the header says zero.
+const BIG: usize = usize::MAX;
+
 #[inline(always)]
-fn read_v4(frame: &impl Frame, at: usize) -> Option<Packet> {
+fn read_v4(frame: &impl Frame, at: usize, packet: &mut Packet) -> Option<Kind> {
     let [first, _, length_high, length_low, _, _, fragment_high, fragment_low, _, protocol] =
         frame.bytes::<10>(at)?;
     let header = usize::from(first & 0x0f) * 4;
     if first >> 4 != 4 || header < 20 {
         return None;
     }
+    packet.ends.family = Family::V4;
+    packet.ends.src = Address::v4(frame.bytes(at + 12)?);
+    packet.ends.dst = Address::v4(frame.bytes(at + 16)?);
+    packet.header = at + header;
+    let length = match usize::from(u16::from_be_bytes([length_high, length_low])) {
+        0 => BIG,
+        total if total >= header => total - header,
+        _ => return None,
+    };
     // RFC 791: three bits of flags (the lowest says "more"), thirteen of offset.
     let fragment = u16::from_be_bytes([fragment_high, fragment_low]) & 0x3fff != 0;
-    let body = Body {
-        at: at + header,
-        length: length_after(u16::from_be_bytes([length_high, length_low]), header)?,
-        fragment,
-        family: Family::V4,
-        src: Address::v4(frame.bytes(at + 12)?),
-        dst: Address::v4(frame.bytes(at + 16)?),
-    };
-    read_body(frame, body, protocol)
-}
-
-/// A length of zero is a packet above 64 KiB that segmentation offload has yet to cut ("big TCP").
-#[inline(always)]
-fn length_after(total: u16, header: usize) -> Option<Length> {
-    match usize::from(total) {
-        0 => Some(Length::Big),
-        total if total >= header => Some(Length::Known(total - header)),
-        _ => None,
-    }
+    read_body(frame, packet, protocol, length, fragment)
 }
 
 #[inline(always)]
-fn read_v6(frame: &impl Frame, at: usize) -> Option<Packet> {
+fn read_v6(frame: &impl Frame, at: usize, packet: &mut Packet) -> Option<Kind> {
     let [first, _, _, _, length_high, length_low, mut next] = frame.bytes::<7>(at)?;
     if first >> 4 != 6 {
         return None;
     }
-    let length = usize::from(u16::from_be_bytes([length_high, length_low]));
-    let src = Address::v6(frame.bytes(at + 8)?);
-    let dst = Address::v6(frame.bytes(at + 24)?);
+    packet.ends.family = Family::V6;
+    packet.ends.src = Address::v6(frame.bytes(at + 8)?);
+    packet.ends.dst = Address::v6(frame.bytes(at + 24)?);
     let mut used = 0;
     let mut fragment = false;
     for _ in 0..EXTENSION_HEADERS_MAX {
@@ -214,11 +208,13 @@ fn read_v6(frame: &impl Frame, at: usize) -> Option<Packet> {
     if is_extension(next) {
         return None;
     }
-    let length = match length {
-        0 => Length::Big,
-        length => Length::Known(length.checked_sub(used)?),
+    packet.header = at + 40 + used;
+    let length = match usize::from(u16::from_be_bytes([length_high, length_low])) {
+        0 => BIG,
+        length if length >= used => length - used,
+        _ => return None,
     };
-    read_body(frame, Body { at: at + 40 + used, length, fragment, family: Family::V6, src, dst }, next)
+    read_body(frame, packet, next, length, fragment)
 }
 
 #[inline(always)]
@@ -229,60 +225,44 @@ fn is_extension(next: u8) -> bool {
     )
 }
 
-#[derive(Clone, Copy)]
-enum Length {
-    Known(usize),
-    Big,
-}
-
-struct Body {
-    at: usize,
-    length: Length,
-    fragment: bool,
-    family: Family,
-    src: Address,
-    dst: Address,
-}
-
 #[inline(always)]
-fn read_body(frame: &impl Frame, body: Body, protocol: u8) -> Option<Packet> {
-    match (protocol, body.fragment) {
-        (TCP, true) => Some(Packet::TcpFragment),
-        (TCP, false) => read_tcp(frame, &body),
+fn read_body(
+    frame: &impl Frame,
+    packet: &mut Packet,
+    protocol: u8,
+    length: usize,
+    fragment: bool,
+) -> Option<Kind> {
+    match (protocol, fragment) {
+        (TCP, true) => Some(Kind::TcpFragment),
+        (TCP, false) => read_tcp(frame, packet, length),
         (UDP, false) => {
-            let ends = read_ends(frame, &body)?;
-            Some(Packet::Udp(Datagram { ends, header: body.at }))
+            read_ports(frame, packet)?;
+            Some(Kind::Udp)
         }
-        _ => Some(Packet::Other),
+        _ => Some(Kind::Other),
     }
 }
 
 #[inline(always)]
-fn read_tcp(frame: &impl Frame, body: &Body) -> Option<Packet> {
-    let ends = read_ends(frame, body)?;
-    let [offset, flags] = frame.bytes(body.at + 12)?;
+fn read_tcp(frame: &impl Frame, packet: &mut Packet, length: usize) -> Option<Kind> {
+    read_ports(frame, packet)?;
+    let [offset, flags] = frame.bytes(packet.header + 12)?;
     let header = usize::from(offset >> 4) * 4;
-    if header < 20 {
+    if header < 20 || length < header {
         return None;
     }
-    let payload = match body.length {
-        Length::Big => true,
-        Length::Known(length) if length < header => return None,
-        Length::Known(length) => length > header,
-    };
-    Some(Packet::Tcp(Segment { ends, opens: flags & (FLAG_SYN | FLAG_ACK) == FLAG_SYN, payload }))
+    packet.opens = flags & (FLAG_SYN | FLAG_ACK) == FLAG_SYN;
+    packet.payload = length > header;
+    Some(Kind::Tcp)
 }
 
 #[inline(always)]
-fn read_ends(frame: &impl Frame, body: &Body) -> Option<Ends> {
-    let [src_high, src_low, dst_high, dst_low] = frame.bytes(body.at)?;
-    Some(Ends {
-        family: body.family,
-        src: body.src,
-        dst: body.dst,
-        src_port: u16::from_be_bytes([src_high, src_low]),
-        dst_port: u16::from_be_bytes([dst_high, dst_low]),
-    })
+fn read_ports(frame: &impl Frame, packet: &mut Packet) -> Option<()> {
+    let [src_high, src_low, dst_high, dst_low] = frame.bytes(packet.header)?;
+    packet.ends.src_port = u16::from_be_bytes([src_high, src_low]);
+    packet.ends.dst_port = u16::from_be_bytes([dst_high, dst_low]);
+    Some(())
 }
 
 #[cfg(test)]

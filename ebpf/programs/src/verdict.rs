@@ -6,7 +6,7 @@ use weft_ebpf_common::{
     PROBE_LINGER_NANOS, TUNNEL_PORT, Word,
 };
 
-use crate::packet::{Datagram, Ends, Packet, Segment};
+use crate::packet::{Ends, Kind, Packet};
 use crate::sender::Sender;
 
 /// What a device's egress program, or the second lock, does with a packet.
@@ -25,32 +25,47 @@ pub enum Verdict {
 pub enum Known {
     /// Nothing.
     No,
-    /// It stands in the pod's map of exemptions.
-    Exempt(Exemption),
-    /// A health probe. `gone_at` is zero while the kubelet's socket lives.
-    Probe {
-        /// When its socket closed, in nanoseconds since boot.
-        gone_at: u64,
-        /// Now, on the same clock.
-        now: u64,
-    },
+    /// An [`Exemption`].
+    Established,
+    /// An [`Exemption`].
+    Excluded,
+    /// A health probe.
+    Probe,
+    /// A health probe whose socket has just closed.
+    ProbeEnding,
 }
 
 impl Known {
-    /// The counter under which this segment is let through, if it is.
+    /// From the value in the map of exemptions. Whatever it is, the weakest of them is meant.
     #[inline(always)]
     #[must_use]
-    pub fn passes(self, segment: &Segment) -> Option<Counter> {
-        match self {
-            Self::No => None,
-            Self::Exempt(Exemption::Excluded) => Some(Counter::PassedExempt),
-            // An old connection's four numbers may be taken again; the new one is not old.
-            Self::Exempt(Exemption::Established) => (!segment.opens).then_some(Counter::PassedExempt),
-            Self::Probe { gone_at: 0, .. } => Some(Counter::PassedProbe),
-            Self::Probe { gone_at, now } => {
-                let lingers = now.wrapping_sub(gone_at) < PROBE_LINGER_NANOS;
-                (lingers && !segment.opens).then_some(Counter::PassedProbe)
-            }
+    pub fn exempt(reason: u32) -> Self {
+        if reason == Exemption::Excluded as u32 { Self::Excluded } else { Self::Established }
+    }
+
+    /// From the value in the map of probes: zero while the kubelet's socket lives, then the time of its end. Both are
+    /// nanoseconds since boot.
+    #[inline(always)]
+    #[must_use]
+    pub fn probe(gone_at: u64, now: u64) -> Self {
+        if gone_at == 0 {
+            Self::Probe
+        } else if now.wrapping_sub(gone_at) < PROBE_LINGER_NANOS {
+            Self::ProbeEnding
+        } else {
+            Self::No
+        }
+    }
+
+    /// The counter under which this segment is let through, if it is. The numbers of an old connection or a probe may
+    /// be taken again, and the new connection is neither.
+    #[inline(always)]
+    #[must_use]
+    pub fn passes(self, opens: bool) -> Option<Counter> {
+        match (self, opens) {
+            (Self::No, _) | (Self::Established | Self::ProbeEnding, true) => None,
+            (Self::Excluded, _) | (Self::Established, false) => Some(Counter::PassedExempt),
+            (Self::Probe, _) | (Self::ProbeEnding, false) => Some(Counter::PassedProbe),
         }
     }
 }
@@ -75,22 +90,22 @@ pub fn arriving(ends: &Ends) -> Flow {
 pub fn egress(
     packet: &Packet,
     sender: Sender,
-    known: impl FnOnce(&Segment) -> Known,
-    received_here: impl FnOnce(&Segment) -> bool,
+    known: impl FnOnce(&Ends) -> Known,
+    received_here: impl FnOnce(&Ends) -> bool,
 ) -> Verdict {
-    match (packet, sender) {
-        (Packet::NotIp | Packet::Other, _) => Verdict::Pass(None),
-        (Packet::Unreadable | Packet::TcpFragment | Packet::Tcp(_) | Packet::Udp(_), Sender::Mesh) => {
+    match (packet.kind, sender) {
+        (Kind::NotIp | Kind::Other, _) => Verdict::Pass(None),
+        (Kind::Unreadable | Kind::TcpFragment | Kind::Tcp | Kind::Udp, Sender::Mesh) => {
             Verdict::Pass(Some(Counter::PassedMesh))
         }
-        (Packet::Unreadable | Packet::TcpFragment, _) => Verdict::Drop(Counter::DroppedUnreadable),
-        (Packet::Udp(datagram), _) => egress_udp(datagram),
-        (Packet::Tcp(segment), sender) => {
-            if let Some(counter) = known(segment).passes(segment) {
+        (Kind::Unreadable | Kind::TcpFragment, _) => Verdict::Drop(Counter::DroppedUnreadable),
+        (Kind::Udp, _) if packet.ends.dst_port == DNS_PORT => Verdict::Capture(Counter::CapturedDns),
+        (Kind::Udp, _) => Verdict::Pass(None),
+        (Kind::Tcp, sender) => {
+            if let Some(counter) = known(&packet.ends).passes(packet.opens) {
                 return Verdict::Pass(Some(counter));
             }
-            let empty = sender == Sender::Kernel && !segment.payload && !segment.opens;
-            if empty && !received_here(segment) {
+            if is_kernels_own(packet, sender) && !received_here(&packet.ends) {
                 return Verdict::Pass(Some(Counter::PassedEmpty));
             }
             Verdict::Capture(Counter::CapturedTcp)
@@ -98,37 +113,32 @@ pub fn egress(
     }
 }
 
+/// RST, TIME_WAIT's ACK, SYN-ACK with a cookie: nothing of an application's is in them, and they open nothing.
 #[inline(always)]
-fn egress_udp(datagram: &Datagram) -> Verdict {
-    match datagram.ends.dst_port {
-        DNS_PORT => Verdict::Capture(Counter::CapturedDns),
-        _ => Verdict::Pass(None),
-    }
+fn is_kernels_own(packet: &Packet, sender: Sender) -> bool {
+    sender == Sender::Kernel && !packet.payload && !packet.opens
 }
 
 /// Ingress of the host's end of a pod's veth: what reaches it past the programs inside goes no further.
 #[inline(always)]
-pub fn second_lock(packet: &Packet, sender: Sender, known: impl FnOnce(&Segment) -> Known) -> Verdict {
-    match (packet, sender) {
-        (Packet::NotIp | Packet::Other | Packet::Udp(_), _) | (_, Sender::Mesh) => Verdict::Pass(None),
-        (Packet::Unreadable | Packet::TcpFragment, _) => Verdict::Drop(Counter::DroppedSecondLock),
-        (Packet::Tcp(segment), sender) => {
-            if sender == Sender::Kernel && !segment.payload && !segment.opens {
+pub fn second_lock(packet: &Packet, sender: Sender, known: impl FnOnce(&Ends) -> Known) -> Verdict {
+    match (packet.kind, sender) {
+        (Kind::NotIp | Kind::Other | Kind::Udp, _) | (_, Sender::Mesh) => Verdict::Pass(None),
+        (Kind::Unreadable | Kind::TcpFragment, _) => Verdict::Drop(Counter::DroppedSecondLock),
+        (Kind::Tcp, sender) => {
+            if is_kernels_own(packet, sender) || known(&packet.ends).passes(packet.opens).is_some() {
                 return Verdict::Pass(None);
             }
-            match known(segment).passes(segment) {
-                Some(_) => Verdict::Pass(None),
-                None => Verdict::Drop(Counter::DroppedSecondLock),
-            }
+            Verdict::Drop(Counter::DroppedSecondLock)
         }
     }
 }
 
 /// Ingress of the pod's devices: the word for the lookup of the same packet.
 #[inline(always)]
-pub fn device_word(packet: &Packet, known: impl FnOnce(&Segment) -> Known) -> Word {
-    match packet {
-        Packet::Tcp(segment) if known(segment).passes(segment).is_some() => Word::Leave,
+pub fn device_word(packet: &Packet, known: impl FnOnce(&Ends) -> Known) -> Word {
+    match packet.kind {
+        Kind::Tcp if known(&packet.ends).passes(packet.opens).is_some() => Word::Leave,
         _ => Word::Arrived,
     }
 }
@@ -143,8 +153,8 @@ pub fn loopback_word(mark: u32) -> Word {
 /// Egress of `lo`: whether this is a DNS answer of the mesh, which must seem to come from the server that was asked.
 #[inline(always)]
 #[must_use]
-pub fn is_dns_answer(datagram: &Datagram, sender: Sender) -> bool {
-    sender == Sender::Mesh && datagram.ends.src_port == DNS_LISTENER_PORT
+pub fn is_dns_answer(packet: &Packet, sender: Sender) -> bool {
+    packet.kind == Kind::Udp && packet.ends.src_port == DNS_LISTENER_PORT && sender == Sender::Mesh
 }
 
 /// The transport of a lookup.

@@ -10,7 +10,7 @@ use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_sk_storage_get};
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::SkLookupContext;
 use weft_ebpf_common::{
-    Address, COUNTERS, Counter, Exemption, Flow, LISTENERS_PER_POD, PodRecord, SlotAddress, SlotFlow, Word,
+    Address, COUNTERS, Counter, Flow, LISTENERS_PER_POD, PodRecord, SlotAddress, SlotFlow, Word,
 };
 use weft_ebpf_programs::verdict::Known;
 
@@ -65,10 +65,15 @@ pub(super) unsafe fn is_owned(socket: *mut bpf_sock) -> bool {
 #[btf_map]
 static LISTENERS: SockMap<{ PODS * LISTENERS_PER_POD as usize }> = SockMap::new();
 
-/// Gives the packet of a lookup to a listener. The flags are zero: a group of SO_REUSEPORT shares the load.
+/// `BPF_SK_LOOKUP_F_REPLACE`: without it the kernel refuses if another program has chosen before, as this program's
+/// older copy has while it is being replaced. The flag that would bypass SO_REUSEPORT is not set: a group shares the
+/// load.
+const REPLACE: u64 = 1;
+
+/// Gives the packet of a lookup to a listener.
 #[inline(always)]
 pub(super) fn assign(ctx: &SkLookupContext, index: u32) -> bool {
-    LISTENERS.redirect_sk_lookup(ctx, index, 0).is_ok()
+    LISTENERS.redirect_sk_lookup(ctx, index, REPLACE).is_ok()
 }
 
 /// The addresses of each pod.
@@ -116,11 +121,7 @@ pub(super) fn now() -> u64 {
 pub(super) fn known(slot: u32, flow: Flow) -> Known {
     if let Some(reason) = EXEMPT.get_ptr(&SlotFlow { slot, flow }) {
         // SAFETY: the map gave the pointer; its values are plain integers that are replaced whole.
-        let reason = unsafe { *reason };
-        if reason == Exemption::Excluded as u32 {
-            return Known::Exempt(Exemption::Excluded);
-        }
-        return Known::Exempt(Exemption::Established);
+        return Known::exempt(unsafe { *reason });
     }
     let Some(gone_at) = PROBES.get_ptr(&flow) else {
         return Known::No;
@@ -130,7 +131,7 @@ pub(super) fn known(slot: u32, flow: Flow) -> Known {
     if ADDRESSES.get_ptr(&SlotAddress { slot, address: flow.local }).is_none() {
         return Known::No;
     }
-    Known::Probe { gone_at, now: now() }
+    Known::probe(gone_at, now())
 }
 
 /// The pod behind a host's end of a veth, by its interface index.

@@ -25,10 +25,10 @@ const CLOSED: u32 = 7;
 #[classifier]
 pub(crate) fn second_lock(ctx: TcContext) -> i32 {
     let packet = packet::read(&Skb(&ctx), Link::Ethernet);
-    let verdict = verdict::second_lock(&packet, facts::sender(&ctx), |segment| {
+    let verdict = verdict::second_lock(&packet, facts::sender(&ctx), |ends| {
         // SAFETY: a plain read of the context.
         match maps::slot_behind(unsafe { (*ctx.skb.skb).ifindex }) {
-            Some(slot) => maps::known(slot, verdict::leaving(&segment.ends)),
+            Some(slot) => maps::known(slot, verdict::leaving(ends)),
             None => Known::No,
         }
     });

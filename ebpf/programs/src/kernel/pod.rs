@@ -7,8 +7,7 @@ use aya_ebpf::helpers::generated::bpf_redirect;
 use aya_ebpf::macros::{classifier, sk_lookup};
 use aya_ebpf::programs::{SkLookupContext, TcContext};
 use weft_ebpf_common::{CAPTURE_MARK, Counter, DNS_LISTENER_PORT, DNS_PORT, Family, LOOPBACK_INDEX, Word};
-use weft_ebpf_programs::packet::{self, Datagram, ETHERNET_LEN, Link, Packet};
-use weft_ebpf_programs::sender::Sender;
+use weft_ebpf_programs::packet::{self, ETHERNET_LEN, Link};
 use weft_ebpf_programs::verdict::{self, Choice, Transport, Verdict};
 
 use super::facts::{self, Skb};
@@ -40,8 +39,8 @@ fn leave(ctx: &TcContext, link: Link) -> i32 {
     let verdict = verdict::egress(
         &packet,
         facts::sender(ctx),
-        |segment| maps::known(maps::slot(), verdict::leaving(&segment.ends)),
-        |segment| facts::received_here(ctx, &segment.ends),
+        |ends| maps::known(maps::slot(), verdict::leaving(ends)),
+        |ends| facts::received_here(ctx, ends),
     );
     match verdict {
         Verdict::Pass(counter) => {
@@ -102,8 +101,7 @@ pub(crate) fn arrive_bare(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn arrived(ctx: &TcContext, link: Link) -> i32 {
     let packet = packet::read(&Skb(ctx), link);
-    let word =
-        verdict::device_word(&packet, |segment| maps::known(maps::slot(), verdict::arriving(&segment.ends)));
+    let word = verdict::device_word(&packet, |ends| maps::known(maps::slot(), verdict::arriving(ends)));
     maps::write_word(word);
     TC_ACT_UNSPEC
 }
@@ -128,17 +126,11 @@ pub(crate) fn lo_egress(ctx: TcContext) -> i32 {
     if unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk }.is_null() {
         return TC_ACT_UNSPEC;
     }
-    let Packet::Udp(datagram) = packet::read(&Skb(&ctx), Link::Ethernet) else {
-        return TC_ACT_UNSPEC;
-    };
-    if datagram.ends.src_port != DNS_LISTENER_PORT {
+    let packet = packet::read(&Skb(&ctx), Link::Ethernet);
+    if packet.ends.src_port != DNS_LISTENER_PORT || !verdict::is_dns_answer(&packet, facts::sender(&ctx)) {
         return TC_ACT_UNSPEC;
     }
-    let sender: Sender = facts::sender(&ctx);
-    if !verdict::is_dns_answer(&datagram, sender) {
-        return TC_ACT_UNSPEC;
-    }
-    match answer(&ctx, &datagram) {
+    match answer(&ctx, packet.header) {
         Ok(()) => {
             maps::count(Counter::AnsweredDns);
             TC_ACT_UNSPEC
@@ -153,12 +145,12 @@ pub(crate) fn lo_egress(ctx: TcContext) -> i32 {
 /// The checksum is left to the device here (CHECKSUM_PARTIAL), where the helper rightly does nothing; it is corrected
 /// where it is complete.
 #[inline(always)]
-fn answer(ctx: &TcContext, datagram: &Datagram) -> Result<(), aya_ebpf::cty::c_long> {
+fn answer(ctx: &TcContext, header: usize) -> Result<(), aya_ebpf::cty::c_long> {
     let from = u64::from(DNS_LISTENER_PORT.to_be());
     let to = u64::from(DNS_PORT.to_be());
     let flags = mem::size_of::<u16>() as u64 | u64::from(BPF_F_MARK_MANGLED_0);
-    ctx.l4_csum_replace(datagram.header + UDP_CHECKSUM, from, to, flags)?;
-    ctx.store(datagram.header, &DNS_PORT.to_be(), 0)
+    ctx.l4_csum_replace(header + UDP_CHECKSUM, from, to, flags)?;
+    ctx.store(header, &DNS_PORT.to_be(), 0)
 }
 
 /// The socket lookup of the pod's namespace.
