@@ -1,7 +1,6 @@
 //! `cargo xtask build-ebpf`: builds the kernel's programs into `target/ebpf/weft.bpf.o`, which `weft-ebpf-host` embeds.
 //! It takes the toolchain that it finds: a rustup nightly with `rust-src`, or Debian's `rustc-web` with its source.
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,7 +24,7 @@ const LINKER_ADVICE: &str = "bpf-linker is not in PATH. Install it:
   LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --no-default-features --features llvm-22";
 
 /// What `build-ebpf` takes.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub(crate) struct Args {
     /// Prints the path of the object and nothing else.
     #[arg(long)]
@@ -49,6 +48,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     publish(&built, &object)?;
     println!("{}", object.display());
     Ok(())
+}
+
+/// Whether some compiler here can build for the kernel.
+pub(crate) fn has_toolchain() -> bool {
+    Toolchain::find().is_some()
+}
+
+/// Whether bpf-linker is where [`run`] looks for it.
+pub(crate) fn has_linker() -> bool {
+    find_in_path("bpf-linker").is_some()
 }
 
 enum Toolchain {
@@ -133,7 +142,7 @@ fn has_source(sysroot: &Path) -> bool {
 
 fn find_in_path(program: &str) -> Option<PathBuf> {
     let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo/bin"));
-    let path = std::env::var_os("PATH").unwrap_or_else(OsString::new);
+    let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).chain(home).map(|dir| dir.join(program)).find(|path| path.is_file())
 }
 

@@ -1,0 +1,53 @@
+//! Weft's own programs, built optimised: the demo, the tests and the benchmark run the same ones.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::build_ebpf;
+use crate::steps;
+
+/// The packages whose programs are needed. Always all of them, so that cargo always chooses the same features and builds
+/// everything once.
+const PACKAGES: [&str; 6] =
+    ["weft-control", "weft-agent", "weft-node-proxy", "weft-cli", "weft-testkit", "weft-tests"];
+
+/// Builds the kernel's programs and then all others.
+pub(crate) fn build() -> Result<()> {
+    build_ebpf_object()?;
+    let mut command = steps::cargo(&["build", "--release", "--bins"]);
+    command.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
+    steps::run("building Weft (the first time takes some minutes)", &mut command).map(drop)
+}
+
+/// Builds the kernel's programs, which the agent embeds.
+pub(crate) fn build_ebpf_object() -> Result<()> {
+    steps::announce("building the kernel's programs");
+    build_ebpf::run(&build_ebpf::Args::default())
+}
+
+/// Where the programs are.
+pub(crate) fn folder() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    steps::workspace().join(target).join("release")
+}
+
+/// One of the programs.
+pub(crate) fn command(name: &str) -> Command {
+    let mut command = Command::new(folder().join(name));
+    command.current_dir(steps::workspace());
+    command
+}
+
+/// Removes the worlds that are left on this machine, if `weft-sweep` was ever built: nothing else makes any.
+pub(crate) fn sweep() -> Result<()> {
+    let program = folder().join("weft-sweep");
+    if !program.is_file() {
+        return Ok(());
+    }
+    // Not by way of `steps`: this also runs when everything else has been interrupted.
+    let status = Command::new(program).status().context("starting weft-sweep")?;
+    ensure!(status.success(), "weft-sweep: {status}");
+    Ok(())
+}
