@@ -25,6 +25,8 @@ fn a_request_crosses_the_mesh_and_nobody_reads_it() -> Result<()> {
             assert_eq!(peer.map(|peer| peer.ip()), Some(want), "the server sees its true client");
         }
     }
+    let (near_log, far_log) = (mesh.proxy(1).log(), mesh.proxy(2).log());
+    println!("{near_log}\n{far_log}");
     for capture in &captures {
         capture.assert_complete()?;
         capture.assert_no_marker()?;
