@@ -4,6 +4,7 @@
 //! What the messages mean is not known here.
 
 use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
@@ -190,7 +191,12 @@ fn recv_now(socket: BorrowedFd<'_>) -> io::Result<(Packet, ReturnFlags)> {
     let mut body = vec![0; BODY_BYTES_MAX];
     let mut slices = [IoSliceMut::new(&mut body)];
     let flags = RecvFlags::CMSG_CLOEXEC;
-    let received = rustix::net::recvmsg(socket, &mut slices, &mut ancillary, flags)?;
+    let received = match rustix::net::recvmsg(socket, &mut slices, &mut ancillary, flags) {
+        // The peer closed without having read everything. The kernel says so once, ahead of what the peer
+        // had sent before, which must not be lost: it may be a crashed proxy's last word.
+        Err(Errno::CONNRESET) => rustix::net::recvmsg(socket, &mut slices, &mut ancillary, flags),
+        received => received,
+    }?;
     let mut fds = Vec::new();
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
@@ -317,6 +323,40 @@ pub enum SealError {
     /// It cannot be read.
     #[error("reading a sealed memory file")]
     Read(#[source] io::Error),
+}
+
+/// A socket of the kernel's own messages, such as netlink, of which only the fact that there are some counts.
+#[derive(Debug)]
+pub struct Watched(AsyncFd<OwnedFd>);
+
+impl Watched {
+    /// Watches a nonblocking socket.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        Ok(Self(watched(socket)?))
+    }
+
+    /// Ends when there were messages, all of which are read and forgotten. Cancel-safe.
+    ///
+    /// # Errors
+    /// The socket is of no use any more. `ENOBUFS`, messages lost, counts as messages.
+    pub async fn happened(&self) -> io::Result<()> {
+        let mut ready = self.0.readable().await?;
+        let mut scratch = [0_u8; 4096];
+        loop {
+            match rustix::net::recv(self.0.get_ref(), &mut scratch[..], RecvFlags::DONTWAIT) {
+                Ok(_) | Err(Errno::NOBUFS | Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    ready.clear_ready();
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
 }
 
 /// Puts `contents` into memory that has a descriptor and that nobody can change; never on disk.

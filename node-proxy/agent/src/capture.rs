@@ -4,9 +4,11 @@
 
 use crate::reconcile::Key;
 use std::error::Error;
-use std::net::IpAddr;
-use std::os::fd::BorrowedFd;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
+
+pub mod kernel;
 
 /// A pod whose traffic is to be captured.
 #[derive(Debug, Clone, Copy)]
@@ -47,13 +49,20 @@ impl CaptureError {
     }
 }
 
-/// The kernel side. All of it may block; none of it is called on an async thread.
+/// The kernel side. All of it but [`Capture::counters`] and [`Capture::socket_cookie`] may block, and is not
+/// called on an async thread.
 pub trait Capture: Send + Sync + 'static {
     /// The kernel's word for a network namespace.
     ///
     /// # Errors
     /// It is no network namespace.
     fn netns_cookie(&self, netns: BorrowedFd<'_>) -> Result<u64, CaptureError>;
+
+    /// The kernel's word for the namespace of a socket.
+    ///
+    /// # Errors
+    /// It is no socket.
+    fn socket_cookie(&self, socket: BorrowedFd<'_>) -> Result<u64, CaptureError>;
 
     /// Runs `work` with this thread in the namespace, and brings the thread back.
     ///
@@ -67,7 +76,7 @@ pub trait Capture: Send + Sync + 'static {
     /// Nothing of it is left then.
     fn enrol(&self, pod: Attachment<'_>) -> Result<(), CaptureError>;
 
-    /// Gives the programs a listener of a captured pod.
+    /// Gives the programs a listener of a pod that is, or is about to be, captured.
     ///
     /// # Errors
     /// The map refuses it.
@@ -78,6 +87,12 @@ pub trait Capture: Send + Sync + 'static {
     /// # Errors
     /// The map refuses it.
     fn own(&self, socket: BorrowedFd<'_>) -> Result<(), CaptureError>;
+
+    /// Lets connections of a pod pass that are older than its capture.
+    ///
+    /// # Errors
+    /// The map refuses them.
+    fn exempt(&self, key: &Key, connections: &[(SocketAddr, SocketAddr)]) -> Result<(), CaptureError>;
 
     /// Changes the addresses of a captured pod.
     ///
@@ -91,11 +106,23 @@ pub trait Capture: Send + Sync + 'static {
     /// Something of it is left.
     fn release(&self, key: &Key) -> Result<(), CaptureError>;
 
-    /// What happened to packets, by kind, since the programs were loaded.
+    /// Becomes readable when a device of a captured pod comes or goes.
     ///
     /// # Errors
-    /// The map cannot be read.
-    fn counters(&self) -> Result<Vec<(&'static str, u64)>, CaptureError>;
+    /// The pod is not captured.
+    fn device_events(&self, key: &Key) -> Result<OwnedFd, CaptureError>;
+
+    /// Captures on devices that were not there before.
+    ///
+    /// # Errors
+    /// One of them cannot be attached to.
+    fn refresh_devices(&self, key: &Key) -> Result<(), CaptureError>;
+
+    /// Devices of a pod on which one that may forge packets is not contained.
+    fn uncontained(&self, key: &Key) -> Vec<String>;
+
+    /// What happened to packets, by kind, since the programs were loaded.
+    fn counters(&self) -> Vec<(&'static str, u64)>;
 }
 
 /// [`Capture::inside`] for work that has a result.

@@ -1,16 +1,17 @@
 //! The work of a thread: everything between "this pod is wanted" and "its listeners are there".
 
 use crate::capture::{Attachment, Capture, CaptureError, Chosen, within};
+use crate::existing;
 use crate::reconcile::{Before, Key, Wanted};
 use crate::sockets::{self, SocketError};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use weft_agent_link::{Held, Listener, ListenerKind, SocketKind, Workers};
 use weft_core::names::WorkloadUid;
@@ -27,10 +28,18 @@ pub struct Netns {
 /// A pod that is enrolled.
 #[derive(Debug)]
 pub struct Enrolled {
+    /// The pod as it was wanted.
+    pub wanted: Wanted,
+    /// Its key in the kernel.
+    pub key: Key,
     /// Its namespace.
     pub netns: Netns,
     /// Its listeners.
     pub listeners: Vec<Listener<Arc<OwnedFd>>>,
+    /// Becomes readable when one of its devices comes or goes.
+    pub devices: Option<OwnedFd>,
+    /// Devices on which it is not contained.
+    pub not_contained: Vec<String>,
 }
 
 /// What a thread needs besides the pod itself.
@@ -113,6 +122,8 @@ pub struct Enroller {
     nodes_own: u64,
     /// Which namespace is whose. Two pods in one could not be told apart.
     claims: Mutex<HashMap<u64, WorkloadUid>>,
+    /// What this process has captured or taken over, so that the kernel side knows its namespace.
+    taken: Mutex<HashSet<Key>>,
 }
 
 impl Enroller {
@@ -121,9 +132,9 @@ impl Enroller {
     /// # Errors
     /// The node's own namespace does not say which it is.
     pub fn new(capture: Arc<dyn Capture>) -> Result<Self, EnrolError> {
-        let own = open(&PathBuf::from("/proc/self/ns/net"))?;
+        let own = open(Path::new("/proc/self/ns/net"))?;
         let nodes_own = capture.netns_cookie(own.as_fd()).map_err(EnrolError::Cookie)?;
-        Ok(Self { capture, nodes_own, claims: Mutex::default() })
+        Ok(Self { capture, nodes_own, claims: Mutex::default(), taken: Mutex::default() })
     }
 
     /// Does all of it or nothing. What was captured before stays captured whatever fails.
@@ -142,14 +153,53 @@ impl Enroller {
         })
     }
 
-    /// Leaves a pod's namespace exactly as it was.
+    /// Leaves a pod's namespace exactly as it was. `netns` is where it should be, for a pod that only an
+    /// earlier agent has captured.
     ///
     /// # Errors
     /// Something of it is left.
-    pub fn release(&self, uid: &WorkloadUid, key: &Key) -> Result<(), CaptureError> {
+    pub fn release(&self, uid: &WorkloadUid, key: &Key, netns: Option<&Path>) -> Result<(), CaptureError> {
+        if !self.taken.lock().contains(key)
+            && let Some(fd) = netns.and_then(|path| open(path).ok())
+        {
+            // What it changed in the namespace can only be restored from there. If this fails, the namespace
+            // is another one by now, or is going.
+            let pod = Attachment { key, netns: fd.as_fd(), addresses: &[], cgroup: None };
+            if let Err(error) = self.capture.enrol(pod) {
+                tracing::warn!(pod = %uid, error = chain(&error), "releasing a pod without its namespace");
+            }
+        }
         self.capture.release(key)?;
+        self.taken.lock().remove(key);
         self.claims.lock().retain(|_, owner| owner != uid);
         Ok(())
+    }
+
+    /// Undoes what an earlier agent left of a pod that nobody knows.
+    ///
+    /// # Errors
+    /// Something of it is left.
+    pub fn release_orphan(&self, key: &Key) -> Result<(), CaptureError> {
+        self.capture.release(key)
+    }
+
+    /// Captures on devices that were not there before, and says on which the pod is not contained.
+    ///
+    /// # Errors
+    /// One of them cannot be attached to.
+    pub fn refresh_devices(&self, key: &Key) -> Result<Vec<String>, CaptureError> {
+        self.capture.refresh_devices(key)?;
+        Ok(self.capture.uncontained(key))
+    }
+
+    /// The kernel side, for what needs no thread.
+    pub fn capture(&self) -> &dyn Capture {
+        &*self.capture
+    }
+
+    /// True for a listener in the node's own namespace.
+    pub fn is_nodes_own(&self, socket: BorrowedFd<'_>) -> bool {
+        self.capture.socket_cookie(socket).is_ok_and(|cookie| cookie == self.nodes_own)
     }
 
     /// Makes ready sockets in a namespace.
@@ -157,7 +207,7 @@ impl Enroller {
     /// # Errors
     /// It cannot be entered, or has no such sockets.
     pub fn ready(&self, netns: &Netns, kind: SocketKind, count: u16) -> Result<Vec<OwnedFd>, EnrolError> {
-        let own = |socket: std::os::fd::BorrowedFd<'_>| self.capture.own(socket);
+        let own = |socket: BorrowedFd<'_>| self.capture.own(socket);
         let made = within(&*self.capture, netns.fd.as_fd(), || sockets::ready(kind, count, &own));
         made.map_err(EnrolError::Enter)?.map_err(EnrolError::Listeners)
     }
@@ -184,19 +234,11 @@ impl Enroller {
     fn enrol_in(&self, task: Task, netns: Netns) -> Result<Enrolled, EnrolError> {
         let wanted = task.wanted;
         let held = task.held.filter(|held| held.netns_cookie == netns.cookie);
-        let listeners = match held.and_then(complete) {
+        let listeners = match held.and_then(|held| self.complete(held)) {
             Some(listeners) => listeners,
-            // They are there before the first packet is captured, so that none is dropped for want of them.
             None => self.open_listeners(&netns, task.workers)?,
         };
-        let attachment = Attachment {
-            key: &task.key,
-            netns: netns.fd.as_fd(),
-            addresses: &wanted.addresses,
-            cgroup: wanted.cgroup.as_deref(),
-        };
-        self.capture.enrol(attachment).map_err(EnrolError::Capture)?;
-        if let Err(error) = self.register(&task.key, &listeners) {
+        if let Err(error) = self.capture_with(&task.key, &wanted, &netns, &listeners, task.before) {
             if task.before == Before::Nothing
                 && let Err(left) = self.capture.release(&task.key)
             {
@@ -204,12 +246,69 @@ impl Enroller {
             }
             return Err(error);
         }
+        self.taken.lock().insert(task.key.clone());
         let share = |listener: Listener| Listener { kind: listener.kind, socket: Arc::new(listener.socket) };
-        Ok(Enrolled { netns, listeners: listeners.into_iter().map(share).collect() })
+        let listeners = listeners.into_iter().map(share).collect();
+        let devices = self.capture.device_events(&task.key).inspect_err(|error| {
+            tracing::warn!(pod = %wanted.uid, error = chain(error), "new devices of a pod are not seen");
+        });
+        let not_contained = self.capture.uncontained(&task.key);
+        Ok(Enrolled { wanted, key: task.key, netns, listeners, devices: devices.ok(), not_contained })
+    }
+
+    /// The listeners come first, so that no packet is dropped for want of one.
+    fn capture_with(
+        &self,
+        key: &Key,
+        wanted: &Wanted,
+        netns: &Netns,
+        listeners: &[Listener],
+        before: Before,
+    ) -> Result<(), EnrolError> {
+        self.register(key, listeners)?;
+        let pod = Attachment {
+            key,
+            netns: netns.fd.as_fd(),
+            addresses: &wanted.addresses,
+            cgroup: wanted.cgroup.as_deref(),
+        };
+        if before == Before::Nothing {
+            self.exempt(key, netns)?;
+        }
+        self.capture.enrol(pod).map_err(EnrolError::Capture)?;
+        // Once more, for what was opened in between.
+        if before == Before::Nothing { self.exempt(key, netns) } else { Ok(()) }
+    }
+
+    fn exempt(&self, key: &Key, netns: &Netns) -> Result<(), EnrolError> {
+        let open = within(&*self.capture, netns.fd.as_fd(), existing::connections);
+        self.capture.exempt(key, &open.map_err(EnrolError::Enter)?).map_err(EnrolError::Capture)
+    }
+
+    /// Listeners that a proxy brought, if they are what they should be and none is missing.
+    fn complete(&self, held: Held) -> Option<Vec<Listener>> {
+        let has = |kind| held.listeners.iter().any(|listener| listener.kind == kind);
+        if !ListenerKind::ALL.into_iter().all(has) {
+            tracing::warn!(pod = %held.uid, "the proxy does not hold every listener; opening new ones");
+            return None;
+        }
+        for listener in &held.listeners {
+            let cookie = self.capture.socket_cookie(listener.socket.as_fd());
+            let here = cookie.is_ok_and(|cookie| cookie == held.netns_cookie);
+            if let Err(error) = sockets::check_held(listener) {
+                tracing::warn!(pod = %held.uid, error = chain(&error), "the proxy brought a foreign socket");
+                return None;
+            }
+            if !here {
+                tracing::warn!(pod = %held.uid, "the proxy brought a socket of another namespace");
+                return None;
+            }
+        }
+        Some(held.listeners)
     }
 
     fn open_listeners(&self, netns: &Netns, workers: Workers) -> Result<Vec<Listener>, EnrolError> {
-        let own = |socket: std::os::fd::BorrowedFd<'_>| self.capture.own(socket);
+        let own = |socket: BorrowedFd<'_>| self.capture.own(socket);
         let opened = within(&*self.capture, netns.fd.as_fd(), || sockets::listeners(workers, &own));
         opened.map_err(EnrolError::Enter)?.map_err(EnrolError::Listeners)
     }
@@ -236,27 +335,11 @@ fn chosen(kind: ListenerKind) -> Option<Chosen> {
     }
 }
 
-/// Listeners that a proxy brought, if they are what they should be and none is missing.
-fn complete(held: Held) -> Option<Vec<Listener>> {
-    let has = |kind| held.listeners.iter().any(|listener| listener.kind == kind);
-    if !ListenerKind::ALL.into_iter().all(has) {
-        tracing::warn!(pod = %held.uid, "the proxy does not hold every listener; opening new ones");
-        return None;
-    }
-    for listener in &held.listeners {
-        if let Err(error) = sockets::check_held(listener) {
-            tracing::warn!(pod = %held.uid, error = chain(&error), "the proxy brought a foreign socket");
-            return None;
-        }
-    }
-    Some(held.listeners)
-}
-
-fn open(path: &PathBuf) -> Result<OwnedFd, EnrolError> {
+fn open(path: &Path) -> Result<OwnedFd, EnrolError> {
     // Nonblocking: a path that someone has made a pipe of must not hold the thread.
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
     nix::fcntl::open(path, flags, Mode::empty())
-        .map_err(|errno| EnrolError::Open { path: path.clone(), source: errno.into() })
+        .map_err(|errno| EnrolError::Open { path: path.to_owned(), source: errno.into() })
 }
 
 #[cfg(test)]

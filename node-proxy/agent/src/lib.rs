@@ -4,9 +4,17 @@
 //! stand from the top layer to the bottom; imports point down the list.
 #![forbid(unsafe_code)]
 
+pub mod app;
+pub mod control;
+pub mod serve;
+pub mod config;
+pub mod actor;
+pub mod status;
+pub mod metrics;
 pub mod enrol;
 pub mod supply;
 pub mod memory;
+pub mod existing;
 pub mod sockets;
 pub mod capture;
 pub mod reconcile;

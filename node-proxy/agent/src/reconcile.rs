@@ -7,6 +7,7 @@
 use entry::{Ask, Desire, Entry, Pending, Phase};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use weft_agent_link::cni::Answer;
 use weft_core::names::WorkloadUid;
@@ -81,7 +82,14 @@ pub enum Effect {
         before: Before,
     },
     /// Undo all of it.
-    Release(WorkloadUid, Key),
+    Release {
+        /// The pod.
+        uid: WorkloadUid,
+        /// Its key in the kernel.
+        key: Key,
+        /// Where its network namespace was when it was captured.
+        netns: Option<PathBuf>,
+    },
     /// Undo what an earlier agent left of a pod that nobody knows.
     ReleaseOrphan(Key),
     /// A pod's addresses have changed.
@@ -330,6 +338,7 @@ impl Reconcile {
                 entry.reason = None;
                 entry.before = Before::Nothing;
                 entry.key = None;
+                entry.netns = None;
                 entry.phase = Phase::Absent;
                 effects.push(Effect::Remember);
             }

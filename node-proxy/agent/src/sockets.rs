@@ -267,18 +267,35 @@ pub enum ForeignSocket {
 /// # Errors
 /// As [`ForeignSocket`] says.
 pub fn check_held(listener: &Listener) -> Result<(), ForeignSocket> {
-    let (port, _) = about(listener.kind);
-    let socket = socket2::SockRef::from(&listener.socket);
-    let wanted = if listener.kind == ListenerKind::DnsUdp { Type::DGRAM } else { Type::STREAM };
     let says = || -> io::Result<bool> {
-        let listens = wanted == Type::DGRAM || socket.is_listener()?;
-        let addr = socket.local_addr()?.as_socket();
-        let bound = addr.is_some_and(|addr| addr.port() == port && addr.ip().is_unspecified());
-        Ok(socket.r#type()? == wanted && listens && bound && socket.reuse_port()?)
+        let addr = socket2::SockRef::from(&listener.socket).local_addr()?.as_socket();
+        let everywhere = addr.is_some_and(|addr| addr.ip().is_unspecified());
+        Ok(everywhere && is_listener(listener.socket.as_fd(), listener.kind)?)
     };
-    match says() {
+    verdict(says(), listener.kind)
+}
+
+/// The same for a listener of the node's own tunnel, on whichever address.
+///
+/// # Errors
+/// As [`ForeignSocket`] says.
+pub fn check_node_tunnel(socket: BorrowedFd<'_>) -> Result<(), ForeignSocket> {
+    verdict(is_listener(socket, ListenerKind::Tunnel), ListenerKind::Tunnel)
+}
+
+fn verdict(says: io::Result<bool>, wanted: ListenerKind) -> Result<(), ForeignSocket> {
+    match says {
         Ok(true) => Ok(()),
-        Ok(false) => Err(ForeignSocket::Kind { wanted: listener.kind }),
+        Ok(false) => Err(ForeignSocket::Kind { wanted }),
         Err(source) => Err(ForeignSocket::Ask(source)),
     }
+}
+
+fn is_listener(socket: BorrowedFd<'_>, kind: ListenerKind) -> io::Result<bool> {
+    let (port, _) = about(kind);
+    let socket = socket2::SockRef::from(&socket);
+    let wanted = if kind == ListenerKind::DnsUdp { Type::DGRAM } else { Type::STREAM };
+    let listens = wanted == Type::DGRAM || socket.is_listener()?;
+    let bound = socket.local_addr()?.as_socket().is_some_and(|addr| addr.port() == port);
+    Ok(socket.r#type()? == wanted && listens && bound && socket.reuse_port()?)
 }

@@ -128,10 +128,14 @@ async fn ask_over<F: AsFd>(socket: &SeqPacket, request: &Request<F>) -> Result<A
 /// One request, to be answered once.
 #[derive(Debug)]
 pub struct Asked {
-    socket: SeqPacket,
-    /// What is asked.
-    pub request: Request,
+    pending: Pending,
+    request: Request,
 }
+
+/// Whoever waits for an answer.
+#[derive(Debug)]
+#[must_use = "the plugin waits for an answer"]
+pub struct Pending(SeqPacket);
 
 impl Asked {
     /// Reads the request of a connection that was accepted.
@@ -145,16 +149,23 @@ impl Asked {
         }
         let packet = receive(&socket).await?;
         let request = decode(packet).map_err(CniError::Decode)?;
-        Ok(Self { socket, request })
+        Ok(Self { pending: Pending(socket), request })
     }
 
+    /// What is asked, and who waits for the answer.
+    pub fn split(self) -> (Pending, Request) {
+        (self.pending, self.request)
+    }
+}
+
+impl Pending {
     /// Answers.
     ///
     /// # Errors
     /// As [`CniError`] says.
     pub async fn answer(self, answer: &Answer) -> Result<(), CniError> {
         let encoded = codec::write("cni_answer", answer, Vec::new()).map_err(CniError::Encode)?;
-        self.socket.send(&encoded.body, &encoded.fds).await.map_err(CniError::Send)
+        self.0.send(&encoded.body, &encoded.fds).await.map_err(CniError::Send)
     }
 }
 
@@ -206,7 +217,7 @@ mod tests {
                 if let Request::Add { pod: found, .. } = &decoded {
                     assert_eq!(*found, pod);
                 }
-                Asked { socket: agent, request: decoded }.answer(&wanted).await.expect("answered");
+                Pending(agent).answer(&wanted).await.expect("answered");
             };
             let (answer, ()) = tokio::join!(ask_over(&plugin, &request), serve);
             assert_eq!(answer.expect("an answer"), wanted);

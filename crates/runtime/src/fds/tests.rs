@@ -50,6 +50,16 @@ async fn packets_keep_their_bounds() {
 }
 
 #[tokio::test]
+async fn the_last_words_of_a_peer_that_did_not_listen_are_heard() {
+    let (one, other) = SeqPacket::pair().expect("pair");
+    one.send(b"unread", &[]).await.expect("sent");
+    other.send(b"last words", &[]).await.expect("sent");
+    drop(other);
+    assert_eq!(one.recv().await.expect("received").expect("a packet").body, b"last words");
+    assert!(one.recv().await.expect("end").is_none());
+}
+
+#[tokio::test]
 async fn an_oversized_packet_is_refused() {
     let (one, other) = SeqPacket::pair().expect("pair");
     rustix::net::send(one.0.get_ref(), &vec![0; BODY_BYTES_MAX + 1], SendFlags::empty()).expect("sent");

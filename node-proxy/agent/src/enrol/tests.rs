@@ -4,8 +4,7 @@ use super::*;
 use crate::capture::CaptureError;
 use std::collections::HashSet;
 use std::fs::File;
-use std::net::IpAddr;
-use std::os::fd::BorrowedFd;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 
 /// Takes notes. A namespace's cookie is the number of its file.
@@ -60,8 +59,28 @@ impl Capture for Notes {
         Ok(())
     }
 
-    fn counters(&self) -> Result<Vec<(&'static str, u64)>, CaptureError> {
-        Ok(Vec::new())
+    fn socket_cookie(&self, _: BorrowedFd<'_>) -> Result<u64, CaptureError> {
+        Ok(1)
+    }
+
+    fn exempt(&self, _: &Key, _: &[(SocketAddr, SocketAddr)]) -> Result<(), CaptureError> {
+        self.note("exempt")
+    }
+
+    fn device_events(&self, _: &Key) -> Result<OwnedFd, CaptureError> {
+        Err(CaptureError::new("listening", "no devices here"))
+    }
+
+    fn refresh_devices(&self, _: &Key) -> Result<(), CaptureError> {
+        self.note("refresh")
+    }
+
+    fn uncontained(&self, _: &Key) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
     }
 }
 
@@ -124,12 +143,15 @@ fn namespaces_that_are_no_pods() {
     enroller.claim(cookie, &WorkloadUid::new("first")).expect("free");
     let second = enroller.enrol(task("second", &netns, Before::Nothing));
     assert!(matches!(second, Err(EnrolError::Claimed { other }) if other.as_str() == "first"));
-    enroller.release(&WorkloadUid::new("first"), &Key::parse("first").expect("a key")).expect("released");
+    enroller
+        .release(&WorkloadUid::new("first"), &Key::parse("first").expect("a key"), None)
+        .expect("released");
     enroller.claim(cookie, &WorkloadUid::new("second")).expect("free again");
 }
 
 #[test]
 fn what_a_proxy_brings_is_checked() {
+    let enroller = Enroller::new(Arc::new(Notes::default())).expect("an enroller");
     let plain = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("socket");
     plain
         .bind(&socket2::SockAddr::from("127.0.0.1:0".parse::<std::net::SocketAddr>().expect("address")))
@@ -140,7 +162,7 @@ fn what_a_proxy_brings_is_checked() {
         let listener = Listener { kind: ListenerKind::Outbound, socket };
         assert!(sockets::check_held(&listener).is_err(), "{case}");
         let held = Held { uid: WorkloadUid::new("a"), netns_cookie: 1, listeners: vec![listener] };
-        assert!(complete(held).is_none(), "{case}: and kinds are missing");
+        assert!(enroller.complete(held).is_none(), "{case}: and kinds are missing");
     }
 }
 

@@ -176,6 +176,8 @@ pub(super) struct Entry {
     pub(super) before: Before,
     /// Under which it is or was captured.
     pub(super) key: Option<Key>,
+    /// Where its namespace was then.
+    pub(super) netns: Option<PathBuf>,
     pub(super) failures: u32,
     pub(super) reason: Option<String>,
 }
@@ -191,6 +193,7 @@ impl Entry {
             phase: Phase::Absent,
             before: Before::Nothing,
             key: None,
+            netns: None,
             failures: 0,
             reason: None,
         }
@@ -198,6 +201,7 @@ impl Entry {
 
     /// It is captured already, by an earlier agent.
     pub(super) fn adopt(&mut self, key: Key, wanted: Wanted, until: Instant) {
+        self.netns.clone_from(&wanted.netns);
         self.phase = Phase::Adopted { wanted, until };
         self.before = Before::Captured;
         self.key = Some(key);

@@ -72,6 +72,7 @@ impl Entry {
             return;
         }
         self.phase = Phase::Enrolling { wanted: wanted.clone(), until: now + ENROL_WAIT };
+        self.netns.clone_from(&wanted.netns);
         let key = self.key.get_or_insert_with(|| Key::of(wanted)).clone();
         effects.push(Effect::Enrol { wanted: wanted.clone(), key, before: self.before });
     }
@@ -89,7 +90,7 @@ impl Entry {
     fn release(&mut self, uid: &WorkloadUid, effects: &mut Vec<Effect>) {
         self.phase = Phase::Releasing;
         if let Some(key) = &self.key {
-            effects.push(Effect::Release(uid.clone(), key.clone()));
+            effects.push(Effect::Release { uid: uid.clone(), key: key.clone(), netns: self.netns.clone() });
         }
     }
 

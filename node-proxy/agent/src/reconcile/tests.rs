@@ -31,7 +31,7 @@ fn enrol(wanted: Wanted, before: Before) -> Effect {
 }
 
 fn release(name: &str) -> Effect {
-    Effect::Release(uid(name), key(name))
+    Effect::Release { uid: uid(name), key: key(name), netns: wanted(name).netns }
 }
 
 fn told(pods: &[Wanted]) -> Event {
@@ -365,7 +365,8 @@ fn plugin_and_discovery_may_tell_of_different_pods() {
     assert_eq!(enrol_effects(&later(&mut world)), ["a"], "discovery knows only the one before");
     world.on(Event::Enrolled(uid("a"), Ok(())));
     let new = Key::parse("new").expect("a key");
-    assert!(world.on(outside("new")).contains(&Effect::Release(uid("a"), new)), "discovery catches up");
+    let released = Effect::Release { uid: uid("a"), key: new, netns: wanted("a").netns };
+    assert!(world.on(outside("new")).contains(&released), "discovery catches up");
 
     let mut world = World::new(&[], &[]);
     let nameless = Wanted { pod_uid: "".into(), ..wanted("a") };

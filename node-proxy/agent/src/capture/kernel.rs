@@ -1,0 +1,128 @@
+//! The kernel side of a real machine: `weft-ebpf-host`, behind one lock.
+//!
+//! The lock is held for the milliseconds of an enrolment and never while a socket is marked.
+
+use super::{Attachment, Capture, CaptureError, Chosen};
+use crate::reconcile::Key;
+use parking_lot::Mutex;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+use weft_ebpf_host::{Ends, Host, ListenerKind, Owner, PodAttachment, PodKey, ReleaseError, netns};
+
+/// The programs and maps of this node.
+pub struct Kernel {
+    host: Mutex<Host>,
+    owner: Owner,
+    counted: Mutex<Vec<(&'static str, u64)>>,
+}
+
+impl Kernel {
+    /// Takes the node's capture over.
+    ///
+    /// # Errors
+    /// At the limit of open files.
+    pub fn new(host: Host) -> Result<Self, CaptureError> {
+        let owner =
+            host.owner().map_err(|error| CaptureError::new("opening the map of owned sockets", error))?;
+        Ok(Self { host: Mutex::new(host), owner, counted: Mutex::default() })
+    }
+
+    /// Releases what is left and removes every pin.
+    pub fn close_all(&self) {
+        self.host.lock().close_all();
+    }
+}
+
+fn key_of(key: &Key) -> Result<PodKey, CaptureError> {
+    key.as_str().parse().map_err(|error| CaptureError::new("naming the pod", error))
+}
+
+impl Capture for Kernel {
+    fn netns_cookie(&self, netns: BorrowedFd<'_>) -> Result<u64, CaptureError> {
+        netns::netns_cookie(netns).map_err(|error| CaptureError::new("reading the namespace's cookie", error))
+    }
+
+    fn socket_cookie(&self, socket: BorrowedFd<'_>) -> Result<u64, CaptureError> {
+        netns::socket_netns_cookie(socket)
+            .map_err(|error| CaptureError::new("asking a socket for its namespace", error))
+    }
+
+    fn inside(&self, netns: BorrowedFd<'_>, work: &mut dyn FnMut()) -> Result<(), CaptureError> {
+        let _entered =
+            netns::enter(netns).map_err(|error| CaptureError::new("entering the namespace", error))?;
+        work();
+        Ok(())
+    }
+
+    fn enrol(&self, pod: Attachment<'_>) -> Result<(), CaptureError> {
+        let attachment = PodAttachment {
+            key: key_of(pod.key)?,
+            netns: pod.netns,
+            addresses: pod.addresses.to_vec(),
+            cgroup: pod.cgroup.map(Path::to_owned),
+        };
+        let enrolled = self.host.lock().enrol(&attachment);
+        enrolled.map_err(|error| CaptureError::new("attaching the programs", error))
+    }
+
+    fn register(&self, key: &Key, chosen: Chosen, socket: BorrowedFd<'_>) -> Result<(), CaptureError> {
+        let kind = match chosen {
+            Chosen::Outbound => ListenerKind::Outbound,
+            Chosen::Inbound => ListenerKind::Inbound,
+            Chosen::Dns => ListenerKind::Dns,
+        };
+        let registered = self.host.lock().register_listener(&key_of(key)?, kind, socket);
+        registered.map_err(|error| CaptureError::new("registering the listener", error))
+    }
+
+    fn own(&self, socket: BorrowedFd<'_>) -> Result<(), CaptureError> {
+        self.owner.own(socket).map_err(|error| CaptureError::new("marking the socket", error))
+    }
+
+    fn exempt(&self, key: &Key, connections: &[(SocketAddr, SocketAddr)]) -> Result<(), CaptureError> {
+        let ends: Vec<_> =
+            connections.iter().map(|(local, remote)| Ends { local: *local, remote: *remote }).collect();
+        let exempted = self.host.lock().exempt_established(&key_of(key)?, &ends);
+        exempted.map_err(|error| CaptureError::new("noting older connections", error))
+    }
+
+    fn set_addresses(&self, key: &Key, addresses: &[IpAddr]) -> Result<(), CaptureError> {
+        let set = self.host.lock().set_addresses(&key_of(key)?, addresses);
+        set.map_err(|error| CaptureError::new("setting the addresses", error))
+    }
+
+    fn release(&self, key: &Key) -> Result<(), CaptureError> {
+        match self.host.lock().release(&key_of(key)?) {
+            Err(ReleaseError::NotRestored) => {
+                // Its file is gone or was never known: in most cases the namespace is gone with the pod.
+                tracing::warn!(key = key.as_str(), "a namespace that is not known was not restored");
+                Ok(())
+            }
+            released => released.map_err(|error| CaptureError::new("detaching the programs", error)),
+        }
+    }
+
+    fn device_events(&self, key: &Key) -> Result<OwnedFd, CaptureError> {
+        let events = self.host.lock().device_events(&key_of(key)?);
+        events.map_err(|error| CaptureError::new("listening for new devices", error))
+    }
+
+    fn refresh_devices(&self, key: &Key) -> Result<(), CaptureError> {
+        let refreshed = self.host.lock().refresh_devices(&key_of(key)?);
+        refreshed.map_err(|error| CaptureError::new("attaching to new devices", error))
+    }
+
+    fn uncontained(&self, key: &Key) -> Vec<String> {
+        key_of(key).map_or_else(|_| Vec::new(), |key| self.host.lock().uncontained(&key).to_vec())
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        let mut last = self.counted.lock();
+        // Who asks is not made to wait for an enrolment: what was read last is good enough then.
+        if let Some(host) = self.host.try_lock() {
+            *last = host.counters().iter().collect();
+        }
+        last.clone()
+    }
+}

@@ -1,0 +1,78 @@
+//! What the agent says of itself: `weft status` and people read it, as JSON.
+
+use crate::reconcile::PodState;
+use serde::Serialize;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Everything about this node's capture.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// The node.
+    pub node: String,
+    /// Discovery has told of every pod since the agent started.
+    pub in_sync: bool,
+    /// The pods of the mesh on this node.
+    pub pods: Vec<PodStatus>,
+    /// The node proxies that are connected.
+    pub proxies: Vec<ProxyStatus>,
+    /// Ready sockets that wait here.
+    pub sockets_ahead: usize,
+    /// Listeners of the node's own tunnel.
+    pub node_tunnel_listeners: usize,
+    /// What happened to packets, by kind.
+    pub packets: Vec<(&'static str, u64)>,
+}
+
+/// One pod.
+#[derive(Debug, Serialize)]
+pub struct PodStatus {
+    /// Its key.
+    pub uid: String,
+    /// Its Kubernetes namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// How far it is.
+    pub state: &'static str,
+    /// Why it is not further.
+    pub reason: Option<String>,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Where its network namespace is.
+    pub netns: Option<PathBuf>,
+    /// The kernel's word for it, once it is enrolled.
+    pub netns_cookie: Option<u64>,
+    /// Devices on which it is not contained, should it forge packets.
+    pub not_contained: Vec<String>,
+}
+
+/// One connected proxy.
+#[derive(Debug, Serialize)]
+pub struct ProxyStatus {
+    /// Its process.
+    pub pid: u32,
+    /// Its workers.
+    pub workers: usize,
+    /// The version of the link.
+    pub version: u16,
+}
+
+impl PodStatus {
+    /// What the state machine knows; the caller adds what only it knows.
+    pub fn of(state: PodState) -> Self {
+        let wanted = state.wanted;
+        let text = |of: fn(&crate::reconcile::Wanted) -> &str| wanted.as_ref().map_or("", of).to_owned();
+        Self {
+            uid: state.uid.to_string(),
+            namespace: text(|wanted| &wanted.namespace),
+            name: text(|wanted| &wanted.name),
+            state: state.state,
+            reason: state.reason,
+            addresses: wanted.as_ref().map(|wanted| wanted.addresses.clone()).unwrap_or_default(),
+            netns: wanted.and_then(|wanted| wanted.netns),
+            netns_cookie: None,
+            not_contained: Vec::new(),
+        }
+    }
+}
