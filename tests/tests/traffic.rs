@@ -13,12 +13,20 @@ fn a_request_crosses_the_mesh_and_nobody_reads_it() -> Result<()> {
     let client = world.node(1).pod("shop", "client").start()?;
     let near = world.node(1).pod("shop", "near").app(App::http("v1")).start()?;
     let far = world.node(2).pod("shop", "far").app(App::http("v2")).start()?;
-    let captures = world.capture_nodes(&TapOptions { markers: vec![b"hello-in-the-clear".to_vec()], ..TapOptions::default() })?;
+    let captures = world.capture_nodes(&TapOptions {
+        markers: vec![b"hello-in-the-clear".to_vec()],
+        ..TapOptions::default()
+    })?;
     let mesh = start_mesh(&world, MeshSettings::default())?;
     for (server, version) in [(&far, "v2"), (&near, "v1")] {
         for address in [server.addr(8080), server.addr6(8080)] {
             let answer = client.get(&format!("http://{address}/hello-in-the-clear"))?;
-            assert!(answer.is_ok(), "{address}: {answer:?}\n{}\n{}", mesh.proxy(1).log(), mesh.proxy(2).log());
+            assert!(
+                answer.is_ok(),
+                "{address}: {answer:?}\n{}\n{}",
+                mesh.proxy(1).log(),
+                mesh.proxy(2).log()
+            );
             assert_eq!(answer.version(), version, "{address}");
             let peer = answer.peer();
             let want = if address.is_ipv4() { client.ip() } else { client.ip6() };

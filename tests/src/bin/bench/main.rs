@@ -1,0 +1,4 @@
+//! `weft-bench`: not yet.
+#![forbid(unsafe_code)]
+
+fn main() {}

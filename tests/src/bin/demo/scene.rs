@@ -1,0 +1,161 @@
+//! The scene: a world of two nodes with its pods, captures on the wires between them, and a mesh. How it is set, kept
+//! and struck.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use weft_testkit::{App, Capture, Mesh, MeshSettings, Pod, TapOptions, World, find_binary};
+use weft_tests::asking::await_enrolled;
+use weft_tests::stage::start_mesh;
+
+use crate::telling::Telling;
+
+/// Sent with requests, and looked for on the wires.
+pub(crate) const SECRET: &str = "only-the-two-pods-may-read-this";
+
+/// The Service's port.
+pub(crate) const PORT: u16 = 80;
+
+/// Everything that stands while the story is told.
+pub(crate) struct Scene {
+    pub(crate) mesh: Mesh,
+    /// One for each node's wire.
+    pub(crate) captures: Vec<Capture>,
+    pub(crate) client: Pod,
+    /// On the first node, beside the client.
+    pub(crate) v1: Pod,
+    /// On the second node.
+    pub(crate) v2: Pod,
+    /// On the first node, in a namespace outside the mesh.
+    pub(crate) stranger: Pod,
+    /// The Service's addresses, IPv4 and IPv6.
+    pub(crate) service: [std::net::IpAddr; 2],
+    // Last, so that it is dropped last.
+    pub(crate) world: World,
+}
+
+impl Scene {
+    /// Builds the world and starts the mesh.
+    pub(crate) fn set(telling: &Telling) -> Result<Self> {
+        telling.chapter("A world of two nodes");
+        let hook = || println!("\ninterrupted: removing everything");
+        let world = World::builder().nodes(2).on_interrupt(hook).build()?;
+        let markers = vec![SECRET.as_bytes().to_vec()];
+        // From before the mesh, so that nothing escapes them.
+        let captures = world.capture_nodes(&TapOptions { markers, ..TapOptions::default() })?;
+        let reviews = |node: usize, version: &str| {
+            let pod = world.node(node).pod("shop", &format!("reviews-{version}"));
+            pod.labels([("app", "reviews"), ("version", version)]).service_account("reviews")
+        };
+        let v1 = reviews(1, "v1").app(App::http("v1")).start()?;
+        let v2 = reviews(2, "v2").app(App::http("v2")).start()?;
+        let client = world.node(1).pod("shop", "client").service_account("client").start()?;
+        let stranger = world.node(1).outside("stranger").start()?;
+        let builder =
+            world.service("shop", "reviews").select([("app", "reviews")]).port("http", PORT, "http");
+        let service = builder.ips();
+        builder.apply()?;
+        telling.fact("two nodes, four pods and a Service, as namespaces and manifests on this machine");
+        for node in world.nodes() {
+            telling.detail(&format!("{}  {}  {}", node.name(), node.ip(), node.ip6()));
+        }
+        for pod in [&client, &v1, &v2, &stranger] {
+            telling.detail(&format!(
+                "{:<20} on node{}  {}  {}",
+                format!("{}/{}", pod.namespace(), pod.name()),
+                pod.node(),
+                pod.ip(),
+                pod.ip6()
+            ));
+        }
+        telling.detail(&format!("{:<20} {}  {}", "Service shop/reviews", service[0], service[1]));
+        let start = Instant::now();
+        let mesh = start_mesh(&world, MeshSettings::default())?;
+        let started = start.elapsed();
+        await_enrolled(&mesh, [&client, &v1, &v2], Duration::from_secs(20))?;
+        telling.fact(&format!(
+            "one control plane, and an agent and a proxy per node, ready after {}; three pods enrolled after {}, \
+             none restarted",
+            seconds(started),
+            seconds(start.elapsed())
+        ));
+        Ok(Self { mesh, captures, client, v1, v2, stranger, service, world })
+    }
+
+    /// A URL of the Service.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}:{PORT}/", self.service[0])
+    }
+
+    /// The ends of the logs of the mesh's processes.
+    pub(crate) fn log_tails(&self) -> String {
+        let tails = self.mesh.all().filter_map(|process| Some(process.process().ok()?.log_tail()));
+        tails.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Leaves everything standing, and says how to look around.
+    pub(crate) fn keep(self, telling: &Telling) {
+        telling.chapter("Everything is kept. Look around:");
+        let nodes = self.world.nodes();
+        let (run, prefix) = (self.world.folder(), self.world.prefix().to_owned());
+        let weft = find_binary("weft").unwrap_or_else(|_missing| "weft".into());
+        for (what, command) in [
+            ("a request", format!("nsenter --net={} curl -s {}", self.client.netns().display(), self.url())),
+            ("the mesh", format!("{} --world {} status", weft.display(), run.display())),
+            (
+                "who may",
+                format!(
+                    "{} --world {} policy explain shop/client shop/reviews-v2:8080",
+                    weft.display(),
+                    run.display()
+                ),
+            ),
+            (
+                "metrics",
+                format!(
+                    "nsenter --net={} curl -s http://127.0.0.1:15020/metrics",
+                    nodes[0].netns().display()
+                ),
+            ),
+            ("manifests", format!("{} (what is written there takes effect)", path(&run, "manifests"))),
+            ("logs", path(&run, "logs")),
+            ("namespaces", format!("ip netns | grep {prefix}")),
+            ("remove it all", "cargo xtask sweep".to_owned()),
+        ] {
+            println!("  {what:<14} {command}");
+        }
+        self.mesh.keep();
+        self.world.keep();
+    }
+
+    /// Removes everything, and looks whether something is left.
+    pub(crate) fn strike(self, telling: &Telling) -> Result<()> {
+        let prefix = self.world.prefix().to_owned();
+        let cgroup = self.client.cgroup();
+        drop(self.mesh);
+        drop(self.captures);
+        self.world.tear_down()?;
+        for folder in ["/run", "/run/netns", "/sys/fs/bpf"] {
+            let left: Vec<_> = std::fs::read_dir(folder)
+                .with_context(|| format!("listing {folder}"))?
+                .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+                .filter(|name| name.starts_with(&prefix))
+                .collect();
+            ensure!(left.is_empty(), "left in {folder}: {}", left.join(", "));
+        }
+        ensure!(!cgroup.exists(), "left: {}", cgroup.display());
+        telling.chapter("The end");
+        telling.fact("everything is removed: no process, namespace, cgroup or pinned map is left");
+        Ok(())
+    }
+}
+
+fn path(folder: &Path, name: &str) -> String {
+    folder.join(name).display().to_string()
+}
+
+/// `0.21 s`.
+pub(crate) fn seconds(time: Duration) -> String {
+    format!("{:.2} s", time.as_secs_f64())
+}
