@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use crate::bpffs::remove_stale;
+use crate::object::Object;
 use aya::Ebpf;
 use aya::pin::PinError;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
@@ -53,9 +54,6 @@ impl Hook {
     pub(crate) const SECOND_LOCK: Self =
         Self { program: "second_lock", direction: TcAttachType::Ingress, pin: "lock" };
 
-    pub(crate) const POD: [Self; 6] =
-        [Self::EGRESS, Self::EGRESS_BARE, Self::ARRIVE, Self::ARRIVE_BARE, Self::LO_INGRESS, Self::LO_EGRESS];
-
     fn pinned(self, dir: &Path, interface: u32) -> PathBuf {
         dir.join(format!("{}-{interface}", self.pin))
     }
@@ -69,6 +67,9 @@ pub(crate) const PROBE: &str = "probe";
 /// Why a program could not be attached for good.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
+    /// The object was refused.
+    #[error("loading the eBPF object")]
+    Object(#[source] Box<aya::EbpfError>),
     /// The object has no such program, or one of another kind.
     #[error("the object has no program {name}")]
     Absent {
@@ -136,29 +137,51 @@ pub(crate) enum Existing {
     Update,
 }
 
-/// Loads the per-pod programs of a copy.
-pub(crate) fn load_pod(ebpf: &mut Ebpf) -> Result<(), AttachError> {
-    for hook in Hook::POD {
-        let load = tc_program(ebpf, hook.program)?.load();
-        load.map_err(|source| AttachError::Load { name: hook.program, source })?;
+/// A copy of the programs, loaded when the first of them is needed: a pod that is attached already needs none.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    object: Object,
+    slot: u32,
+    loaded: Option<Ebpf>,
+}
+
+impl Programs {
+    /// The copy of a pod.
+    pub(crate) fn new(object: &Object, slot: u32) -> Self {
+        Self { object: object.clone(), slot, loaded: None }
     }
-    let load = lookup_program(ebpf)?.load();
-    load.map_err(|source| AttachError::Load { name: CHOOSE, source })
-}
 
-/// Loads the second lock.
-pub(crate) fn load_lock(ebpf: &mut Ebpf) -> Result<(), AttachError> {
-    let name = Hook::SECOND_LOCK.program;
-    tc_program(ebpf, name)?.load().map_err(|source| AttachError::Load { name, source })
-}
+    /// The object, loaded now at the latest.
+    pub(crate) fn ebpf(&mut self) -> Result<&mut Ebpf, AttachError> {
+        if self.loaded.is_none() {
+            let ebpf = self.object.load(self.slot).map_err(|error| AttachError::Object(error.into()))?;
+            self.loaded = Some(ebpf);
+        }
+        self.loaded.as_mut().ok_or(AttachError::Absent { name: "object" })
+    }
 
-fn tc_program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut SchedClassifier, AttachError> {
-    ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(AttachError::Absent { name })
-}
+    fn tc(&mut self, name: &'static str) -> Result<&mut SchedClassifier, AttachError> {
+        let found = self.ebpf()?.program_mut(name).and_then(|program| program.try_into().ok());
+        let program: &mut SchedClassifier = found.ok_or(AttachError::Absent { name })?;
+        if program.fd().is_err() {
+            program.load().map_err(|source| AttachError::Load { name, source })?;
+        }
+        Ok(program)
+    }
 
-fn lookup_program(ebpf: &mut Ebpf) -> Result<&mut SkLookup, AttachError> {
-    let found = ebpf.program_mut(CHOOSE).and_then(|program| program.try_into().ok());
-    found.ok_or(AttachError::Absent { name: CHOOSE })
+    fn lookup(&mut self) -> Result<&mut SkLookup, AttachError> {
+        let found = self.ebpf()?.program_mut(CHOOSE).and_then(|program| program.try_into().ok());
+        let program: &mut SkLookup = found.ok_or(AttachError::Absent { name: CHOOSE })?;
+        if program.fd().is_err() {
+            program.load().map_err(|source| AttachError::Load { name: CHOOSE, source })?;
+        }
+        Ok(program)
+    }
+
+    /// Loads the second lock, before its maps are taken out.
+    pub(crate) fn load_lock(&mut self) -> Result<&mut SchedClassifier, AttachError> {
+        self.tc(Hook::SECOND_LOCK.program)
+    }
 }
 
 /// A device of the current namespace.
@@ -173,21 +196,20 @@ pub(crate) struct Target<'a> {
 
 impl Target<'_> {
     /// Attaches a tc program to the device, unless it is there already.
-    pub(crate) fn attach(&self, ebpf: &mut Ebpf, hook: Hook) -> Result<(), AttachError> {
-        let program = tc_program(ebpf, hook.program)?;
+    pub(crate) fn attach(&self, programs: &mut Programs, hook: Hook) -> Result<(), AttachError> {
         match self.mode {
-            TcMode::Tcx => self.attach_tcx(program, hook),
-            TcMode::Clsact => self.attach_clsact(program, hook),
+            TcMode::Tcx => self.attach_tcx(programs, hook),
+            TcMode::Clsact => self.attach_clsact(programs.tc(hook.program)?, hook),
         }
     }
 
-    fn attach_tcx(&self, program: &mut SchedClassifier, hook: Hook) -> Result<(), AttachError> {
+    fn attach_tcx(&self, programs: &mut Programs, hook: Hook) -> Result<(), AttachError> {
         let path = hook.pinned(self.dir, self.interface);
         if path.exists() {
             if self.is_attached(&path, hook) {
                 return match self.existing {
                     Existing::Keep => Ok(()),
-                    Existing::Update => self.update(program, hook, &path),
+                    Existing::Update => self.update(programs.tc(hook.program)?, hook, &path),
                 };
             }
             // The device has gone, and another has its number.
@@ -196,6 +218,7 @@ impl Target<'_> {
         }
         let failed =
             |source| AttachError::Attach { name: hook.program, target: self.device.to_owned(), source };
+        let program = programs.tc(hook.program)?;
         // First in line: what another program lets through early would pass unseen.
         let options = TcAttachOptions::TcxOrder(LinkOrder::first());
         let id = program.attach_with_options(self.device, hook.direction, options).map_err(failed)?;
@@ -274,7 +297,7 @@ impl Target<'_> {
 /// Attaches the socket lookup to a namespace. Updating attaches the new program beside the old one first: both choose
 /// the same listener.
 pub(crate) fn attach_lookup(
-    ebpf: &mut Ebpf,
+    programs: &mut Programs,
     netns: BorrowedFd<'_>,
     dir: &Path,
     existing: Existing,
@@ -283,7 +306,7 @@ pub(crate) fn attach_lookup(
     if path.exists() && existing == Existing::Keep {
         return Ok(());
     }
-    let program = lookup_program(ebpf)?;
+    let program = programs.lookup()?;
     let failed = |source| AttachError::Attach { name: CHOOSE, target: "the namespace".to_owned(), source };
     let id = program.attach(netns).map_err(failed)?;
     let link = FdLink::from(program.take_link(id).map_err(failed)?);

@@ -4,7 +4,6 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
-use aya::Ebpf;
 use aya::maps::MapType;
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, ProgramType, SchedClassifier, TcAttachType};
@@ -13,7 +12,7 @@ use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 use crate::attach::{Hook, TcMode};
 use crate::netns;
-use crate::object::embedded;
+use crate::object::{Object, embedded};
 
 /// Something that capture needs, or is better with.
 #[derive(Debug, Clone)]
@@ -133,23 +132,26 @@ fn tcx() -> Found {
     let Ok(bytes) = embedded() else {
         return Found::Unknown("needs the eBPF programs".to_owned());
     };
-    let loaded = aya::EbpfLoader::new().override_global("POD_SLOT", &u32::MAX, true).load(bytes);
-    let mut ebpf = match loaded {
+    let mut ebpf = match Object::load_unpinned(bytes) {
         Ok(ebpf) => ebpf,
         Err(error) => return unknown(error),
     };
-    if let Err(error) = crate::attach::load_lock(&mut ebpf) {
+    let found = ebpf.program_mut(Hook::SECOND_LOCK.program).and_then(|program| program.try_into().ok());
+    let Some(lock): Option<&mut SchedClassifier> = found else {
+        return Found::Unknown("the object has no second lock".to_owned());
+    };
+    if let Err(error) = lock.load() {
         return unknown(error);
     }
-    match tc_mode(&mut ebpf) {
+    match tc_mode(lock) {
         TcMode::Tcx => Found::Yes,
         TcMode::Clsact => Found::Instead("clsact"),
     }
 }
 
 /// Tries tcx on the `lo` of a namespace made for it.
-pub(crate) fn tc_mode(node: &mut Ebpf) -> TcMode {
-    match try_tcx(node) {
+pub(crate) fn tc_mode(lock: &mut SchedClassifier) -> TcMode {
+    match try_tcx(lock) {
         Ok(()) => TcMode::Tcx,
         Err(error) => {
             tracing::info!(%error, "tcx is not to be had; using clsact");
@@ -158,10 +160,8 @@ pub(crate) fn tc_mode(node: &mut Ebpf) -> TcMode {
     }
 }
 
-fn try_tcx(node: &mut Ebpf) -> Result<(), Box<dyn std::error::Error>> {
+fn try_tcx(program: &mut SchedClassifier) -> Result<(), Box<dyn std::error::Error>> {
     let scratch = scratch_namespace()?;
-    let program = node.program_mut(Hook::SECOND_LOCK.program).ok_or("the object has no second lock")?;
-    let program: &mut SchedClassifier = program.try_into()?;
     let _entered = netns::enter(scratch.as_fd())?;
     let options = TcAttachOptions::TcxOrder(LinkOrder::first());
     let link = program.attach_with_options("lo", TcAttachType::Ingress, options)?;

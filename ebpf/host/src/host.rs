@@ -13,7 +13,7 @@ use aya::programs::{ProgramError, SockOps};
 use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname, getsockopt, sockopt};
 use weft_ebpf_common::{Exemption, Family, Flow, ListenerKind, PodRecord, SlotFlow};
 
-use crate::attach::{self, AttachError, Existing, TcMode};
+use crate::attach::{self, AttachError, Existing, Programs, TcMode};
 use crate::bpffs::{Directory, DirectoryError};
 use crate::check;
 use crate::key::PodKey;
@@ -84,9 +84,6 @@ pub enum OpenError {
     /// The directory.
     #[error("opening the directory on bpffs")]
     Directory(#[source] DirectoryError),
-    /// The object was refused.
-    #[error("loading the eBPF object")]
-    Load(#[source] Box<aya::EbpfError>),
     /// A map was missing or of another kind.
     #[error("opening the maps")]
     Maps(#[source] MapError),
@@ -141,12 +138,6 @@ pub enum EnrolError {
     /// The maps could not be written.
     #[error("writing the pod's record")]
     Maps(#[source] MapError),
-    /// The object was refused.
-    #[error("loading the pod's copy of the programs")]
-    Load(#[source] Box<aya::EbpfError>),
-    /// Its programs were refused.
-    #[error("loading the pod's programs")]
-    Program(#[source] AttachError),
     /// Something in or around its namespace.
     #[error("attaching to the pod")]
     Pod(#[source] PodError),
@@ -200,7 +191,7 @@ pub struct Host {
     directory: Directory,
     object: Object,
     /// Holds the second lock, loaded once.
-    node: Ebpf,
+    node: Programs,
     maps: Maps,
     mode: TcMode,
     pods_max: u32,
@@ -226,15 +217,16 @@ impl Host {
     pub fn open_as(config: HostConfig, mode: Option<TcMode>) -> Result<Self, OpenError> {
         let directory = Directory::open(&config.bpffs_dir).map_err(OpenError::Directory)?;
         let object = Object::find(&directory, config.max_pods).map_err(OpenError::NotBuilt)?;
-        let mut node = object.load(u32::MAX).map_err(|error| OpenError::Load(error.into()))?;
-        attach::load_lock(&mut node).map_err(OpenError::Program)?;
+        let mut node = Programs::new(&object, u32::MAX);
+        let lock = node.load_lock().map_err(OpenError::Program)?;
+        let mode = mode.unwrap_or_else(|| check::tc_mode(lock));
+        let ebpf = node.ebpf().map_err(OpenError::Program)?;
         if let Some(cgroup) = config.probe_cgroup {
-            note_probes(&mut node, &cgroup, &directory.probe())
+            note_probes(ebpf, &cgroup, &directory.probe())
                 .map_err(|source| OpenError::Probe { cgroup, source })?;
         }
-        let mode = mode.unwrap_or_else(|| check::tc_mode(&mut node));
         // Last: programs are loaded with the maps that are still in there.
-        let maps = Maps::take(&mut node).map_err(OpenError::Maps)?;
+        let maps = Maps::take(ebpf).map_err(OpenError::Maps)?;
         let pods = adopt(&maps).map_err(OpenError::Maps)?;
         Ok(Self { directory, object, node, maps, mode, pods_max: config.max_pods, pods })
     }
@@ -293,13 +285,12 @@ impl Host {
         let netns = netns.as_fd();
         let existing = if known.record.object == object.digest() { Existing::Keep } else { Existing::Update };
         let how = How { dir: &dir, mode: *mode, existing };
-        let mut ebpf = object.load(known.slot).map_err(|error| EnrolError::Load(error.into()))?;
-        attach::load_pod(&mut ebpf).map_err(EnrolError::Program)?;
+        let mut programs = Programs::new(object, known.slot);
         let inside = {
             let _entered = pod::enter(netns).map_err(EnrolError::Pod)?;
             save(maps, known.slot, &mut known.record)?;
             pod::set_up().map_err(EnrolError::Pod)?;
-            pod::attach_inside(&mut ebpf, netns, how).map_err(EnrolError::Pod)?
+            pod::attach_inside(&mut programs, netns, how).map_err(EnrolError::Pod)?
         };
         known.uncontained =
             pod::attach_outside(node, maps, known.slot, netns, &inside, how).map_err(EnrolError::Pod)?;

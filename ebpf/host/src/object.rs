@@ -35,7 +35,7 @@ pub(crate) mod names {
 pub struct NotBuilt;
 
 /// The object, and where its maps are.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Object {
     bytes: &'static [u8],
     digest: u64,
@@ -47,6 +47,11 @@ impl Object {
     pub(crate) fn find(directory: &Directory, pods_max: u32) -> Result<Self, NotBuilt> {
         let bytes = embedded()?;
         Ok(Self { bytes, digest: digest(bytes), maps: directory.maps(), pods_max })
+    }
+
+    /// For a trial: its maps are its own and go with it.
+    pub(crate) fn load_unpinned(bytes: &[u8]) -> Result<Ebpf, aya::EbpfError> {
+        EbpfLoader::new().btf(None::<&Btf>).override_global("POD_SLOT", &u32::MAX, true).load(bytes)
     }
 
     /// Tells this object's programs from another's.

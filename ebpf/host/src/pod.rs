@@ -5,11 +5,10 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
-use aya::Ebpf;
 use aya::maps::MapError;
 use weft_ebpf_common::Family;
 
-use crate::attach::{self, AttachError, CHOOSE, Existing, Hook, Target, TcMode};
+use crate::attach::{self, AttachError, CHOOSE, Existing, Hook, Programs, Target, TcMode};
 use crate::devices::{self, Device, Framing};
 use crate::maps::Maps;
 use crate::netns::{self, EnterError};
@@ -103,17 +102,17 @@ impl<'a> How<'a> {
 /// Attaches the programs inside, in the current namespace, which is `netns`. Listeners are chosen before anything is
 /// captured. Returns the devices.
 pub(crate) fn attach_inside(
-    ebpf: &mut Ebpf,
+    programs: &mut Programs,
     netns: BorrowedFd<'_>,
     how: How<'_>,
 ) -> Result<Vec<Device>, PodError> {
     let devices = devices::list().map_err(|source| PodError::Devices { place: INSIDE, source })?;
-    attach::attach_lookup(ebpf, netns, how.dir, how.existing).map_err(PodError::Attach)?;
+    attach::attach_lookup(programs, netns, how.dir, how.existing).map_err(PodError::Attach)?;
     let (loopback, others): (Vec<_>, Vec<_>) =
         devices.iter().partition(|device| device.framing == Framing::Loopback);
     for device in loopback.into_iter().chain(others) {
         for hook in hooks(device.framing) {
-            how.target(device).attach(ebpf, hook).map_err(PodError::Attach)?;
+            how.target(device).attach(programs, hook).map_err(PodError::Attach)?;
         }
     }
     Ok(devices)
@@ -130,7 +129,7 @@ fn hooks(framing: Framing) -> [Hook; 2] {
 /// Attaches the second lock to the host's ends of these devices, in the current namespace. Returns the names of those
 /// that have no end here: what a pod with NET_RAW sends there past tc is not stopped.
 pub(crate) fn attach_outside(
-    lock: &mut Ebpf,
+    lock: &mut Programs,
     maps: &mut Maps,
     slot: u32,
     netns: BorrowedFd<'_>,

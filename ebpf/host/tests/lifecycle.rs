@@ -43,7 +43,10 @@ fn programs(ns: &Ns) -> Vec<String> {
         let devices = nix::net::if_::if_nameindex().unwrap();
         for device in devices.iter().map(|device| device.name().to_string_lossy()) {
             for direction in [TcAttachType::Ingress, TcAttachType::Egress] {
-                let (_, attached) = SchedClassifier::query_tcx(&device, direction).unwrap();
+                // Older kernels have no tcx to ask for.
+                let attached = SchedClassifier::query_tcx(&device, direction)
+                    .map(|(_, found)| found)
+                    .unwrap_or_default();
                 let names =
                     attached.iter().map(|program| program.name_as_str().unwrap_or_default().to_owned());
                 found.extend(names.map(|name| format!("{device} {name}")));
