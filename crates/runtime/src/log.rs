@@ -1,6 +1,7 @@
 //! The log: events with fields, as text for people or as JSON for machines, on standard error.
 
 use crate::settings::Settings;
+use std::io::IsTerminal;
 use std::str::FromStr;
 use tracing_subscriber::filter::{EnvFilter, Targets};
 use tracing_subscriber::fmt::time::SystemTime;
@@ -61,6 +62,7 @@ impl LogConfig {
         let builder = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new(&self.filter))
             .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
             .with_timer(SystemTime);
         match self.format {
             LogFormat::Text => builder.try_init(),

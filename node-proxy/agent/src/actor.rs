@@ -1,9 +1,9 @@
 //! The agent's one loop: it waits, lets [`Reconcile`] decide, and sets threads and proxies to work.
 
-use crate::enrol::{Enrolled, Enroller, Netns, Task, chain};
+use crate::enrol::{Enrolled, Enroller, Task, chain};
 use crate::memory::{Memory, Remembered};
 use crate::metrics::AgentMetrics;
-use crate::reconcile::{CniId, Effect, Event, Key, ProxyId, Reconcile, Told, Wanted};
+use crate::reconcile::{CniId, Effect, Event, Key, ProxyId, Reconcile, Wanted};
 use crate::status::{PodStatus, ProxyStatus, Status};
 use crate::supply::Supply;
 use std::collections::HashMap;
@@ -13,9 +13,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use weft_agent_link::cni::Answer;
-use weft_agent_link::{FromAgent, FromProxy, Greeting, Held, Listener, SocketKind, Workers};
+use weft_agent_link::{FromProxy, Held, Workers};
 use weft_core::names::{NodeName, WorkloadUid};
 use weft_runtime::drain::Stop;
 use weft_runtime::fds::{Watched, check_sealed};
@@ -23,103 +23,13 @@ use weft_runtime::ready::Condition;
 
 mod jobs;
 mod proxies;
+mod words;
+
+use words::{Batch, Connected, Done, Kept};
+pub use words::{Input, Out};
 
 /// When nothing is due: for shelves of ready sockets that have become quiet.
 const TICK: Duration = Duration::from_secs(10);
-
-/// A message on its way to a proxy; listeners stay here as well.
-pub type Out = FromAgent<Arc<OwnedFd>>;
-
-/// What comes to the loop from outside.
-#[derive(Debug)]
-pub enum Input {
-    /// Discovery's word on every pod of the node.
-    Told(Vec<(WorkloadUid, Told)>),
-    /// A proxy has connected.
-    Joined {
-        /// Its number.
-        id: ProxyId,
-        /// What it said.
-        greeting: Greeting,
-        /// Where messages to it go; closing it ends the connection.
-        out: mpsc::Sender<Out>,
-    },
-    /// A proxy says something.
-    Said(ProxyId, FromProxy),
-    /// A proxy's connection has ended.
-    Gone(ProxyId),
-    /// The CNI plugin wants a pod enrolled.
-    CniAdd {
-        /// The pod.
-        wanted: Wanted,
-        /// Its network namespace.
-        netns: OwnedFd,
-        /// Where the answer goes.
-        reply: oneshot::Sender<Answer>,
-    },
-    /// The CNI plugin says that a pod is gone.
-    CniDel {
-        /// Its key.
-        uid: WorkloadUid,
-        /// Its `metadata.uid`; empty if the plugin was not told.
-        pod_uid: String,
-        /// Where the answer goes.
-        reply: oneshot::Sender<Answer>,
-    },
-    /// Someone wants to know how things are.
-    Status(oneshot::Sender<Status>),
-}
-
-/// What a thread has done.
-enum Done {
-    Enrolled(WorkloadUid, Result<Enrolled, String>),
-    Released(WorkloadUid, Result<(), String>),
-    OrphanReleased(Key, Result<(), String>),
-    Made(Batch, Result<Vec<OwnedFd>, String>),
-    DevicesChanged(WorkloadUid, Watched),
-    Contained(WorkloadUid, Vec<String>),
-    Remembered,
-    Nothing,
-}
-
-/// Sockets that were asked for.
-#[derive(Debug, Clone)]
-struct Batch {
-    proxy: ProxyId,
-    uid: WorkloadUid,
-    kind: SocketKind,
-    /// The namespace they are made in: the pod may be another one when they are done.
-    cookie: u64,
-    /// How many of them are sent; the rest goes to the shelf.
-    send: usize,
-}
-
-/// An enrolled pod with what only its descriptors keep.
-struct Kept {
-    key: Key,
-    netns: Netns,
-    listeners: Vec<Listener<Arc<OwnedFd>>>,
-    namespace: Arc<str>,
-    name: Arc<str>,
-    addresses: Vec<IpAddr>,
-    not_contained: Vec<String>,
-    devices: Option<AbortHandle>,
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        if let Some(devices) = &self.devices {
-            devices.abort();
-        }
-    }
-}
-
-struct Connected {
-    greeting: Greeting,
-    out: mpsc::Sender<Out>,
-    /// Batches of sockets in the making.
-    batches: usize,
-}
 
 /// What the actor works with; `app.rs` builds it.
 pub struct Parts {

@@ -1,8 +1,10 @@
 //! Orders of events replayed, and the effects that they must have.
 
 use super::*;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use weft_agent_link::cni::Answer;
 
 const PROXY: ProxyId = ProxyId(1);
 
