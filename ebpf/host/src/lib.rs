@@ -7,6 +7,7 @@
 
 pub mod check;
 mod host;
+mod error;
 mod pod;
 mod attach;
 mod maps;
@@ -23,10 +24,8 @@ pub mod netns;
 pub use attach::{AttachError, TcMode};
 pub use bpffs::DirectoryError;
 pub use check::{Found, Requirement, check};
-pub use host::{
-    AdoptedPod, Ends, EnrolError, ExemptError, Host, HostConfig, OpenError, PodAttachment, RegisterError,
-    ReleaseError, ReserveError,
-};
+pub use error::{EnrolError, ExemptError, OpenError, RegisterError, ReleaseError, ReserveError};
+pub use host::{AdoptedPod, Ends, Host, HostConfig, PodAttachment};
 pub use key::{KeyError, PodKey};
 pub use maps::{Counters, OwnError, Owner};
 pub use object::NotBuilt;
