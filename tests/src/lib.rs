@@ -3,3 +3,4 @@
 
 pub mod stage;
 pub mod asking;
+pub mod talk;

@@ -1,0 +1,250 @@
+//! Where it is measured: one world, in it the same pods twice, inside and outside the mesh; everything on the same
+//! cores and with the same congestion control.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path as FilePath, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use weft_testkit::{App, Component, Mesh, MeshSettings, Pod, World};
+use weft_tests::asking::await_enrolled;
+use weft_tests::stage::start_mesh;
+
+use crate::load::{HTTP_PORT, Load, Measured, STREAM_PORT};
+
+/// What the server answers with.
+const BODY_BYTES: usize = 1024;
+/// The same everywhere, whatever the machine's default is.
+const CONGESTION_CONTROL: &str = "cubic";
+/// How long a tool may take longer than it was told to.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// On which cores everything runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cores {
+    /// The first two.
+    Two,
+    /// The first one.
+    One,
+}
+
+/// From where to where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Path {
+    /// From the first node to the second.
+    CrossNode,
+    /// Within the first node.
+    SameNode,
+}
+
+/// Inside or outside the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Outside.
+    Direct,
+    /// Inside.
+    Meshed,
+}
+
+impl Cores {
+    /// As `taskset` takes it.
+    fn list(self) -> &'static str {
+        match self {
+            Self::Two => "0,1",
+            Self::One => "0",
+        }
+    }
+
+    /// What it is called.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Two => "two cores",
+            Self::One => "one core",
+        }
+    }
+}
+
+impl Path {
+    /// What it is called.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::CrossNode => "cross-node",
+            Self::SameNode => "same-node",
+        }
+    }
+}
+
+/// A client on the first node, and a server on each.
+pub(crate) struct Trio {
+    pub(crate) client: Pod,
+    pub(crate) near: Pod,
+    pub(crate) far: Pod,
+}
+
+/// A world with a mesh.
+pub(crate) struct Site {
+    pub(crate) mesh: Mesh,
+    direct: Trio,
+    meshed: Trio,
+    cores: Cores,
+    // Last, so that it is dropped last.
+    pub(crate) world: World,
+}
+
+/// CPU time used so far, in seconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cpu {
+    pub(crate) proxies: f64,
+    pub(crate) agents: f64,
+    pub(crate) control: f64,
+    /// Client and server.
+    pub(crate) applications: f64,
+}
+
+impl Site {
+    /// Builds it.
+    pub(crate) fn build(cores: Cores) -> Result<Self> {
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        ensure!(cores == Cores::One || count >= 2, "this machine has one core; two are needed");
+        let world = World::builder()
+            .nodes(2)
+            .on_interrupt(|| eprintln!("interrupted: removing everything"))
+            .build()?;
+        let config = write_nginx_config(&world.folder())?;
+        let trio = |side: Side| -> Result<Trio> {
+            let pod = |node: usize, name: &str| match side {
+                Side::Direct => world.node(node).outside(name),
+                Side::Meshed => world.node(node).pod("bench", name),
+            };
+            let server = |node: usize, name: &str| {
+                let pod = pod(node, name).app(nginx(cores, &config)).app(iperf(cores)).app(App::echo());
+                pod.start()
+            };
+            Ok(Trio { client: pod(1, "client").start()?, near: server(1, "near")?, far: server(2, "far")? })
+        };
+        let (direct, meshed) = (trio(Side::Direct)?, trio(Side::Meshed)?);
+        for node in world.nodes() {
+            node.sysctl("net.ipv4.tcp_congestion_control", CONGESTION_CONTROL)?;
+        }
+        for pod in [&direct, &meshed].into_iter().flat_map(Trio::pods) {
+            pod.sysctl("net.ipv4.tcp_congestion_control", CONGESTION_CONTROL)?;
+        }
+        let mesh = start_mesh(&world, pinned(cores))?;
+        await_enrolled(&mesh, meshed.pods(), Duration::from_secs(30))?;
+        Ok(Self { mesh, direct, meshed, cores, world })
+    }
+
+    /// Removes it.
+    pub(crate) fn strike(self) -> Result<()> {
+        drop(self.mesh);
+        self.world.tear_down()
+    }
+
+    /// The pods of a side.
+    pub(crate) fn trio(&self, side: Side) -> &Trio {
+        match side {
+            Side::Direct => &self.direct,
+            Side::Meshed => &self.meshed,
+        }
+    }
+
+    /// Runs a load to its end.
+    pub(crate) fn run(&self, side: Side, path: Path, load: Load, time: Duration) -> Result<Measured> {
+        let trio = self.trio(side);
+        let target = SocketAddr::new(trio.server(path).ip(), load.port());
+        let command = ["taskset", "-c", self.cores.list()].map(str::to_owned);
+        let process = trio.client.spawn(command.into_iter().chain(load.command(target, time)))?;
+        let output = process.output(time + GRACE)?;
+        let what = || format!("{} {side:?} to {target}", load.words());
+        ensure!(output.status.success(), "{}: {}\n{}{}", what(), output.status, output.stdout, output.stderr);
+        load.read(&output.stdout).with_context(what)
+    }
+
+    /// CPU time used so far by the mesh and by a side's client and server.
+    pub(crate) fn cpu(&self, side: Side, path: Path) -> Result<Cpu> {
+        let mut cpu = Cpu::default();
+        for process in self.mesh.all() {
+            let used = process.cpu_time()?.as_secs_f64();
+            match process.component() {
+                Component::Control => cpu.control += used,
+                Component::Agent => cpu.agents += used,
+                Component::NodeProxy => cpu.proxies += used,
+            }
+        }
+        let trio = self.trio(side);
+        cpu.applications = (trio.client.cpu_time()? + trio.server(path).cpu_time()?).as_secs_f64();
+        Ok(cpu)
+    }
+}
+
+impl Trio {
+    fn pods(&self) -> [&Pod; 3] {
+        [&self.client, &self.near, &self.far]
+    }
+
+    /// The server at the end of a path.
+    pub(crate) fn server(&self, path: Path) -> &Pod {
+        match path {
+            Path::CrossNode => &self.far,
+            Path::SameNode => &self.near,
+        }
+    }
+}
+
+impl Cpu {
+    /// What was used since.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            proxies: self.proxies - earlier.proxies,
+            agents: self.agents - earlier.agents,
+            control: self.control - earlier.control,
+            applications: self.applications - earlier.applications,
+        }
+    }
+
+    /// Of all processes.
+    pub(crate) fn all(self) -> f64 {
+        self.proxies + self.agents + self.control + self.applications
+    }
+}
+
+fn pinned(cores: Cores) -> MeshSettings {
+    let prefix = ["taskset", "-c", cores.list()].map(str::to_owned).to_vec();
+    let components = [Component::Control, Component::Agent, Component::NodeProxy];
+    let prefix: BTreeMap<_, _> = components.map(|component| (component, prefix.clone())).into();
+    MeshSettings { prefix, ..MeshSettings::default() }
+}
+
+fn nginx(cores: Cores, config: &FilePath) -> App {
+    let args = ["-c", cores.list(), "nginx", "-e", "stderr", "-c"];
+    App::program("taskset").args(args).arg(config).port(HTTP_PORT).port_name("http")
+}
+
+fn iperf(cores: Cores) -> App {
+    let port = STREAM_PORT.to_string();
+    let args = ["-c", cores.list(), "iperf3", "--server", "--port", &port];
+    App::program("taskset").args(args).port(STREAM_PORT).port_name("streams")
+}
+
+/// One worker, no log, connections that nginx never ends by itself, and a small answer from memory.
+fn write_nginx_config(folder: &FilePath) -> Result<PathBuf> {
+    let body = "x".repeat(BODY_BYTES - 1) + "\\n";
+    // Nginx gives these paths to its worker's user and removes the file of its pid: they have to be the world's own.
+    let temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("  {kind}_temp_path {}/nginx-{kind};\n", folder.display()))
+        .concat();
+    let pid = folder.join("nginx.pid");
+    let config = format!(
+        "daemon off;\nworker_processes 1;\npid {};\nworker_rlimit_nofile 65536;\n\
+         events {{ worker_connections 16384; }}\n\
+         http {{\n  access_log off;\n  default_type text/plain;\n  keepalive_requests 1000000000;\n  \
+         keepalive_timeout 1h;\n  client_header_timeout 1h;\n{temp}  \
+         server {{\n    listen [::]:{HTTP_PORT} ipv6only=off backlog=4096;\n    \
+         location / {{ return 200 \"{body}\"; }}\n  }}\n}}\n",
+        pid.display()
+    );
+    let path = folder.join("nginx.conf");
+    std::fs::write(&path, config).with_context(|| format!("writing {}", path.display()))?;
+    Ok(path)
+}

@@ -1,0 +1,332 @@
+//! Each process of the mesh dies, is stopped or is away for a while, under load; applications should not notice, and
+//! nothing may go out in plain text.
+#![forbid(unsafe_code)]
+
+use anyhow::{Context as _, Result, ensure};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+use weft_testkit::{App, Capture, Connects, Mesh, MeshSettings, Pod, TapOptions, World, find_binary};
+use weft_tests::asking::{agent_socket, ask, await_enrolled, proxy_socket};
+use weft_tests::stage::start_mesh;
+use weft_tests::talk::{Ending, Talk};
+
+const KILLS: usize = 20;
+const SECRET: &str = "said-in-confidence";
+const ENROLS_WITHIN: Duration = Duration::from_secs(10);
+
+/// A client on node 1, a server on each node, and captures on both nodes' wires from before the mesh on.
+struct Stage {
+    client: Pod,
+    near: Pod,
+    far: Pod,
+    captures: Vec<Capture>,
+    // Dropped in this order.
+    mesh: Mesh,
+    world: World,
+}
+
+impl Stage {
+    fn set(settings: MeshSettings) -> Result<Self> {
+        let world = World::builder().nodes(2).build()?;
+        let server = |node: usize, name| {
+            world
+                .node(node)
+                .pod("shop", name)
+                .service_account(name)
+                .app(App::echo())
+                .app(App::http(name))
+                .start()
+        };
+        let client = world.node(1).pod("shop", "client").service_account("client").start()?;
+        let (near, far) = (server(1, "near")?, server(2, "far")?);
+        let markers = vec![SECRET.as_bytes().to_vec()];
+        let captures =
+            world.capture_nodes(&TapOptions { markers, keep_bytes: 1 << 20, ..TapOptions::default() })?;
+        let mesh = start_mesh(&world, settings)?;
+        await_enrolled(&mesh, [&client, &near, &far], ENROLS_WITHIN)?;
+        Ok(Self { client, near, far, captures, mesh, world })
+    }
+
+    /// Both nodes' wires carried TLS between the nodes, and nothing of the pods' own.
+    fn assert_nothing_leaked(&self) -> Result<()> {
+        let (ones, others): (Vec<IpAddr>, Vec<IpAddr>) =
+            ([self.client.ips(), self.near.ips()].concat(), self.far.ips().to_vec());
+        for capture in &self.captures {
+            capture.assert_complete()?;
+            capture.assert_no_marker()?;
+            capture.non_tls_bytes(&ones, &others).assert_none()?;
+            let nodes = [self.world.node(1).ips(), self.world.node(2).ips()];
+            capture.non_tls_bytes(&nodes[0], &nodes[1]).assert_none()?;
+            ensure!(capture.tls_bytes(&nodes[0], &nodes[1]) > 0, "the captures saw no tunnel at all");
+        }
+        Ok(())
+    }
+
+    /// Bytes of the pods' own packets on the wires, and those of the tunnels, but not those to the control plane.
+    fn bytes_on_wires(&self) -> u64 {
+        let control = self.world.control_ip();
+        let flows = self.captures.iter().flat_map(Capture::flows);
+        let between_nodes = flows.filter(|(key, _)| key.src.ip() != control && key.dst.ip() != control);
+        between_nodes.map(|(_, flow)| flow.wire_bytes).sum()
+    }
+
+    fn load(&self, seconds: u64) -> Connects {
+        let load = Connects::to(&self.far.addr(7000)).rate(new_connections_per_second());
+        load.during(Duration::from_secs(seconds)).send(SECRET).timeout(Duration::from_secs(20))
+    }
+
+    fn assert_traffic(&self, when: &str) -> Result<()> {
+        for to in [&self.near, &self.far] {
+            for addr in [to.addr(7000), to.addr6(7000)] {
+                Talk::begin(&self.client, addr).with_context(|| format!("to {addr} {when}"))?.finish()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a machine of two cores makes with programs that are not optimised is a fraction.
+fn new_connections_per_second() -> u64 {
+    if is_optimised() { 1000 } else { 250 }
+}
+
+fn is_optimised() -> bool {
+    find_binary("weft-node-proxy").is_ok_and(|path| path.display().to_string().contains("release"))
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn twenty_kills_of_a_proxy_refuse_nobody_and_leak_nothing() -> Result<()> {
+    let stage = Stage::set(MeshSettings::default())?;
+    let load = stage.client.start_tool(&stage.load(20))?;
+    let mut slowest = Duration::ZERO;
+    for kill in 0..KILLS {
+        let proxy = stage.mesh.proxy(1 + kill % 2);
+        let begun = Instant::now();
+        proxy.kill_and_restart().with_context(|| format!("kill {kill}"))?;
+        slowest = slowest.max(begun.elapsed());
+    }
+    let still_under_load = load.process().is_running();
+    let report = load.finish()?;
+    println!("{KILLS} kills, the slowest back after {slowest:?}: {report:?}");
+    assert!(still_under_load, "the load ended before the kills did");
+    assert_eq!((report.refused, report.timeout, report.no_port), (0, 0, 0), "{report:?}");
+    // What was open when its proxy was killed breaks; that is no refusal, and is little.
+    assert_eq!(report.ok + report.reset + report.closed, report.tried, "{report:?}");
+    assert!(report.ok * 10 > report.tried * 8, "{report:?}");
+
+    // Accept queues run full while nobody accepts; those who wait get through later.
+    let proxy = stage.mesh.proxy(1);
+    proxy.pause()?;
+    let fill = stage.client.fill_accept_queue(stage.far.addr(7000), 15_000)?;
+    println!("the accept queues took {} connections", fill.opened());
+    assert!(stage.client.listen_overflows()? > 0, "a queue ran over");
+    let waiting = stage.client.start_tool(&stage.load(2))?;
+    proxy.kill()?;
+    let before = stage.bytes_on_wires();
+    let while_down = Connects::to(&stage.far.addr(7000)).rate(50).during(Duration::from_secs(1));
+    let report = stage.client.connects(&while_down.send(SECRET).timeout(Duration::from_secs(1)))?;
+    assert_eq!((report.ok, report.refused), (0, 0), "without a proxy nobody answers: {report:?}");
+    assert_eq!(stage.bytes_on_wires(), before, "without a proxy nothing leaves the pods");
+    drop(fill);
+    proxy.start()?;
+    proxy.wait_ready()?;
+    let report = waiting.finish()?;
+    println!("after full queues: {report:?}");
+    assert_eq!((report.refused, report.timeout), (0, 0), "{report:?}");
+    stage.assert_traffic("after all the kills")?;
+    stage.assert_nothing_leaked()
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn an_agent_comes_back_and_nobody_notices() -> Result<()> {
+    let stage = Stage::set(MeshSettings::default())?;
+    let mut open = [
+        Talk::begin(&stage.client, stage.far.addr(7000))?,
+        Talk::begin(&stage.client, stage.near.addr6(7000))?,
+    ];
+    let listeners = listening_sockets(&stage.client)?;
+    assert!(!listeners.is_empty());
+
+    let agent = stage.mesh.agent(1);
+    agent.kill()?;
+    open.iter_mut().try_for_each(Talk::go_on)?;
+    stage.assert_traffic("while the agent is away")?;
+    let newcomer = stage.world.node(1).pod("shop", "newcomer").app(App::echo()).start()?;
+    assert!(
+        await_enrolled(&stage.mesh, [&newcomer], Duration::from_millis(300)).is_err(),
+        "nobody enrols it yet"
+    );
+    agent.start()?;
+    agent.wait_ready()?;
+    await_enrolled(&stage.mesh, [&newcomer], ENROLS_WITHIN)?;
+    Talk::begin(&newcomer, stage.far.addr(7000))?.finish()?;
+    Talk::begin(&stage.client, newcomer.addr(7000))?.finish()?;
+
+    // And under load, several times, the proxy among them: none of the two takes the other's listeners with it.
+    let load = stage.client.start_tool(&stage.load(4))?;
+    for _ in 0..3 {
+        agent.kill_and_restart()?;
+        await_linked(&stage.mesh, 1)?;
+    }
+    let report = load.finish()?;
+    println!("three agents under load: {report:?}");
+    assert_eq!(report.ok, report.tried, "{report:?}");
+    open.iter_mut().try_for_each(Talk::go_on)?;
+    assert_eq!(listening_sockets(&stage.client)?, listeners, "the very same listeners were taken back");
+    stage.mesh.proxy(1).kill_and_restart()?;
+    assert_eq!(listening_sockets(&stage.client)?, listeners, "and handed to the next proxy");
+    stage.assert_traffic("after agents and a proxy")?;
+    stage.assert_nothing_leaked()
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn nobody_needs_the_control_plane_for_a_while() -> Result<()> {
+    let stage = Stage::set(MeshSettings::default())?;
+    let mut open = Talk::begin(&stage.client, stage.far.addr(7000))?;
+    let serials = serials(&stage.mesh, 1)?;
+    stage.mesh.control().kill()?;
+    open.go_on()?;
+    stage.assert_traffic("while control is away")?;
+    stage.mesh.proxy(1).kill_and_restart()?;
+    assert_eq!(self::serials(&stage.mesh, 1)?, serials, "the same certificates as before");
+    stage.assert_traffic("with a new proxy while control is away")?;
+    stage.mesh.agent(1).kill_and_restart()?;
+    await_linked(&stage.mesh, 1)?;
+    stage.assert_traffic("with a new agent while control is away")?;
+
+    let newcomer =
+        stage.world.node(1).pod("shop", "newcomer").service_account("new").app(App::echo()).start()?;
+    assert!(
+        await_enrolled(&stage.mesh, [&newcomer], Duration::from_millis(300)).is_err(),
+        "nobody knows of it yet"
+    );
+    stage.mesh.control().start()?;
+    stage.mesh.control().wait_ready()?;
+    await_enrolled(&stage.mesh, [&newcomer], Duration::from_secs(40))?;
+    Talk::begin(&stage.client, newcomer.addr(7000))?.finish()?;
+    Talk::begin(&newcomer, stage.far.addr6(7000))?.finish()?;
+    let now = self::serials(&stage.mesh, 1)?;
+    assert!(now.is_superset(&serials), "nothing was renewed that did not need it");
+    stage.assert_nothing_leaked()
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn a_deleted_pod_leaves_nothing_open_and_nothing_changed() -> Result<()> {
+    let stage = Stage::set(MeshSettings::default())?;
+    let pod = stage.world.node(2).pod("shop", "passing").app(App::echo()).start()?;
+    let held = std::fs::File::open(pod.netns()).context("holding its namespace")?;
+    await_enrolled(&stage.mesh, [&pod], ENROLS_WITHIN)?;
+    let into = Talk::begin(&stage.client, pod.addr(7000))?;
+    let out_of = Talk::begin(&pod, stage.near.addr(7000))?;
+    // It leaves the mesh and lives on: its namespace can still be looked at.
+    pod.set_label("weft.dev/mesh", Some("disabled"))?;
+    let within = Duration::from_secs(5);
+    for (what, talk) in [("into the pod", into), ("out of the pod", out_of)] {
+        let ending = talk.wait_for_end(within).with_context(|| what.to_owned())?;
+        println!("{what}: {ending:?}");
+    }
+    await_unknown(&stage.mesh, &pod)?;
+    assert_eq!(traces(&pod)?, traces_of_none(&stage.world)?, "as if it had never been in the mesh");
+    // Outside the mesh it is reached in plain text now, and reaches others so.
+    Talk::begin(&pod, stage.far.addr(7000))?.finish()?;
+    drop(held);
+
+    let doomed = stage.world.node(2).pod("shop", "doomed").app(App::echo()).start()?;
+    await_enrolled(&stage.mesh, [&doomed], ENROLS_WITHIN)?;
+    let talk = Talk::begin(&stage.client, doomed.addr(7000))?;
+    doomed.delete()?;
+    talk.wait_for_end(within)?;
+    stage.assert_traffic("after pods have gone")
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn a_proxy_told_to_end_finishes_what_is_open() -> Result<()> {
+    let stage = Stage::set(MeshSettings::default())?;
+    let mut finishing = Talk::begin(&stage.client, stage.far.addr(7000))?;
+    let mut lasting = Talk::begin(&stage.client, stage.near.addr(7000))?;
+    let (old, proxy) = (stage.mesh.proxy(1).process()?, stage.mesh.proxy(1));
+    old.terminate()?;
+    old.wait_until("draining", ENROLS_WITHIN, || old.log().contains("draining"))?;
+    for _ in 0..20 {
+        finishing.go_on()?;
+        lasting.go_on()?;
+    }
+    finishing.finish()?;
+    // New ones wait in the queues for the next process, and none is refused.
+    let waiting = stage.client.start_tool(&stage.load(1))?;
+    lasting.go_on()?;
+    assert!(old.is_running(), "it waits for what is open");
+    assert_eq!(lasting.wait_for_end(Duration::from_secs(15))?, Ending::Reset, "the time to drain is over");
+    old.wait(Duration::from_secs(5))?;
+    proxy.start()?;
+    proxy.wait_ready()?;
+    let report = waiting.finish()?;
+    assert_eq!(report.ok, report.tried, "{report:?}");
+    stage.assert_traffic("after draining")?;
+    stage.assert_nothing_leaked()
+}
+
+/// Waits until the proxy has its agent again: with it, readiness has all of its conditions.
+fn await_linked(mesh: &Mesh, node: usize) -> Result<()> {
+    mesh.proxy(node).process()?.wait_until("linked to the new agent", ENROLS_WITHIN, || {
+        let status = ask(&agent_socket(mesh, node), "/status");
+        status.is_ok_and(|status| status["proxies"].as_array().is_some_and(|proxies| proxies.len() == 1))
+    })
+}
+
+fn await_unknown(mesh: &Mesh, pod: &Pod) -> Result<()> {
+    mesh.agent(pod.node()).process()?.wait_until("without the pod", ENROLS_WITHIN, || {
+        let status = ask(&agent_socket(mesh, pod.node()), "/status");
+        status.is_ok_and(|status| {
+            !status["pods"].as_array().into_iter().flatten().any(|one| one["name"] == pod.name())
+        })
+    })
+}
+
+/// The serial numbers of all certificates that a node's proxy holds.
+fn serials(mesh: &Mesh, node: usize) -> Result<BTreeSet<String>> {
+    let certificates = ask(&proxy_socket(mesh, node), "/certificates")?;
+    let serial = |row: &serde_json::Value| row["serial"].as_str().map(str::to_owned);
+    let serials: BTreeSet<_> = certificates.as_array().into_iter().flatten().filter_map(serial).collect();
+    ensure!(!serials.is_empty(), "the proxy of node {node} holds no certificate");
+    Ok(serials)
+}
+
+/// The inodes of the mesh's listeners in a pod: a listener that was made anew has another one.
+fn listening_sockets(pod: &Pod) -> Result<BTreeSet<String>> {
+    let read = |table: &str| std::fs::read_to_string(format!("/proc/thread-self/net/{table}"));
+    let tables = pod.enter(|| Ok::<_, std::io::Error>([read("tcp")?, read("tcp6")?].concat()))??;
+    let inode = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let port = words.get(1)?.rsplit(':').next()?;
+        let mesh = [15001, 15006, 15008].iter().any(|one| format!("{one:04X}") == port);
+        (mesh && words.get(3) == Some(&"0A")).then(|| words.get(9).map(|inode| (*inode).to_owned()))?
+    };
+    Ok(tables.lines().filter_map(inode).collect())
+}
+
+/// Everything in a pod's namespace that enrolment changes.
+fn traces(pod: &Pod) -> Result<String> {
+    let script = "ip rule; ip -6 rule; ip route show table all; ip -6 route show table all; \
+                  sysctl net.ipv4.conf.lo.accept_local net.ipv4.conf.all.rp_filter net.ipv4.conf.lo.rp_filter \
+                  net.ipv4.conf.eth0.rp_filter net.core.somaxconn net.ipv4.conf.lo.route_localnet; \
+                  ss -Hltn; tc filter show dev eth0 egress; tc qdisc show";
+    let output = pod.run(["sh", "-c", script])?.stdout;
+    // Its own addresses are no difference.
+    let ips = pod.ips().map(|ip| ip.to_string());
+    let lines = output.lines().map(|line| line.replace(&ips[0], "OWN4").replace(&ips[1], "OWN6"));
+    let mut lines: Vec<_> = lines.filter(|line| !line.contains("fe80") && !line.contains("ff00")).collect();
+    lines.sort();
+    Ok(lines.join("\n"))
+}
+
+/// The same of a pod that was never in the mesh.
+fn traces_of_none(world: &World) -> Result<String> {
+    traces(&world.node(2).outside("stranger").app(App::echo()).start()?)
+}
