@@ -18,6 +18,9 @@ pub enum End {
     Refused(Refused),
     /// The tunnel broke.
     TunnelLost,
+    /// The tunnel broke before the other side took the connection and before a byte was sent: it may be tried
+    /// through another one. The application's socket is left as it was.
+    Unopened,
     /// This side ended it.
     Stopped(Stop),
 }
@@ -103,7 +106,7 @@ impl fmt::Display for End {
             Self::AppReset => f.write_str("app_reset"),
             Self::PeerReset => f.write_str("peer_reset"),
             Self::Refused(why) => write!(f, "refused_{why}"),
-            Self::TunnelLost => f.write_str("tunnel_lost"),
+            Self::TunnelLost | Self::Unopened => f.write_str("tunnel_lost"),
             Self::Stopped(Stop::Policy) => f.write_str("policy_changed"),
             Self::Stopped(Stop::Released) => f.write_str("pod_released"),
             Self::Stopped(Stop::Drained) => f.write_str("drained"),

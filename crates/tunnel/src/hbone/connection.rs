@@ -165,6 +165,11 @@ impl Hbone {
         Some(HboneStream::client(self.shared.clone(), answer, stream))
     }
 
+    /// True if both are handles to the same connection.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// True if a stream may be opened.
     pub fn is_usable(&self) -> bool {
         self.ready_requests().is_some()

@@ -80,6 +80,11 @@ impl Mux {
         !table.over && !table.going_away && table.streams.len() < STREAMS_MAX && table.last_id < u32::MAX
     }
 
+    /// True if both are handles to the same connection.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Streams that are open.
     pub fn stream_count(&self) -> usize {
         self.0.state.borrow().table.streams.len()

@@ -132,6 +132,8 @@ pub(super) enum Remote {
     Refused(Refused),
     /// The connection beneath is gone.
     Lost,
+    /// The connection beneath is gone, and the server had not said a word.
+    LostUnopened,
     /// The application's socket failed while the driver wrote to it.
     AppFailed,
 }
@@ -323,8 +325,10 @@ impl State {
         self.table.over = true;
         for stream in self.table.streams.values() {
             let mut stream = stream.borrow_mut();
-            if matches!(stream.remote, Remote::Silent | Remote::Open) {
-                stream.remote = Remote::Lost;
+            match stream.remote {
+                Remote::Silent => stream.remote = Remote::LostUnopened,
+                Remote::Open => stream.remote = Remote::Lost,
+                _ => {}
             }
             stream.wake();
         }

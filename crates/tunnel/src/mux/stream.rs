@@ -58,6 +58,7 @@ impl MuxStream {
                 Remote::Reset => Poll::Ready(Err(End::PeerReset)),
                 Remote::Refused(why) => Poll::Ready(Err(End::Refused(why))),
                 Remote::Lost => Poll::Ready(Err(End::TunnelLost)),
+                Remote::LostUnopened => Poll::Ready(Err(End::Unopened)),
                 Remote::AppFailed => Poll::Ready(Err(End::AppReset)),
             }
         })
@@ -71,10 +72,18 @@ impl MuxStream {
         let mut reading = true;
         let end = poll_fn(|cx| self.poll(cx, &app, carried, &mut reading)).await;
         carried.add_to_app(std::mem::take(&mut self.state.borrow_mut().delivered));
-        if end != End::Closed {
-            app.reset_on_close();
+        let sent = carried.from_app() > 0 || self.sent != Sent::Open;
+        match end {
+            End::Unopened if sent => {
+                app.reset_on_close();
+                End::TunnelLost
+            }
+            End::Closed | End::Unopened => end,
+            _ => {
+                app.reset_on_close();
+                end
+            }
         }
-        end
     }
 
     fn poll(
@@ -132,6 +141,7 @@ impl MuxStream {
             Remote::Refused(why) => Poll::Ready(Err(End::Refused(why))),
             Remote::AppFailed => Poll::Ready(Err(End::AppReset)),
             Remote::Lost => Poll::Ready(Err(End::TunnelLost)),
+            Remote::LostUnopened => Poll::Ready(Err(End::Unopened)),
             Remote::Finished if state.waiting.is_empty() => {
                 app.finish();
                 Poll::Ready(Ok(()))
@@ -182,7 +192,8 @@ impl Drop for MuxStream {
             let state = self.state.borrow();
             (state.id, state.remote)
         };
-        let settled = matches!(remote, Remote::Reset | Remote::Refused(_) | Remote::Lost);
+        let settled =
+            matches!(remote, Remote::Reset | Remote::Refused(_) | Remote::Lost | Remote::LostUnopened);
         let orderly = self.sent == Sent::Finished && remote == Remote::Finished;
         if !settled && !orderly && self.sent != Sent::Over {
             self.say(Kind::Reset, &[]);
