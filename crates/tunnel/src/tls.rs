@@ -38,6 +38,11 @@ const RECORD_OVERHEAD: usize = 22;
 /// Most payload bytes in a record (RFC 8446 §5.1).
 const RECORD_BYTES: usize = 16_384;
 
+/// Most bytes that sealing so many takes: the records' overhead, and a key update that rustls may put in front.
+pub const fn sealed_bytes_max(plain: usize) -> usize {
+    plain + (plain.div_ceil(RECORD_BYTES) + 1) * (RECORD_OVERHEAD + 64)
+}
+
 enum Connection {
     Client(UnbufferedClientConnection),
     Server(UnbufferedServerConnection),
@@ -156,10 +161,19 @@ impl Session {
     /// [`TlsError::Exhausted`] if the keys are used up; the connection has to be replaced.
     pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
         let start = out.len();
-        // One spare record for a key update that rustls may put in front.
-        let records = plain.len().div_ceil(RECORD_BYTES) + 1;
-        out.resize(start + plain.len() + records * (RECORD_OVERHEAD + 64), 0);
-        let mut written = start;
+        out.resize(start + sealed_bytes_max(plain.len()), 0);
+        let written = self.seal_into(plain, &mut out[start..])?;
+        out.truncate(start + written);
+        Ok(())
+    }
+
+    /// Seals `plain` into records at the beginning of `out`, which holds at least [`sealed_bytes_max`], and returns
+    /// how many bytes they take.
+    ///
+    /// # Errors
+    /// As [`Session::seal`].
+    pub fn seal_into(&mut self, plain: &[u8], out: &mut [u8]) -> Result<usize, TlsError> {
+        let mut written = 0;
         loop {
             let done = advance!(&mut self.connection, &mut [], |_discard, state| {
                 match state.map_err(TlsError::Tls)? {
@@ -184,11 +198,9 @@ impl Session {
                 }
             });
             if done {
-                break;
+                return Ok(written);
             }
         }
-        out.truncate(written);
-        Ok(())
     }
 
     /// Opens the records that `incoming` holds and hands their payloads to `on_plain`. What rustls itself wants

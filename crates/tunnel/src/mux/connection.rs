@@ -119,7 +119,7 @@ impl Driver {
         let mut farewell = Vec::new();
         state.session.close(&mut farewell);
         // The peer may be gone; the alert is a courtesy. It must not cut into a half-sent record.
-        if state.outgoing.sent == state.outgoing.cipher.len() {
+        if state.outgoing.unsent().is_empty() {
             let _ = self.shared.socket.write_now(&farewell);
         }
         state.end();
@@ -188,21 +188,20 @@ impl Driver {
             if table.over {
                 return Poll::Ready(Ok(()));
             }
-            if outgoing.sent < outgoing.cipher.len() {
-                match self.shared.socket.poll_write(cx, &outgoing.cipher[outgoing.sent..]) {
+            if !outgoing.unsent().is_empty() {
+                match self.shared.socket.poll_write(cx, outgoing.unsent()) {
                     Poll::Pending => {
                         // Who closes the connection has to get through to a driver that waits for the peer.
                         outgoing.sleep(cx.waker());
                         return Poll::Pending;
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(MuxError::Socket(error))),
-                    Poll::Ready(Ok(count)) => outgoing.sent += count,
+                    Poll::Ready(Ok(count)) => outgoing.sent(count),
                 }
                 continue;
             }
             if !outgoing.has_plain() {
-                // An idle connection keeps no buffer.
-                (outgoing.cipher, outgoing.sent) = (Vec::new(), 0);
+                outgoing.release_memory();
                 outgoing.sleep(cx.waker());
                 return Poll::Pending;
             }

@@ -2,12 +2,14 @@
 
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 8;
-/// Most bytes in one DATA frame.
-pub const DATA_BYTES_MAX: usize = 65_536;
+/// Most bytes in one DATA frame: what one read takes from a busy application.
+pub const DATA_BYTES_MAX: usize = 262_144;
 /// Most bytes in an OPEN frame: two addresses, baggage and trace context.
 pub const OPEN_BYTES_MAX: usize = 8_192;
 /// Bytes that may be under way on each direction of a fresh stream.
 pub const CREDIT_INITIAL: u32 = 262_144;
+/// Bytes that may be under way once an application has shown that it takes all that comes.
+pub const CREDIT_MAX: u32 = 2_097_152;
 /// Credit is given back in steps of at least this, so that it costs few frames.
 pub const CREDIT_STEP: u32 = 65_536;
 
@@ -267,7 +269,7 @@ mod tests {
         for (case, bytes, want) in [
             ("kind zero", [0, 0, 0, 0, 0, 0, 0, 1], BadFrame::Kind(0)),
             ("unknown kind", [0, 0, 0, 99, 0, 0, 0, 1], BadFrame::Kind(99)),
-            ("long data", [1, 0, 1, 4, 0, 0, 0, 1], BadFrame::Length { kind: Kind::Data, length: 65_537 }),
+            ("long data", [4, 0, 1, 4, 0, 0, 0, 1], BadFrame::Length { kind: Kind::Data, length: 262_145 }),
             ("fin with payload", [0, 0, 1, 6, 0, 0, 0, 1], BadFrame::Length { kind: Kind::Fin, length: 1 }),
         ] {
             assert_eq!(Header::read(bytes), Err(want), "{case}");

@@ -1,21 +1,23 @@
 //! What a mux connection knows: its session, the frames that wait to go out, and its streams. All of it belongs
 //! to one worker, so a `RefCell` guards it; nothing in here awaits.
 
-use super::frame::{BadFrame, CREDIT_INITIAL, CREDIT_STEP, Cutter, HEADER_BYTES, Header, Kind, Piece};
+use super::frame::{
+    BadFrame, CREDIT_INITIAL, CREDIT_MAX, CREDIT_STEP, Cutter, HEADER_BYTES, Header, Kind, Piece,
+};
 use super::open::{BadOpen, OpenRequest};
 use crate::end::Refused;
 use crate::scratch::ReadBuffer;
 use crate::socket::Socket;
-use crate::tls::{PeerState, Session, TlsError};
+use crate::tls::{PeerState, Session, TlsError, sealed_bytes_max};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::task::Waker;
 
-/// Plain bytes gathered before they are sealed and sent in one write. Several full records; more would only leave
-/// the processor's cache.
-pub(super) const BATCH_BYTES: usize = 131_072;
+/// Plain bytes gathered before they are sealed and sent in one write. Many full records: each write wakes the
+/// other side, and waking costs more than the bytes do.
+pub(super) const BATCH_BYTES: usize = 262_144;
 
 /// Why a mux connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +84,8 @@ pub(super) struct Table {
     pub(super) over: bool,
     /// OPENs of the batch in hand.
     opened: Vec<(u32, OpenRequest)>,
+    /// Streams that got bytes in the batch in hand.
+    touched: Vec<Rc<RefCell<StreamState>>>,
 }
 
 /// Frames on their way out.
@@ -90,9 +94,10 @@ pub(super) struct Outgoing {
     /// Whole frames, not sealed yet; the first `plain_len` bytes count.
     plain: Vec<u8>,
     plain_len: usize,
-    /// Sealed records, of which `sent` bytes are with the kernel.
-    pub(super) cipher: Vec<u8>,
-    pub(super) sent: usize,
+    /// Sealed records; the first `cipher_len` bytes count, and `sent` of them are with the kernel.
+    cipher: Vec<u8>,
+    cipher_len: usize,
+    sent: usize,
     driver: Option<Waker>,
     blocked: Vec<Waker>,
 }
@@ -107,6 +112,8 @@ pub(super) struct StreamState {
     pub(super) written: usize,
     /// What the peer may still send.
     receive_credit: u32,
+    /// What may be under way towards the application in all: grows while it takes what comes.
+    window: u32,
     /// Written to the application and not yet given back as credit.
     unreported: u32,
     /// What this side may still send.
@@ -149,7 +156,7 @@ impl Outgoing {
             return None;
         }
         if self.plain.is_empty() {
-            self.plain = batch_memory();
+            self.plain = batch_memory(BATCH_BYTES);
         }
         let start = self.plain_len + HEADER_BYTES;
         Some(&mut self.plain[start..start + free.min(max)])
@@ -166,7 +173,7 @@ impl Outgoing {
     /// Appends a short frame. These are not held up by a full batch: each stream sends few.
     pub(super) fn push(&mut self, kind: Kind, stream: u32, payload: &[u8]) {
         if self.plain.is_empty() {
-            self.plain = batch_memory();
+            self.plain = batch_memory(BATCH_BYTES);
         }
         let end = self.plain_len + HEADER_BYTES + payload.len();
         if self.plain.len() < end {
@@ -197,9 +204,12 @@ impl Outgoing {
 
     /// Seals the batch. Only called when all that was sealed before is with the kernel.
     pub(super) fn seal(&mut self, session: &mut Session) -> Result<(), TlsError> {
-        self.cipher.clear();
+        let most = sealed_bytes_max(self.plain_len);
+        if self.cipher.len() < most {
+            self.cipher = batch_memory(most);
+        }
+        self.cipher_len = session.seal_into(&self.plain[..self.plain_len], &mut self.cipher)?;
         self.sent = 0;
-        session.seal(&self.plain[..self.plain_len], &mut self.cipher)?;
         self.plain_len = 0;
         give_batch_memory(std::mem::take(&mut self.plain));
         for blocked in self.blocked.drain(..) {
@@ -207,14 +217,43 @@ impl Outgoing {
         }
         Ok(())
     }
+
+    /// What rustls itself wants to say goes out behind what is sealed already.
+    fn push_sealed(&mut self, bytes: &[u8]) {
+        self.cipher.truncate(self.cipher_len);
+        self.cipher.extend_from_slice(bytes);
+        self.cipher_len = self.cipher.len();
+        self.wake_driver();
+    }
+
+    /// Sealed bytes that the kernel has not taken yet.
+    pub(super) fn unsent(&self) -> &[u8] {
+        &self.cipher[self.sent..self.cipher_len]
+    }
+
+    /// The kernel has taken so many of them.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.sent += bytes;
+    }
+
+    /// Nothing waits: an idle connection keeps no buffer.
+    pub(super) fn release_memory(&mut self) {
+        (self.cipher_len, self.sent) = (0, 0);
+        give_batch_memory(std::mem::take(&mut self.cipher));
+    }
 }
 
 thread_local! {
     static BATCHES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-fn batch_memory() -> Vec<u8> {
-    BATCHES.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; BATCH_BYTES])
+/// Memory whose every byte is initialised, at least so many.
+fn batch_memory(least: usize) -> Vec<u8> {
+    let mut memory = BATCHES.with_borrow_mut(Vec::pop).unwrap_or_default();
+    if memory.len() < least {
+        memory.resize(least.max(sealed_bytes_max(BATCH_BYTES)), 0);
+    }
+    memory
 }
 
 fn give_batch_memory(memory: Vec<u8>) {
@@ -233,6 +272,7 @@ impl StreamState {
             waiting: Vec::new(),
             written: 0,
             receive_credit: CREDIT_INITIAL,
+            window: CREDIT_INITIAL,
             unreported: 0,
             send_credit: CREDIT_INITIAL,
             remote,
@@ -247,44 +287,81 @@ impl StreamState {
         }
     }
 
-    /// Bytes have reached the application: the peer may send as many more.
+    /// Bytes have reached the application: the peer may send as many more, and if the application took all at once,
+    /// even more than that.
     pub(super) fn delivered(&mut self, bytes: usize, outgoing: &mut Outgoing) {
         self.delivered += bytes;
-        // Never more than the credit, which is a u32.
+        // Never more than the window, which is a u32.
         self.unreported += bytes as u32;
-        if self.unreported >= CREDIT_STEP && self.remote == Remote::Open {
-            outgoing.push(Kind::Credit, self.id, &self.unreported.to_be_bytes());
-            self.receive_credit += self.unreported;
-            self.unreported = 0;
+        if self.unreported < CREDIT_STEP.max(self.window / 8) || self.remote != Remote::Open {
+            return;
         }
+        let mut step = std::mem::take(&mut self.unreported);
+        if self.waiting.is_empty() && self.window < CREDIT_MAX {
+            let more = step.min(CREDIT_MAX - self.window);
+            self.window += more;
+            step += more;
+        }
+        self.receive_credit += step;
+        outgoing.push(Kind::Credit, self.id, &step.to_be_bytes());
     }
 
-    fn receive(&mut self, bytes: &[u8], outgoing: &mut Outgoing) -> Result<(), BadFrame> {
+    /// Keeps bytes for [`StreamState::deliver`]; a batch of records becomes one write. True if they are the first.
+    fn receive(&mut self, bytes: &[u8]) -> Result<bool, BadFrame> {
         if !matches!(self.remote, Remote::Open | Remote::Silent) {
-            return Ok(());
+            return Ok(false);
         }
         let length = bytes.len() as u32;
         self.receive_credit = self.receive_credit.checked_sub(length).ok_or(BadFrame::Credit(self.id))?;
-        let mut taken = 0;
-        if let Some(app) = self.app.as_ref().filter(|_| self.waiting.is_empty()) {
-            match app.write_now(bytes) {
-                Ok(count) => taken = count,
-                Err(_) => {
-                    self.remote = Remote::AppFailed;
+        let first = self.waiting.is_empty();
+        if first {
+            self.waiting = GATHERED.with_borrow_mut(Vec::pop).unwrap_or_default();
+        }
+        self.waiting.extend_from_slice(bytes);
+        // What waited before waits for the application; its task is in charge.
+        Ok(first)
+    }
+
+    /// Writes what the batch has brought to the application, as far as it takes it now.
+    fn deliver(&mut self, outgoing: &mut Outgoing) {
+        let Some(app) = &self.app else {
+            return; // Not connected yet: the bytes wait for it.
+        };
+        match app.write_now(&self.waiting[self.written..]) {
+            Ok(taken) => {
+                self.written += taken;
+                if self.written == self.waiting.len() {
+                    self.forget_written();
+                } else {
                     self.wake();
-                    return Ok(());
                 }
+                self.delivered(taken, outgoing);
+            }
+            Err(_) => {
+                self.remote = Remote::AppFailed;
+                self.wake();
             }
         }
-        if taken > 0 {
-            self.delivered(taken, outgoing);
-        }
-        if taken < bytes.len() {
-            self.waiting.extend_from_slice(&bytes[taken..]);
-            self.wake();
-        }
-        Ok(())
     }
+
+    /// All that waited has been written: an idle stream keeps no buffer.
+    pub(super) fn forget_written(&mut self) {
+        self.written = 0;
+        let mut memory = std::mem::take(&mut self.waiting);
+        memory.clear();
+        GATHERED.with_borrow_mut(|spare| {
+            if spare.len() < GATHERED_MAX && memory.capacity() <= BATCH_BYTES {
+                spare.push(memory);
+            }
+        });
+    }
+}
+
+/// Buffers that a worker keeps for the next batch: one for each stream that a batch touches.
+const GATHERED_MAX: usize = 64;
+
+thread_local! {
+    static GATHERED: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 impl State {
@@ -296,6 +373,7 @@ impl State {
             going_away: false,
             over: false,
             opened: Vec::new(),
+            touched: Vec::new(),
         };
         Self { session, outgoing: Outgoing::default(), table, cutter: Cutter::default() }
     }
@@ -307,15 +385,19 @@ impl State {
     ) -> Result<(PeerState, Vec<(u32, OpenRequest)>), MuxError> {
         let Self { session, outgoing, table, cutter } = self;
         let mut replies = Vec::new();
-        let peer = session.open::<MuxError>(incoming, &mut replies, |plain| {
+        let opened = session.open::<MuxError>(incoming, &mut replies, |plain| {
             cutter.feed::<MuxError>(plain, |piece| match piece {
-                Piece::Data { stream, bytes } => table.on_data(stream, bytes, outgoing),
+                Piece::Data { stream, bytes } => table.on_data(stream, bytes),
                 Piece::Frame(header, payload) => table.on_frame(header, payload),
             })
-        })?;
+        });
+        // Also what came before an error: the peer sent it in good order.
+        for stream in table.touched.drain(..) {
+            stream.borrow_mut().deliver(outgoing);
+        }
+        let peer = opened?;
         if !replies.is_empty() {
-            outgoing.cipher.extend_from_slice(&replies);
-            outgoing.wake_driver();
+            outgoing.push_sealed(&replies);
         }
         Ok((peer, std::mem::take(&mut table.opened)))
     }
@@ -348,9 +430,14 @@ impl Table {
         Ok(self.streams.get(&id))
     }
 
-    fn on_data(&mut self, id: u32, bytes: &[u8], outgoing: &mut Outgoing) -> Result<(), MuxError> {
-        if let Some(stream) = self.stream(id)? {
-            stream.borrow_mut().receive(bytes, outgoing)?;
+    fn on_data(&mut self, id: u32, bytes: &[u8]) -> Result<(), MuxError> {
+        let Some(stream) = self.stream(id)? else {
+            return Ok(());
+        };
+        let first = stream.borrow_mut().receive(bytes)?;
+        if first {
+            let stream = stream.clone();
+            self.touched.push(stream);
         }
         Ok(())
     }

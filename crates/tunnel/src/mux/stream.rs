@@ -125,11 +125,11 @@ impl MuxStream {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(End::AppReset)),
                 Poll::Ready(Ok(bytes)) => {
                     state.written += bytes;
+                    if state.written == state.waiting.len() {
+                        state.forget_written();
+                    }
                     // The connection's state is not borrowed while a stream's task runs.
                     state.delivered(bytes, &mut self.mux.0.state.borrow_mut().outgoing);
-                    if state.written == state.waiting.len() {
-                        (state.waiting, state.written) = (Vec::new(), 0);
-                    }
                 }
             }
         }
