@@ -238,7 +238,7 @@ impl Link {
     async fn on_sockets(&mut self, uid: &WorkloadUid, kind: SocketKind, mut sockets: Vec<OwnedFd>) {
         while !sockets.is_empty() {
             let Some(orders) = self.orders.get_mut(&(uid.clone(), kind)) else {
-                return; // Sent ahead of need; without a taker they are closed.
+                return self.spread_sockets(uid, kind, sockets).await;
             };
             let Some(order) = orders.front_mut() else {
                 self.orders.remove(&(uid.clone(), kind));
@@ -251,6 +251,16 @@ impl Link {
                 orders.pop_front();
             }
             self.tell(worker, Command::Sockets { pod: uid.clone(), kind, sockets: share }).await;
+        }
+    }
+
+    /// Sockets that nobody has asked for yet, an even share for each worker: they are what a quiet pod has while the
+    /// agent is away.
+    async fn spread_sockets(&self, uid: &WorkloadUid, kind: SocketKind, mut sockets: Vec<OwnedFd>) {
+        for worker in 0..self.workers.len() {
+            let share = sockets.len().div_ceil(self.workers.len() - worker);
+            let sockets = sockets.split_off(sockets.len() - share);
+            self.tell(worker, Command::Sockets { pod: uid.clone(), kind, sockets }).await;
         }
     }
 
