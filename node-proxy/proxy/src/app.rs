@@ -145,6 +145,7 @@ fn start_workers(
         leaves: wires.leaves.clone(),
         trust: wires.trust.clone(),
         rules: Arc::new(config.rules.clone()),
+        dns: config.dns.clone(),
         affinity: Arc::default(),
         limits: config.limits,
     };

@@ -2,6 +2,7 @@
 
 use crate::telemetry::access::AccessFormat;
 use crate::worker::Limits;
+use crate::worker::dns::{DnsRules, DnsUpstream};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -29,6 +30,8 @@ pub struct Config {
     pub mesh: MeshConfig,
     /// What is known besides discovery.
     pub rules: MeshRules,
+    /// How captured DNS is answered.
+    pub dns: DnsRules,
     /// How long things may take.
     pub limits: Limits,
     /// Where metrics are served.
@@ -90,6 +93,16 @@ impl Config {
             workers: settings.get("WEFT_WORKERS", "a number of threads", cpus).max(1),
             mesh: MeshConfig::read(settings),
             rules: read_rules(settings),
+            dns: DnsRules {
+                upstream: settings.get(
+                    "WEFT_DNS_UPSTREAM",
+                    "original, none or ADDRESS:PORT",
+                    DnsUpstream::Original,
+                ),
+                cluster_domain: settings
+                    .get("WEFT_CLUSTER_DOMAIN", "a domain", "cluster.local".to_owned())
+                    .into(),
+            },
             limits: read_limits(settings),
             metrics: Listen::Tcp(address(settings, "WEFT_METRICS_ADDR", 15020)),
             ready: Listen::Tcp(address(settings, "WEFT_READY_ADDR", 15021)),

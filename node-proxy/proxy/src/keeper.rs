@@ -20,6 +20,8 @@ const SIGNING_MAX: usize = 8;
 const RETRY_MIN: Duration = Duration::from_millis(200);
 /// The longest pause.
 const RETRY_MAX: Duration = Duration::from_secs(30);
+/// How long a certificate is kept that nobody needs.
+const UNNEEDED_FOR: Duration = Duration::from_secs(60);
 /// How often the file with the roots is looked at. Kubernetes takes up to a minute to change it; tests are faster.
 const ROOTS_EVERY: Duration = Duration::from_millis(500);
 
@@ -38,6 +40,7 @@ pub struct Keeper {
     keep: watch::Sender<Vec<Leaf>>,
     condition: Condition,
     due: HashMap<Identity, Due>,
+    unneeded_since: HashMap<Identity, Instant>,
     signing: JoinSet<(Identity, Result<Leaf, String>)>,
 }
 
@@ -71,8 +74,8 @@ impl Keeper {
     /// Puts a keeper together.
     pub fn new(parts: KeeperParts) -> Self {
         let KeeperParts { ca, lifetime, writer, wanted, inherited, keep, condition } = parts;
-        let (due, signing) = (HashMap::new(), JoinSet::new());
-        Self { ca, lifetime, writer, wanted, inherited, keep, condition, due, signing }
+        let (due, unneeded_since, signing) = (HashMap::new(), HashMap::new(), JoinSet::new());
+        Self { ca, lifetime, writer, wanted, inherited, keep, condition, due, unneeded_since, signing }
     }
 
     /// Runs until nobody needs certificates any more.
@@ -92,8 +95,9 @@ impl Keeper {
                     Ok((identity, result)) => self.on_signed(&identity, result),
                     Err(error) => tracing::error!(%error, "a certificate request failed badly"),
                 },
-                () = tokio::time::sleep_until(wait), if room && next.is_some() => self.on_due(),
+                () = tokio::time::sleep_until(wait), if room => self.on_due(),
             }
+            self.forget_unneeded();
             self.tell();
         }
     }
@@ -107,10 +111,21 @@ impl Keeper {
             let due = table.get(identity).map_or_else(Due::now, Due::renewal);
             self.due.insert(identity.clone(), due);
         }
+    }
+
+    /// Lets go of certificates that nobody has needed for a while. Not at once: after a start the pods come one by
+    /// one, and what was inherited is for pods that are yet to come.
+    fn forget_unneeded(&mut self) {
+        let (table, now) = (self.writer.table(), Instant::now());
+        let unneeded = |identity: &Identity| !self.due.contains_key(identity);
+        self.unneeded_since.retain(|identity, _| unneeded(identity) && table.get(identity).is_some());
+        for identity in table.iter().map(Leaf::identity).filter(|identity| unneeded(identity)) {
+            self.unneeded_since.entry(identity.clone()).or_insert(now);
+        }
+        let old = |since: &Instant| now.duration_since(*since) > UNNEEDED_FOR;
         let gone: Vec<Identity> =
-            table.iter().map(Leaf::identity).filter(|identity| !wanted.contains(identity)).cloned().collect();
-        // Right after the start nobody is wanted yet, and what was inherited must not be lost.
-        if !gone.is_empty() && !wanted.is_empty() {
+            self.unneeded_since.iter().filter(|(_, since)| old(since)).map(|(one, _)| one.clone()).collect();
+        if !gone.is_empty() {
             self.writer.change(|table| gone.iter().for_each(|identity| table.remove(identity)));
             self.hand_on();
         }

@@ -226,41 +226,42 @@ impl Link {
     }
 
     async fn on_node_tunnel(&mut self, listeners: Vec<OwnedFd>) {
+        let mut shares: Vec<Vec<OwnedFd>> = self.workers.iter().map(|_| Vec::new()).collect();
         for (index, listener) in listeners.iter().enumerate() {
             match listener.try_clone() {
-                Ok(copy) => self.tell(index % self.workers.len(), Command::NodeTunnel(copy)).await,
+                Ok(copy) => shares[index % self.workers.len()].push(copy),
                 Err(error) => tracing::error!(%error, "cannot copy the node tunnel's listener"),
             }
+        }
+        for (worker, share) in shares.into_iter().enumerate() {
+            self.tell(worker, Command::NodeTunnel(share)).await;
         }
         self.node = listeners;
     }
 
     async fn on_sockets(&mut self, uid: &WorkloadUid, kind: SocketKind, mut sockets: Vec<OwnedFd>) {
-        while !sockets.is_empty() {
-            let Some(orders) = self.orders.get_mut(&(uid.clone(), kind)) else {
-                return self.spread_sockets(uid, kind, sockets).await;
-            };
-            let Some(order) = orders.front_mut() else {
-                self.orders.remove(&(uid.clone(), kind));
-                continue;
-            };
+        while let Some(order) = self.orders.get_mut(&(uid.clone(), kind)).and_then(VecDeque::front_mut) {
             let share = sockets.split_off(sockets.len() - order.left.min(sockets.len()));
             order.left -= share.len();
             let (worker, done) = (order.worker, order.left == 0);
-            if done {
+            if !share.is_empty() {
+                self.tell(worker, Command::Sockets { pod: uid.clone(), kind, sockets: share }).await;
+            }
+            if !done {
+                return;
+            }
+            if let Some(orders) = self.orders.get_mut(&(uid.clone(), kind)) {
                 orders.pop_front();
             }
-            self.tell(worker, Command::Sockets { pod: uid.clone(), kind, sockets: share }).await;
         }
-    }
-
-    /// Sockets that nobody has asked for yet, an even share for each worker: they are what a quiet pod has while the
-    /// agent is away.
-    async fn spread_sockets(&self, uid: &WorkloadUid, kind: SocketKind, mut sockets: Vec<OwnedFd>) {
+        self.orders.remove(&(uid.clone(), kind));
+        // A first few come with the pod, unasked: a share for each worker.
+        let share = sockets.len().div_ceil(self.workers.len());
         for worker in 0..self.workers.len() {
-            let share = sockets.len().div_ceil(self.workers.len() - worker);
-            let sockets = sockets.split_off(sockets.len() - share);
-            self.tell(worker, Command::Sockets { pod: uid.clone(), kind, sockets }).await;
+            let sockets: Vec<OwnedFd> = sockets.drain(..share.min(sockets.len())).collect();
+            if !sockets.is_empty() {
+                self.tell(worker, Command::Sockets { pod: uid.clone(), kind, sockets }).await;
+            }
         }
     }
 
@@ -317,6 +318,32 @@ impl Link {
         }
         self.tell_all(|| Command::Drain).await;
         while self.drained < self.workers.len() {
+            let heard = tokio::select! {
+                request = self.requests.recv() => match (request, end) {
+                    (None, _) => return,
+                    (Some(Request::Drained { .. }), _) => {
+                        self.drained += 1;
+                        Ok(())
+                    }
+                    // Pods may still leave, and their namespaces wait for our word.
+                    (Some(request), Some(end)) => self.on_request(end, request).await,
+                    (Some(_), None) => Ok(()),
+                },
+                message = hear(end) => match (message, end) {
+                    (Some(FromAgent::PodGone { uid }), Some(end)) => self.on_pod_gone(end, uid).await,
+                    (Some(_), _) => Ok(()),
+                    (None, _) => Err("the agent has closed the link".to_owned()),
+                },
+            };
+            if let Err(error) = heard {
+                tracing::debug!(error, "draining without the agent");
+                return self.drain_alone().await;
+            }
+        }
+    }
+
+    async fn drain_alone(&mut self) {
+        while self.drained < self.workers.len() {
             match self.requests.recv().await {
                 Some(Request::Drained { .. }) => self.drained += 1,
                 Some(_) => {}
@@ -345,6 +372,14 @@ impl Link {
 
 async fn send<F: AsFd>(end: &ProxyEnd, message: &FromProxy<F>) -> Result<(), String> {
     end.send(message).await.map_err(|error| crate::describe(&error))
+}
+
+/// The agent's next message; never, if there is no agent.
+async fn hear(end: Option<&ProxyEnd>) -> Option<FromAgent> {
+    match end {
+        Some(end) => end.recv().await.ok().flatten(),
+        None => std::future::pending().await,
+    }
 }
 
 /// Leaves one after the other, each with its length in front.

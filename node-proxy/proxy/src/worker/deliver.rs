@@ -23,15 +23,42 @@ pub(super) enum DeliverError {
     Connect { target: SocketAddr, source: io::Error },
 }
 
+/// How the client's own connection reached this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Came {
+    /// Its packets end elsewhere: in its own pod, or behind a tunnel.
+    FromAfar,
+    /// Its packets end at a socket of ours in the application's namespace, which has the very pair of addresses:
+    /// what we sent from the client's port would go to that socket.
+    IntoThePod,
+}
+
+impl Came {
+    /// The client as the application shall see it. Linux clients connect from ports above 32768 (RFC 6056 allows
+    /// any), so the other half is free as a rule, and no two ports of a client become one.
+    fn seen(self, client: SocketAddr) -> SocketAddr {
+        let other_half = client.port() ^ 0x8000;
+        match self {
+            Self::FromAfar => client,
+            Self::IntoThePod if other_half < PRIVILEGED => SocketAddr::new(client.ip(), 0),
+            Self::IntoThePod => SocketAddr::new(client.ip(), other_half),
+        }
+    }
+}
+
+/// Ports below are not for an unprivileged process.
+const PRIVILEGED: u16 = 1024;
+
 /// Connects to `target` in the pod's namespace, so that the application sees `client`: its address, and its port
 /// too unless that one is in use there. The permit proves that policy was asked.
 pub(super) async fn deliver(
     pod: &Pod,
     _permit: &Permit,
-    client: SocketAddr,
+    (client, came): (SocketAddr, Came),
     target: SocketAddr,
     limit: Duration,
 ) -> Result<Socket, DeliverError> {
+    let client = came.seen(client);
     let fresh = pod.stock.take(tcp_kind(target)).await?;
     let bound =
         bind_client(&fresh, client, target).map_err(|source| DeliverError::Bind { client, source })?;

@@ -3,7 +3,7 @@
 
 use super::Worker;
 use super::carry::Attempt;
-use super::deliver::{DeliverError, deliver};
+use super::deliver::{Came, DeliverError, deliver};
 use super::pods::Pod;
 use super::registry::{Direction, Judged};
 use std::net::SocketAddr;
@@ -75,7 +75,8 @@ impl Worker {
             destination_port: target.port(),
         };
         let permit = self.judge(attempt, &connection, &workload).map_err(InboundError::Denied)?;
-        let app = deliver(pod, &permit, client, target, self.knowledge.limits.connect).await?;
+        let app =
+            deliver(pod, &permit, (client, Came::IntoThePod), target, self.knowledge.limits.connect).await?;
         Ok((app, Judged { connection, workload: workload.uid.clone() }))
     }
 

@@ -13,6 +13,8 @@ mod dial;
 mod pods;
 mod listener;
 pub mod registry;
+pub mod dns;
+mod datagram;
 mod stock;
 pub mod affinity;
 pub mod request;
@@ -21,6 +23,7 @@ use crate::leaves::Leaves;
 use crate::telemetry::access::{AccessFormat, AccessLog};
 use crate::telemetry::metrics::{Families, WorkerMetrics};
 use affinity::Affinity;
+use dns::DnsRules;
 use peers::Peers;
 use pods::{Pod, Pods};
 use pool::Pool;
@@ -53,6 +56,8 @@ pub struct Knowledge {
     pub trust: TrustView,
     /// What the settings say of the mesh.
     pub rules: Arc<MeshRules>,
+    /// How captured DNS is answered.
+    pub dns: DnsRules,
     /// Who has which endpoint.
     pub affinity: Arc<Affinity>,
     /// How long things may take.
@@ -173,9 +178,10 @@ impl Worker {
                     spawn_local(self.clone().release(pod));
                 }
             }
-            Command::NodeTunnel(listener) => {
-                let task = spawn_local(self.clone().serve_node_tunnel(listener)).abort_handle();
-                self.node_tunnel.borrow_mut().push(task);
+            Command::NodeTunnel(listeners) => {
+                let serve = |listener| spawn_local(self.clone().serve_node_tunnel(listener)).abort_handle();
+                let old = self.node_tunnel.replace(listeners.into_iter().map(serve).collect());
+                old.iter().for_each(AbortHandle::abort);
             }
             Command::Sockets { pod, kind, sockets } => {
                 if let Some(pod) = self.pods.get(&pod) {
@@ -203,7 +209,11 @@ impl Worker {
                 ListenerKind::Tunnel => {
                     pod.own(&spawn_local(self.clone().serve_pod_tunnel(pod.clone(), socket)));
                 }
-                ListenerKind::DnsTcp | ListenerKind::DnsUdp => {}
+                ListenerKind::DnsUdp => {
+                    pod.own(&spawn_local(self.clone().serve_dns(pod.clone(), socket)));
+                }
+                // Captured like all TCP: it comes to the outbound listener.
+                ListenerKind::DnsTcp => {}
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::Worker;
 use super::carry::Attempt;
-use super::deliver::{DeliverError, deliver};
+use super::deliver::{Came, DeliverError, deliver};
 use super::dial::{Handle, watch_peer};
 use super::pods::Pod;
 use super::pool::until;
@@ -188,7 +188,8 @@ impl Worker {
         };
         let permit = self.judge(attempt, &connection, &destination).map_err(StreamError::Denied)?;
         let limit = self.knowledge.limits.connect;
-        let app = deliver(&pod, &permit, request.source, request.destination, limit).await?;
+        let app =
+            deliver(&pod, &permit, (request.source, Came::FromAfar), request.destination, limit).await?;
         Ok((pod, app, Judged { connection, workload: destination.uid.clone() }))
     }
 }

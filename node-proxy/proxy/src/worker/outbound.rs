@@ -2,7 +2,7 @@
 
 use super::Worker;
 use super::carry::{Attempt, Ongoing};
-use super::deliver::{DeliverError, deliver, dial};
+use super::deliver::{Came, DeliverError, deliver, dial};
 use super::dial::DialError;
 use super::listener::Listener;
 use super::pods::Pod;
@@ -201,7 +201,7 @@ impl Worker {
         };
         let permit = self.judge(attempt, &connection, &hop.workload).map_err(OutboundError::Denied)?;
         let limit = self.knowledge.limits.connect;
-        let peer = deliver(&server, &permit, attempt.client, hop.target, limit).await?;
+        let peer = deliver(&server, &permit, (attempt.client, Came::FromAfar), hop.target, limit).await?;
         let judged = Judged { connection, workload: hop.workload.uid.clone() };
         let ongoing = self.begin(attempt, vec![pod.uid.clone(), server.uid.clone()], Some(judged));
         let end = join(socket, &peer, ongoing.carried()).await;

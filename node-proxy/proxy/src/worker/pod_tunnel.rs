@@ -2,7 +2,7 @@
 
 use super::Worker;
 use super::carry::Attempt;
-use super::deliver::{DeliverError, deliver};
+use super::deliver::{Came, DeliverError, deliver};
 use super::dial::{Handle, watch_peer};
 use super::pods::Pod;
 use super::pool::until;
@@ -200,7 +200,7 @@ impl Worker {
         };
         let permit = self.judge(attempt, &connection, &destination).map_err(StreamError::Denied)?;
         let limit = self.knowledge.limits.connect;
-        let app = deliver(&session.pod, &permit, client, target, limit).await?;
+        let app = deliver(&session.pod, &permit, (client, Came::FromAfar), target, limit).await?;
         Ok((app, Judged { connection, workload: destination.uid.clone() }))
     }
 }

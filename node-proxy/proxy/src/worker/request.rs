@@ -46,8 +46,8 @@ pub enum Command {
     Pod(NewPod),
     /// The pod leaves: close everything of it.
     PodGone(WorkloadUid),
-    /// The node's own tunnel listener.
-    NodeTunnel(OwnedFd),
+    /// This worker's listeners of the node's own tunnel; they replace those of before.
+    NodeTunnel(Vec<OwnedFd>),
     /// Sockets that the worker asked for.
     Sockets {
         /// Whose namespace.

@@ -1,0 +1,147 @@
+//! Captured DNS: names of the mesh are answered here, all others by the server that was asked.
+
+use super::Worker;
+use super::datagram::{Datagram, Datagrams};
+use super::pods::Pod;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::task::spawn_local;
+use weft_agent_link::SocketKind;
+use weft_dns::{Context, Outcome, Transport, Upstream, answer, server_failure};
+
+/// Queries of one pod under way at one worker. A resolver asks for two families at a time; an application that looks
+/// up a thousand names at once has its resolver try again.
+const QUERIES_MAX: usize = 256;
+/// How long the server behind may take: resolvers give up after 5 s (resolv.conf(5)).
+const ANSWER_WAIT: Duration = Duration::from_secs(4);
+const DNS_PORT: u16 = 53;
+
+/// How captured DNS is answered.
+#[derive(Debug, Clone)]
+pub struct DnsRules {
+    /// Who knows the names that the mesh does not.
+    pub upstream: DnsUpstream,
+    /// The cluster's domain.
+    pub cluster_domain: Arc<str>,
+}
+
+/// Who knows the names that the mesh does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DnsUpstream {
+    /// The server that the application asked.
+    #[default]
+    Original,
+    /// This one, whoever was asked.
+    Server(SocketAddr),
+    /// Nobody.
+    None,
+}
+
+impl FromStr for DnsUpstream {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "original" => Ok(Self::Original),
+            "none" => Ok(Self::None),
+            addr => addr.parse().map(Self::Server).map_err(|_| ()),
+        }
+    }
+}
+
+impl Worker {
+    pub(super) async fn serve_dns(self: Rc<Self>, pod: Rc<Pod>, socket: OwnedFd) {
+        let datagrams = match Datagrams::new(socket) {
+            Ok(datagrams) => Rc::new(datagrams),
+            Err(error) => return tracing::error!(%error, "cannot use a DNS socket of the agent's"),
+        };
+        let under_way = Rc::new(());
+        loop {
+            let query = match datagrams.receive().await {
+                Ok(query) => query,
+                Err(error) => return tracing::error!(%error, "a DNS socket failed and is given up"),
+            };
+            if Rc::strong_count(&under_way) > QUERIES_MAX {
+                continue;
+            }
+            let (worker, pod, datagrams) = (self.clone(), pod.clone(), datagrams.clone());
+            let place = under_way.clone();
+            spawn_local(async move {
+                worker.answer_query(&pod, &datagrams, query).await;
+                drop(place);
+            });
+        }
+    }
+
+    async fn answer_query(&self, pod: &Pod, datagrams: &Datagrams, query: Datagram) {
+        let Some(client) = self.await_workload(&pod.uid).await else {
+            return; // Who asks is not known; the resolver asks again.
+        };
+        let rules = &self.knowledge.dns;
+        let upstream = match rules.upstream {
+            DnsUpstream::Original => Some(SocketAddr::new(query.to, DNS_PORT)),
+            DnsUpstream::Server(addr) => Some(addr),
+            DnsUpstream::None => None,
+        };
+        let snapshot = self.knowledge.view.now();
+        let domain = &*rules.cluster_domain;
+        let services = format!("svc.{domain}");
+        let own = format!("{}.{services}", client.namespace);
+        let context = Context {
+            snapshot: &snapshot,
+            client: &client,
+            cluster_domain: domain,
+            search_domains: &[&own, &services, domain],
+            upstream: if upstream.is_some() { Upstream::Present } else { Upstream::Absent },
+            transport: Transport::Udp,
+        };
+        let reply = match (answer(&query.bytes, &context, &mut |bound| self.below(bound)), upstream) {
+            (Outcome::Answer(bytes), _) => Some(bytes),
+            (Outcome::Drop, _) | (Outcome::Forward, None) => None,
+            (Outcome::Forward, Some(upstream)) => {
+                let asked = tokio::time::timeout(ANSWER_WAIT, ask(pod, upstream, &query.bytes)).await;
+                asked.ok().flatten().or_else(|| server_failure(&query.bytes))
+            }
+        };
+        if let Some(bytes) = reply {
+            datagrams.answer(query.to, query.from, &bytes);
+        }
+    }
+}
+
+/// Asks the server behind, from the pod's own namespace: its network policy applies, and its routes.
+async fn ask(pod: &Pod, upstream: SocketAddr, query: &[u8]) -> Option<Vec<u8>> {
+    let kind = if upstream.is_ipv4() { SocketKind::UdpV4 } else { SocketKind::UdpV6 };
+    let socket = pod.stock.take(kind).await.ok()?;
+    // Connected: the kernel takes answers of that server alone.
+    socket2::SockRef::from(&socket).connect(&upstream.into()).ok()?;
+    #[expect(
+        deprecated,
+        reason = "an OwnedFd owns its descriptor and reports no other; the successor is unsafe"
+    )]
+    let socket = AsyncFd::new(socket).ok()?;
+    rustix::net::send(socket.get_ref(), query, rustix::net::SendFlags::empty()).ok()?;
+    let mut reply = vec![0; 4_096];
+    loop {
+        let mut ready = socket.readable().await.ok()?;
+        let received = ready.try_io(|socket| {
+            rustix::net::recv(socket.get_ref(), &mut reply[..], rustix::net::RecvFlags::DONTWAIT)
+                .map(|(_, length)| length)
+                .map_err(Into::into)
+        });
+        match received {
+            // The answer to this very query: the ids agree.
+            Ok(Ok(length)) if length >= 2 && reply[..2] == query[..2] => {
+                reply.truncate(length);
+                return Some(reply);
+            }
+            Ok(Ok(_)) | Err(_) => {}
+            Ok(Err(_)) => return None,
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Names: services of the mesh are answered by the node proxy, all others by the server that was asked.
+
+use anyhow::Result;
+use weft_core::names::canonical;
+use weft_testkit::{App, MeshSettings, World};
+use weft_tests::stage::start_mesh;
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn names_lead_where_kubernetes_says() -> Result<()> {
+    let world = World::builder().nodes(2).build()?;
+    world.namespace("shop", [("weft.dev/mesh", "enabled")])?;
+    let client = world.node(1).pod("shop", "client").start()?;
+    let server = world
+        .node(2)
+        .pod("shop", "reviews-v1")
+        .labels([("app", "reviews")])
+        .port("http", 8080)
+        .app(App::http("v1"))
+        .start()?;
+    world.service("shop", "reviews").port("http", 80, 8080).select([("app", "reviews")]).apply()?;
+    world.service("shop", "pods").port("http", 8080, 8080).select([("app", "reviews")]).headless().apply()?;
+    world.service("shop", "elsewhere").external_name("reviews.shop.svc.cluster.local").apply()?;
+    // The server behind knows one name that the mesh does not.
+    let outside = world.node(2).outside("web").app(App::http("outside")).start()?;
+    let resolver =
+        world.node(2).outside("resolver").app(App::dns(&[("example.test", outside.ip())])).start()?;
+    let upstream = resolver.addr(53).to_string();
+    let settings =
+        MeshSettings::default().env(weft_testkit::Component::NodeProxy, "WEFT_DNS_UPSTREAM", &upstream);
+    let mesh = start_mesh(&world, settings)?;
+    for (url, version) in [
+        ("http://reviews.shop.svc.cluster.local/", "v1"),
+        ("http://reviews.shop/", "v1"),
+        ("http://reviews/", "v1"),
+        ("http://pods:8080/", "v1"),
+        ("http://elsewhere/", "v1"),
+        ("http://example.test:8080/", "outside"),
+    ] {
+        let answer = client.get(url)?;
+        assert!(answer.is_ok(), "{url}: {answer:?}\n{}", mesh.proxy(1).log());
+        assert_eq!(answer.version(), version, "{url}");
+    }
+    let hello = client.get("http://reviews/")?.hello();
+    let local = hello.map(|hello| canonical(hello.local).ip());
+    assert!(local.is_some_and(|local| server.ips().contains(&local)), "{local:?} is the pod's own address");
+    let unknown = client.get("http://nowhere.shop/")?;
+    assert!(!unknown.is_ok(), "{unknown:?}");
+    Ok(())
+}
