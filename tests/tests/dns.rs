@@ -44,7 +44,30 @@ fn names_lead_where_kubernetes_says() -> Result<()> {
     let hello = client.get("http://reviews/")?.hello();
     let local = hello.map(|hello| canonical(hello.local).ip());
     assert!(local.is_some_and(|local| server.ips().contains(&local)), "{local:?} is the pod's own address");
+    let server_asked = std::net::SocketAddr::from((world.plan().dns(), 53));
+    let reply = client.enter(|| ask_by_tcp(server_asked, "reviews.shop.svc.cluster.local"))??;
+    assert!(reply.len() > 12 && reply[7] > 0, "an answer over TCP as well: {reply:?}");
     let unknown = client.get("http://nowhere.shop/")?;
     assert!(!unknown.is_ok(), "{unknown:?}");
     Ok(())
+}
+
+/// Asks for the IPv4 addresses of a name over TCP (RFC 1035 §4.2.2), and returns the message that comes back.
+fn ask_by_tcp(server: std::net::SocketAddr, name: &str) -> std::io::Result<Vec<u8>> {
+    use std::io::{Read as _, Write as _};
+    let mut query = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        query.push(label.len() as u8);
+        query.extend_from_slice(label.as_bytes());
+    }
+    query.extend_from_slice(&[0, 0, 1, 0, 1]);
+    let mut stream = std::net::TcpStream::connect(server)?;
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(5)))?;
+    stream.write_all(&(query.len() as u16).to_be_bytes())?;
+    stream.write_all(&query)?;
+    let mut length = [0; 2];
+    stream.read_exact(&mut length)?;
+    let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut reply)?;
+    Ok(reply)
 }

@@ -103,6 +103,25 @@ impl Socket {
         std::future::poll_fn(|cx| self.poll_read(cx, into)).await
     }
 
+    /// Looks at what has come without taking it, until `into` is full or the sender is done.
+    ///
+    /// # Errors
+    /// As `recv(2)`.
+    pub async fn peek_full(&self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut ready = self.0.readable().await?;
+            let count = match self.0.get_ref().peek(into) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(error) => return Err(error),
+            };
+            if count == into.len() || ready.ready().is_read_closed() {
+                return Ok(count);
+            }
+            ready.clear_ready();
+        }
+    }
+
     /// Writes all bytes.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use super::Worker;
 use super::datagram::{Datagram, Datagrams};
 use super::pods::Pod;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::str::FromStr;
@@ -12,14 +12,17 @@ use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::task::spawn_local;
 use weft_agent_link::SocketKind;
+use weft_core::workload::Workload;
+use weft_dns::tcp::{Front, cut, frame};
 use weft_dns::{Context, Outcome, Transport, Upstream, answer, server_failure};
+use weft_tunnel::socket::Socket;
 
 /// Queries of one pod under way at one worker. A resolver asks for two families at a time; an application that looks
 /// up a thousand names at once has its resolver try again.
 const QUERIES_MAX: usize = 256;
 /// How long the server behind may take: resolvers give up after 5 s (resolv.conf(5)).
 const ANSWER_WAIT: Duration = Duration::from_secs(4);
-const DNS_PORT: u16 = 53;
+pub(super) const DNS_PORT: u16 = 53;
 
 /// How captured DNS is answered.
 #[derive(Debug, Clone)]
@@ -82,36 +85,106 @@ impl Worker {
         let Some(client) = self.await_workload(&pod.uid).await else {
             return; // Who asks is not known; the resolver asks again.
         };
-        let rules = &self.knowledge.dns;
-        let upstream = match rules.upstream {
-            DnsUpstream::Original => Some(SocketAddr::new(query.to, DNS_PORT)),
-            DnsUpstream::Server(addr) => Some(addr),
-            DnsUpstream::None => None,
-        };
-        let snapshot = self.knowledge.view.now();
-        let domain = &*rules.cluster_domain;
-        let services = format!("svc.{domain}");
-        let own = format!("{}.{services}", client.namespace);
-        let context = Context {
-            snapshot: &snapshot,
-            client: &client,
-            cluster_domain: domain,
-            search_domains: &[&own, &services, domain],
-            upstream: if upstream.is_some() { Upstream::Present } else { Upstream::Absent },
-            transport: Transport::Udp,
-        };
-        let reply = match (answer(&query.bytes, &context, &mut |bound| self.below(bound)), upstream) {
-            (Outcome::Answer(bytes), _) => Some(bytes),
-            (Outcome::Drop, _) | (Outcome::Forward, None) => None,
-            (Outcome::Forward, Some(upstream)) => {
-                let asked = tokio::time::timeout(ANSWER_WAIT, ask(pod, upstream, &query.bytes)).await;
-                asked.ok().flatten().or_else(|| server_failure(&query.bytes))
-            }
+        let reply = match self.resolve(&client, query.to, &query.bytes, Transport::Udp) {
+            Outcome::Answer(bytes) => Some(bytes),
+            Outcome::Drop => None,
+            Outcome::Forward => self.forward(pod, query.to, &query.bytes).await,
         };
         if let Some(bytes) = reply {
             datagrams.answer(query.to, query.from, &bytes);
         }
     }
+
+    /// Serves a captured DNS connection if the mesh knows the answer to its first query. Otherwise nothing of it has
+    /// been taken, and it is carried like any other.
+    pub(super) async fn serve_dns_stream(&self, pod: &Pod, socket: &Socket, server: IpAddr) -> DnsStream {
+        let first = tokio::time::timeout(QUERY_WAIT, peek_query(socket)).await;
+        let (Ok(Some(query)), Some(client)) = (first, self.await_workload(&pod.uid).await) else {
+            return DnsStream::Other;
+        };
+        if !matches!(self.resolve(&client, server, &query, Transport::Tcp), Outcome::Answer(_)) {
+            return DnsStream::Other;
+        }
+        let mut waiting = Vec::new();
+        let mut chunk = vec![0; 4_096];
+        loop {
+            while let Front::Message(query, rest) = cut(&waiting) {
+                let reply = match self.resolve(&client, server, query, Transport::Tcp) {
+                    Outcome::Answer(bytes) => Some(bytes),
+                    Outcome::Drop => None,
+                    Outcome::Forward => self.forward(pod, server, query).await,
+                };
+                let rest = rest.to_vec();
+                if let Some(framed) = reply.and_then(|reply| frame(&reply).ok())
+                    && socket.write_all(&framed).await.is_err()
+                {
+                    return DnsStream::Served;
+                }
+                waiting = rest;
+            }
+            match tokio::time::timeout(STREAM_IDLE, socket.read(&mut chunk)).await {
+                Ok(Ok(count)) if count > 0 => waiting.extend_from_slice(&chunk[..count]),
+                _ => return DnsStream::Served,
+            }
+        }
+    }
+
+    fn resolve(&self, client: &Workload, server: IpAddr, query: &[u8], transport: Transport) -> Outcome {
+        let domain = &*self.knowledge.dns.cluster_domain;
+        let services = format!("svc.{domain}");
+        let own = format!("{}.{services}", client.namespace);
+        let snapshot = self.knowledge.view.now();
+        let context = Context {
+            snapshot: &snapshot,
+            client,
+            cluster_domain: domain,
+            search_domains: &[&own, &services, domain],
+            upstream: match self.upstream(server) {
+                Some(_) => Upstream::Present,
+                None => Upstream::Absent,
+            },
+            transport,
+        };
+        answer(query, &context, &mut |bound| self.below(bound))
+    }
+
+    /// Who knows what the mesh does not, for a query that was meant for `server`.
+    fn upstream(&self, server: IpAddr) -> Option<SocketAddr> {
+        match self.knowledge.dns.upstream {
+            DnsUpstream::Original => Some(SocketAddr::new(server, DNS_PORT)),
+            DnsUpstream::Server(addr) => Some(addr),
+            DnsUpstream::None => None,
+        }
+    }
+
+    async fn forward(&self, pod: &Pod, server: IpAddr, query: &[u8]) -> Option<Vec<u8>> {
+        let asked = tokio::time::timeout(ANSWER_WAIT, ask(pod, self.upstream(server)?, query)).await;
+        asked.ok().flatten().or_else(|| server_failure(query))
+    }
+}
+
+/// What became of a captured DNS connection.
+pub(super) enum DnsStream {
+    /// It was answered here to its end.
+    Served,
+    /// It is not for the mesh; nothing has been taken from it.
+    Other,
+}
+
+/// How long a client may take to send its first query.
+const QUERY_WAIT: Duration = Duration::from_secs(5);
+/// How long a DNS connection may be idle (RFC 7766 §6.2.3: some seconds).
+const STREAM_IDLE: Duration = Duration::from_secs(10);
+
+/// The first query of a connection, left where it is.
+async fn peek_query(socket: &Socket) -> Option<Vec<u8>> {
+    let mut length = [0; 2];
+    if socket.peek_full(&mut length).await.ok()? < length.len() {
+        return None;
+    }
+    let mut whole = vec![0; length.len() + usize::from(u16::from_be_bytes(length))];
+    let count = socket.peek_full(&mut whole).await.ok()?;
+    (count == whole.len()).then(|| whole.split_off(length.len()))
 }
 
 /// Asks the server behind, from the pod's own namespace: its network policy applies, and its routes.

@@ -4,6 +4,7 @@ use super::Worker;
 use super::carry::{Attempt, Ongoing};
 use super::deliver::{Came, DeliverError, deliver, dial};
 use super::dial::DialError;
+use super::dns::{DNS_PORT, DnsStream};
 use super::listener::Listener;
 use super::pods::Pod;
 use super::pool::Via;
@@ -93,6 +94,11 @@ impl Worker {
             return; // Reset before it was looked at.
         };
         let mut attempt = Attempt::new(Direction::Outbound, client, target);
+        if target.port() == DNS_PORT
+            && let DnsStream::Served = self.serve_dns_stream(&pod, &socket, target.ip()).await
+        {
+            return attempt.open(&self, vec![pod.uid.clone()], None).finish(End::Closed);
+        }
         let socket = Rc::new(socket);
         if let Err(error) = self.try_outbound(&pod, &socket, &mut attempt).await {
             socket.reset_on_close();
