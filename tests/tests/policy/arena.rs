@@ -156,16 +156,15 @@ impl Arena {
     }
 
     /// Waits until both proxies know a policy. It came in one file with others, so they know those too.
-    fn await_policy(&self, name: &str) -> Result<()> {
-        for node in [1, 2] {
+    pub(crate) fn await_policy(&self, name: &str) -> Result<()> {
+        [1, 2].iter().try_for_each(|node| {
             eventually(&format!("policy {name} on node {node}"), DEADLINE, || {
-                let known = ask(&proxy_socket(&self.mesh, node), "/policies")?;
+                let known = ask(&proxy_socket(&self.mesh, *node), "/policies")?;
                 let found = known.as_array().into_iter().flatten().any(|policy| policy["name"] == name);
                 ensure!(found, "{known}");
                 Ok(())
-            })?;
-        }
-        Ok(())
+            })
+        })
     }
 
     /// An open connection that policy has ended: reset, and told so.
@@ -173,30 +172,36 @@ impl Arena {
         let client = talk.local_addr()?;
         let ending = talk.wait_for_end(DEADLINE)?;
         ensure!(ending == Ending::Reset, "{ending:?}");
-        let line = await_line(self.mesh.proxy(way.node), (client, way.to), &["inbound", "same_node"])?;
+        let line = self.line_at_server(way, client)?;
         ensure!(line["end"] == "policy_changed", "{line}");
         Ok(())
     }
 
     /// The log and `explain` of the servers' proxies agree with what happens.
     fn assert_told(&self, ways: &[Way], refused: fn(&Way) -> bool) -> Result<()> {
+        let mut resets = Vec::new();
         for way in ways {
             let outcome = way.attempt()?;
+            let as_wanted = refused(way) == (outcome != Outcome::Carried);
+            ensure!(as_wanted, "{way} has changed once more: {outcome:?}");
             if let Outcome::Reset(Some(client)) = outcome {
-                let line =
-                    await_line(self.mesh.proxy(way.node), (client, way.to), &["inbound", "same_node"])?;
-                let why = line["error"].as_str().unwrap_or_default();
-                ensure!(line["end"] == "refused" && why.contains("polic"), "{way}: {line}");
+                resets.push((way, client));
             }
-            ensure!(
-                refused(way) == (outcome != Outcome::Carried),
-                "{way} has changed once more: {outcome:?}"
-            );
             let explained = self.explain(way)?;
             let want = if refused(way) { "denied" } else { "allowed" };
             ensure!(explained["verdict"] == want, "{way} is {want}, and explained so: {explained}");
         }
+        for (way, client) in resets {
+            let line = self.line_at_server(way, client)?;
+            let why = line["error"].as_str().unwrap_or_default();
+            ensure!(line["end"] == "refused" && why.contains("polic"), "{way}: {line}");
+        }
         Ok(())
+    }
+
+    /// What the server's proxy has logged about a connection from this address.
+    pub(crate) fn line_at_server(&self, way: &Way, client: SocketAddr) -> Result<Value> {
+        await_line(self.mesh.proxy(way.node), (client, way.to), &["inbound", "same_node"])
     }
 
     /// What the server's proxy says about a way.
@@ -212,7 +217,7 @@ impl Arena {
         let talk = Talk::begin(&way.from, way.to)?;
         let client = talk.local_addr()?;
         talk.finish()?;
-        await_line(self.mesh.proxy(way.node), (client, way.to), &["inbound", "same_node"])
+        self.line_at_server(way, client)
     }
 
     /// Waits until exactly these are refused. The ways that `steady` names must be carried at every moment.

@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use arena::{Arena, Trial, Way, authorization, peers};
 use serde_json::{Value, json};
 use std::time::Duration;
-use weft_tests::talk::Talk;
+use weft_testkit::{App, Pod};
+use weft_tests::talk::{Ending, Talk};
 use weft_tests::waiting::{await_line, eventually};
 
 /// Far longer than anything here takes.
@@ -268,7 +269,7 @@ fn what_cannot_be_understood_denies_until_it_is_mended() -> Result<()> {
         arena.apply(&[policy])?;
         arena.settles(far, not_far).context(case)?;
         open.wait_for_end(PATIENCE).context(case)?;
-        let line = await_line(arena.mesh.proxy(2), (client, way.to), &["inbound"])?;
+        let line = arena.line_at_server(&way, client)?;
         ensure!(line["end"] == "policy_changed", "{case}: {line}");
         let explained = arena.explain(&way)?;
         let why = explained["why"].as_str().unwrap_or_default();
@@ -277,4 +278,43 @@ fn what_cannot_be_understood_denies_until_it_is_mended() -> Result<()> {
         arena.settles(stranger_to_far, not_far).with_context(|| format!("mended after {case}"))?;
     }
     Ok(())
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn a_connection_that_a_policy_overtakes_is_ended_too() -> Result<()> {
+    const PORT: u16 = 7200;
+    let arena = Arena::set()?;
+    let way = arena.ways().into_iter().find(|way| CLIENT(way) && way.server == "far").context("a way")?;
+    let far = &arena.servers[1];
+    let slow = far.start_app(&App::echo().port(PORT))?;
+    slow.pause()?;
+    let full = far.fill_accept_queue(far.addr(PORT), 15_000)?;
+    // Policy lets it in, and then the application lets it wait.
+    let talk = Talk::open(&way.from, far.addr(PORT))?;
+    let ends = (talk.local_addr()?, far.addr(PORT));
+    eventually("the proxy dials", PATIENCE, || {
+        ensure!(is_dialled(far, PORT)?, "nothing is on its way to {PORT}");
+        Ok(())
+    })?;
+    let no_shop = json!({"action": "DENY", "rules": [{"from": [{"source": {"namespaces": ["shop"]}}]}]});
+    arena.apply(&[authorization("bank", "late", &no_shop)])?;
+    arena.await_policy("late")?;
+    drop(full);
+    slow.resume()?;
+    ensure!(talk.wait_for_end(PATIENCE)? == Ending::Reset, "a denied connection ended in order");
+    let line = await_line(arena.mesh.proxy(2), ends, &["inbound"])?;
+    ensure!(line["end"] == "policy_changed", "{line}");
+    Ok(())
+}
+
+/// Whether a socket in the pod's namespace is connecting to this port and has got no answer.
+fn is_dialled(pod: &Pod, port: u16) -> Result<bool> {
+    const SYN_SENT: &str = "02";
+    let table = pod.enter(|| std::fs::read_to_string("/proc/thread-self/net/tcp"))??;
+    let mut sockets = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    Ok(sockets.any(|fields| {
+        fields.get(2).is_some_and(|remote| remote.ends_with(&format!(":{port:04X}")))
+            && fields.get(3) == Some(&SYN_SENT)
+    }))
 }

@@ -23,6 +23,10 @@ pub(super) struct Attempt {
     pub parties: Parties,
     /// What dry-run policies would have done.
     pub dry_run: String,
+    /// The policies that it was judged by ([`Snapshot::policy_generation`]); `None` if it was not.
+    ///
+    /// [`Snapshot::policy_generation`]: weft_core::snapshot::Snapshot::policy_generation
+    pub judged_by: Option<u64>,
     pub begun: Instant,
 }
 
@@ -46,6 +50,7 @@ impl Attempt {
             tunnel: None,
             parties: Parties::default(),
             dry_run: String::new(),
+            judged_by: None,
             begun: Instant::now(),
         }
     }
@@ -66,6 +71,10 @@ impl Attempt {
             begun: self.begun,
             carried: Carried::default(),
         });
+        // Policy may have changed while the application was dialled, before the registry knew of this one.
+        if let Some(generation) = self.judged_by {
+            worker.open.judge_late(&entry, generation, &worker.knowledge.view.now());
+        }
         let (tunnel, dry_run) = (self.tunnel, self.dry_run);
         Ongoing { worker: worker.clone(), entry, pairs, tunnel, dry_run, end: None }
     }

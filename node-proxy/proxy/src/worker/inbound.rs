@@ -91,6 +91,7 @@ impl Worker {
         // The newest word on the workload: its list of policies may have changed since it was routed to.
         let workload = snapshot.workload(&workload.uid).unwrap_or(workload);
         let judgement = decide(&snapshot.policies_of(workload), connection);
+        attempt.judged_by = Some(snapshot.policy_generation());
         if let Some(verdict) = &judgement.dry_run {
             attempt.dry_run = describe_dry_run(verdict);
         }

@@ -131,17 +131,14 @@ impl Registry {
             return;
         }
         for connection in self.open.borrow().values() {
-            let Some(judged) = &connection.judged else {
-                continue;
-            };
-            // A workload that discovery has taken back is the business of the pod's release.
-            let Some(workload) = snapshot.workload(&judged.workload) else {
-                continue;
-            };
-            let verdict = decide(&snapshot.policies_of(workload), &judged.connection).verdict;
-            if matches!(verdict, Verdict::Denied(_)) {
-                connection.carried.stop(Stop::Policy);
-            }
+            connection.judge(snapshot);
+        }
+    }
+
+    /// Judges a connection that has just come in, if the policies that let it in are not those of now.
+    pub fn judge_late(&self, entry: &Entry, judged_by: u64, snapshot: &Snapshot) {
+        if judged_by != snapshot.policy_generation() {
+            entry.judge(snapshot);
         }
     }
 
@@ -184,6 +181,20 @@ impl OpenConnection {
         match self.direction {
             Direction::Outbound | Direction::SameNode => self.carried.to_app(),
             Direction::Inbound => self.carried.from_app(),
+        }
+    }
+
+    fn judge(&self, snapshot: &Snapshot) {
+        let Some(judged) = &self.judged else {
+            return;
+        };
+        // A workload that discovery has taken back is the business of the pod's release.
+        let Some(workload) = snapshot.workload(&judged.workload) else {
+            return;
+        };
+        let verdict = decide(&snapshot.policies_of(workload), &judged.connection).verdict;
+        if matches!(verdict, Verdict::Denied(_)) {
+            self.carried.stop(Stop::Policy);
         }
     }
 
