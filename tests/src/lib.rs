@@ -4,3 +4,4 @@
 pub mod stage;
 pub mod asking;
 pub mod talk;
+pub mod waiting;

@@ -130,8 +130,9 @@ pub fn run(args: Args) -> Result<ExitCode, CommandError> {
 async fn answer(command: &Command, chosen: &Chosen, output: Output) -> Result<String, CommandError> {
     let list = match command {
         Command::Status => {
-            let nodes = status::gather(&chosen.places().await?).await;
-            return Ok(show(&nodes, output, status::render));
+            let control = chosen.control();
+            let status = status::gather(&chosen.places().await?, control.as_deref()).await;
+            return Ok(show(&status, output, status::render));
         }
         Command::Policy(PolicyCommand::Explain { source, destination }) => {
             let places = chosen.places().await?;

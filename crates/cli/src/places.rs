@@ -9,6 +9,8 @@ const RUN: &str = "/run/weft";
 const PROXY_SOCKET: &str = "proxy-admin.sock";
 /// And the agent's.
 const AGENT_SOCKET: &str = "agent-admin.sock";
+/// And the control plane's, where it runs on the same machine.
+const CONTROL_SOCKET: &str = "control-admin.sock";
 /// The node proxy's socket in the folder of a node.
 const PROXY_SOCKET_BELOW: &str = "proxy/admin.sock";
 
@@ -95,6 +97,20 @@ impl Chosen {
     }
 }
 
+impl Chosen {
+    /// The control plane's socket, if there is one here.
+    pub fn control(&self) -> Option<PathBuf> {
+        let folder = match (&self.socket, &self.world) {
+            (Some(_), _) => return None,
+            (None, Some(folder)) => folder.as_path(),
+            (None, None) => Path::new(RUN),
+        };
+        let below = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let folders = std::iter::once(folder.to_owned()).chain(below);
+        folders.map(|folder| folder.join(CONTROL_SOCKET)).find(|socket| socket.exists())
+    }
+}
+
 impl Place {
     /// The sockets of a node whose proxy has this one.
     fn of_proxy(socket: &Path) -> Self {
@@ -159,5 +175,10 @@ mod tests {
             found.iter().filter_map(|place| place.proxy.strip_prefix(folder.path()).ok()?.to_str()).collect();
         assert_eq!(nodes, ["node1/proxy/admin.sock", "node2/proxy/admin.sock"]);
         assert!(matches!(in_folder(&folder.path().join("none")), Err(PlaceError::Folder { .. })));
+        let chosen = Chosen { world: Some(folder.path().to_owned()), ..Chosen::default() };
+        assert_eq!(chosen.control(), None);
+        let control = folder.path().join("logs").join(CONTROL_SOCKET);
+        std::fs::write(&control, "").expect("a file");
+        assert_eq!(chosen.control(), Some(control));
     }
 }

@@ -6,26 +6,32 @@ use crate::words::{cell, count, duration};
 use serde_json::{Value, json};
 use std::error::Error;
 use std::fmt::Write as _;
+use std::path::Path;
 
-/// Asks the proxy and the agent of each node. One that does not answer is part of the answer.
-pub async fn gather(places: &[Place]) -> Value {
+/// Asks the control plane, and the proxy and the agent of each node. One that does not answer is part of the answer.
+pub async fn gather(places: &[Place], control: Option<&Path>) -> Value {
+    let control = match control {
+        Some(socket) => ask_one(socket).await,
+        None => Value::Null,
+    };
     let mut nodes = Vec::new();
     for place in places {
-        let proxy = match ask::get(&place.proxy, "/status").await {
-            Ok(status) => status,
-            Err(error) => json!({ "error": chain(&error) }),
-        };
+        let proxy = ask_one(&place.proxy).await;
         let agent = match &place.agent {
+            Some(socket) => ask_one(socket).await,
             None => Value::Null,
-            Some(socket) => match ask::get(socket, "/status").await {
-                Ok(status) => status,
-                Err(error) => json!({ "error": chain(&error) }),
-            },
         };
         let node = [&proxy["node"], &agent["node"]].into_iter().find(|name| name.is_string()).cloned();
         nodes.push(json!({ "node": node, "proxy": proxy, "agent": agent }));
     }
-    Value::Array(nodes)
+    json!({ "control": control, "nodes": nodes })
+}
+
+async fn ask_one(socket: &Path) -> Value {
+    match ask::get(socket, "/status").await {
+        Ok(status) => status,
+        Err(error) => json!({ "error": chain(&error) }),
+    }
 }
 
 fn chain(error: &dyn Error) -> String {
@@ -38,19 +44,73 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// The nodes for people.
-pub fn render(nodes: &Value) -> String {
+/// The whole status for people.
+pub fn render(status: &Value) -> String {
     let mut out = String::new();
-    for node in nodes.as_array().into_iter().flatten() {
-        let _never = writeln!(out, "{}", cell(&node["node"]));
-        for (name, text) in lines(node) {
-            let _never = writeln!(out, "  {name:<13} {text}");
-        }
+    if !status["control"].is_null() {
+        section(&mut out, "control", &control_lines(&status["control"]));
+    }
+    for node in status["nodes"].as_array().into_iter().flatten() {
+        section(&mut out, &cell(&node["node"]), &lines(node));
     }
     out
 }
 
-fn lines(node: &Value) -> Vec<(&'static str, String)> {
+/// A word for what a line is about, empty if it goes on about the same; and the line.
+type Line = (&'static str, String);
+
+fn section(out: &mut String, title: &str, lines: &[Line]) {
+    let _never = writeln!(out, "{title}");
+    for (name, text) in lines {
+        let _never = writeln!(out, "  {name:<13} {text}");
+    }
+}
+
+fn control_lines(control: &Value) -> Vec<Line> {
+    if let Some(error) = control["error"].as_str() {
+        return vec![("control", format!("does not answer: {error}"))];
+    }
+    let clients = control["clients"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let pending = |client: &&Value| {
+        client["types"].as_object().into_iter().flatten().any(|(_, one)| one["state"] == "pending")
+    };
+    let behind = clients.iter().filter(pending).count();
+    let mut text = count(clients.len(), "client", "clients");
+    if behind > 0 {
+        text += &format!(", {behind} NOT in sync");
+    }
+    let mut lines = vec![("serves", text)];
+    for client in clients {
+        for rejection in client["rejections"].as_array().into_iter().flatten() {
+            let who = format!("{} of {}", cell(&client["role"]), cell(&client["node"]));
+            lines.push((
+                "",
+                format!("{who} refused {}: {}", cell(&rejection["type"]), cell(&rejection["message"])),
+            ));
+        }
+    }
+    let authority = &control["authority"];
+    let phase = authority["rotation"]["phase"].as_str().unwrap_or("a plugged-in authority");
+    lines.push(("signs for", format!("{}, {phase}", cell(&authority["trustDomain"]))));
+    let problems = control["problems"].as_array().map(Vec::as_slice).unwrap_or_default();
+    lines.push(("manifests", count(problems.len(), "problem", "problems")));
+    lines.extend(problems.iter().map(|problem| ("", problem_text(problem))));
+    lines
+}
+
+/// `error: shop.yaml:12: AuthorizationPolicy shop/p: spec.rules: no such field`.
+fn problem_text(problem: &Value) -> String {
+    let line = problem["line"].as_u64().map_or_else(String::new, |line| format!(":{line}"));
+    let mut text = format!("{}: {}{line}", cell(&problem["severity"]), cell(&problem["source"]));
+    for part in [&problem["object"], &problem["field"], &problem["reason"]] {
+        if part.as_str().is_some_and(|part| !part.is_empty()) {
+            text += &format!(": {}", cell(part));
+        }
+    }
+    text
+}
+
+fn lines(node: &Value) -> Vec<Line> {
     let (proxy, agent) = (&node["proxy"], &node["agent"]);
     let mut lines = Vec::new();
     match proxy["error"].as_str() {
@@ -164,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_node_that_is_well() {
-        let nodes = json!([{
+        let nodes = json!({"control": null, "nodes": [{
             "node": "node1",
             "proxy": {"node": "node1", "workloads": 12, "services": 1, "policies": 0,
                 "certificates": [
@@ -177,7 +237,7 @@ mod tests {
             "agent": {"node": "node1", "in_sync": true, "pods": [{"namespace": "shop", "name": "a",
                 "state": "enrolled", "reason": null, "not_contained": []}],
                 "proxies": [{"pid": 71, "workers": 2, "version": 1}], "sockets_ahead": 64},
-        }]);
+        }]});
         assert_eq!(
             render(&nodes),
             "node1\n  discovery     in sync, connected for 5m\n  knows         12 workloads, 1 service, 0 policies\n  \
@@ -188,7 +248,14 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said() {
-        let nodes = json!([{
+        let control = json!({
+            "clients": [{"role": "proxy", "node": "node2", "types": {"address": {"state": "pending"}},
+                "rejections": [{"type": "policy", "message": "no rules"}]}],
+            "authority": {"trustDomain": "cluster.local", "rotation": {"phase": "steady"}},
+            "problems": [{"severity": "error", "source": "p.yaml", "line": 3, "object": "Policy shop/p",
+                "field": "spec", "reason": "no such field"}],
+        });
+        let nodes = json!({"control": control, "nodes": [{
             "node": "node2",
             "proxy": {"node": "node2", "certificates": [{"valid": false, "age_seconds": 90_000,
                 "expires_in_seconds": 0}],
@@ -199,9 +266,14 @@ mod tests {
                  "not_contained": []},
                 {"namespace": "shop", "name": "b", "state": "enrolled", "reason": null, "not_contained": ["eth1"]},
             ], "proxies": [], "sockets_ahead": 0},
-        }, {"node": null, "proxy": {"error": "connecting to /x"}, "agent": {"error": "connecting to /y"}}]);
+        }, {"node": null, "proxy": {"error": "connecting to /x"}, "agent": {"error": "connecting to /y"}}]});
         let text = render(&nodes);
         for line in [
+            "  serves        1 client, 1 NOT in sync",
+            "                proxy of node2 refused policy: no rules",
+            "  signs for     cluster.local, steady",
+            "  manifests     1 problem",
+            "                error: p.yaml:3: Policy shop/p: spec: no such field",
             "  discovery     NOT connected, 3 attempts failed, the last one: connection refused",
             "                refused from Address: bad",
             "  certificates  1, the oldest 1d1h old, the next expires in 0s, 1 NOT valid",

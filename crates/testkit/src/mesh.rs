@@ -121,6 +121,7 @@ fn environment(component: Component, site: &Site<'_>) -> Result<Vec<(&'static st
             ("WEFT_DIRECTORY", text(shared.manifests.folder())),
             ("WEFT_CA_DIR", text(&site.control_folder())),
             ("WEFT_ROOTS_FILE", text(&site.roots())),
+            ("WEFT_ADMIN_SOCKET", text(&site.folder().join("control-admin.sock"))),
             ("WEFT_SERVING_NAMES", format!("{},{}", plan.fabric4(), plan.fabric6())),
         ]);
         return Ok(env);

@@ -55,10 +55,8 @@ pub(crate) fn authorization(scene: &Scene, telling: &Telling) -> Result<()> {
     let answer = scene.client.get(&format!("http://{}/", scene.v2.addr(8080)))?;
     ensure!(!answer.is_ok(), "denied by policy, and yet answered: {answer:?}");
     telling.fact(&format!("a new one is refused ({})", answer.error));
-    let log = scene.mesh.proxy(2).log();
-    let line = log.lines().rev().find(|line| line.contains("log=access") && line.contains("reviews-viewers"));
-    let line = line.context("node2's access log does not name the policy that denied")?;
-    telling.detail(&fields(line, &["src.workload", "dst.workload", "end", "error"]));
+    let line = scene.access_line(2, &["reviews-viewers"])?;
+    telling.detail(&fields(&line, &["src.workload", "dst.workload", "end", "error"]));
     scene.world.remove(&policy)?;
     let removed = Instant::now();
     until(&scene.client, scene.v2.addr(8080), Answer::is_ok)?;

@@ -14,6 +14,12 @@ use crate::telling::Telling;
 /// Sent with requests, and looked for on the wires.
 pub(crate) const SECRET: &str = "only-the-two-pods-may-read-this";
 
+/// How long a proxy may keep access lines before it writes them.
+const LOG_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Lines of each log that a failure shows.
+const LOG_LINES: usize = 12;
+
 /// The Service's port.
 pub(crate) const PORT: u16 = 80;
 
@@ -83,15 +89,36 @@ impl Scene {
         Ok(Self { mesh, captures, client, v1, v2, stranger, service, world })
     }
 
+    /// The newest access line of a node's proxy that has all of this in it. Lines are written in batches, so it waits.
+    pub(crate) fn access_line(&self, node: usize, parts: &[&str]) -> Result<String> {
+        let until = Instant::now() + LOG_PATIENCE;
+        loop {
+            let log = self.mesh.proxy(node).log();
+            let wanted =
+                |line: &&str| line.contains("log=access") && parts.iter().all(|part| line.contains(part));
+            if let Some(line) = log.lines().rev().find(wanted) {
+                return Ok(line.to_owned());
+            }
+            ensure!(Instant::now() < until, "node{node}'s proxy has logged no connection with {parts:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// A URL of the Service.
     pub(crate) fn url(&self) -> String {
         format!("http://{}:{PORT}/", self.service[0])
     }
 
-    /// The ends of the logs of the mesh's processes.
+    /// The ends of the logs of the mesh's processes, without the lines that are written for every connection.
     pub(crate) fn log_tails(&self) -> String {
-        let tails = self.mesh.all().filter_map(|process| Some(process.process().ok()?.log_tail()));
-        tails.collect::<Vec<_>>().join("\n")
+        let mut out = String::new();
+        for process in self.mesh.all() {
+            let log = process.log();
+            let lines: Vec<&str> = log.lines().filter(|line| !line.contains("log=access")).collect();
+            let last = &lines[lines.len().saturating_sub(LOG_LINES)..];
+            out += &format!("--- {}\n{}\n", process.log_path().display(), last.join("\n"));
+        }
+        out
     }
 
     /// Leaves everything standing, and says how to look around.
@@ -99,24 +126,22 @@ impl Scene {
         telling.chapter("Everything is kept. Look around:");
         let nodes = self.world.nodes();
         let (run, prefix) = (self.world.folder(), self.world.prefix().to_owned());
-        let weft = find_binary("weft").unwrap_or_else(|_missing| "weft".into());
+        let program =
+            |name: &str| find_binary(name).unwrap_or_else(|_missing| name.into()).display().to_string();
+        let (weft, testapp) = (program("weft"), program("weft-testapp"));
         for (what, command) in [
-            ("a request", format!("nsenter --net={} curl -s {}", self.client.netns().display(), self.url())),
-            ("the mesh", format!("{} --world {} status", weft.display(), run.display())),
+            (
+                "a request",
+                format!("nsenter --net={} {testapp} get {}", self.client.netns().display(), self.url()),
+            ),
+            ("the mesh", format!("{weft} --world {} status", run.display())),
             (
                 "who may",
-                format!(
-                    "{} --world {} policy explain shop/client shop/reviews-v2:8080",
-                    weft.display(),
-                    run.display()
-                ),
+                format!("{weft} --world {} policy explain shop/client shop/reviews-v2:8080", run.display()),
             ),
             (
                 "metrics",
-                format!(
-                    "nsenter --net={} curl -s http://127.0.0.1:15020/metrics",
-                    nodes[0].netns().display()
-                ),
+                format!("nsenter --net={} curl http://127.0.0.1:15020/metrics", nodes[0].netns().display()),
             ),
             ("manifests", format!("{} (what is written there takes effect)", path(&run, "manifests"))),
             ("logs", path(&run, "logs")),
