@@ -6,10 +6,8 @@ use prometheus::IntCounterVec;
 use tokio::sync::mpsc;
 use weft_control_api::problem::{Problem, Severity};
 use weft_control_index::Index;
-use weft_control_index::agent::{self, AgentPod as IndexedPod};
 use weft_control_index::change::Diff;
 use weft_control_serve::{Batch, Table};
-use weft_core::enrolment::{Acceleration, AgentPod, Existing, Membership};
 use weft_runtime::ready::Condition;
 
 /// Takes news in, one batch at a time.
@@ -77,7 +75,7 @@ fn everything(index: &Index) -> Batch {
     index.policies().for_each(|policy| batch.put_policy(policy));
     index.workloads().for_each(|workload| batch.put_workload(workload));
     index.services().for_each(|service| batch.put_service(service));
-    index.agent_pods().for_each(|pod| batch.put_agent_pod(&agent_pod(pod)));
+    index.agent_pods().for_each(|pod| batch.put_agent_pod(pod));
     batch
 }
 
@@ -89,35 +87,8 @@ fn changed(diff: &Diff) -> Batch {
     diff.workloads.removed.iter().for_each(|uid| batch.remove_workload(uid));
     diff.services.upserted.iter().for_each(|service| batch.put_service(service));
     diff.services.removed.iter().for_each(|name| batch.remove_service(name));
-    diff.agent_pods.upserted.iter().for_each(|pod| batch.put_agent_pod(&agent_pod(pod)));
+    diff.agent_pods.upserted.iter().for_each(|pod| batch.put_agent_pod(pod));
     let gone = &diff.agent_pods.removed;
     gone.iter().for_each(|key| batch.remove_agent_pod(&key.node, &key.workload_uid));
     batch
-}
-
-fn agent_pod(pod: &IndexedPod) -> AgentPod {
-    AgentPod {
-        workload: pod.workload_uid.clone(),
-        pod_uid: pod.pod_uid.clone(),
-        namespace: pod.namespace.clone(),
-        name: pod.name.clone(),
-        node: pod.node.clone(),
-        service_account: pod.service_account.clone(),
-        addresses: pod.addresses.clone(),
-        netns: pod.netns.clone(),
-        cgroup: pod.cgroup.clone(),
-        membership: match pod.enrolment {
-            agent::Enrolment::Enrolled => Membership::Enrolled,
-            agent::Enrolment::Outside => Membership::Outside,
-        },
-        acceleration: match pod.acceleration {
-            agent::Acceleration::Standard => Acceleration::Standard,
-            agent::Acceleration::Full => Acceleration::Full,
-            agent::Acceleration::None => Acceleration::Off,
-        },
-        existing: match pod.existing {
-            agent::ExistingConnections::Keep => Existing::Keep,
-            agent::ExistingConnections::Reset => Existing::Reset,
-        },
-    }
 }

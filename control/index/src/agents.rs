@@ -1,9 +1,10 @@
 //! Pods by node, as agents and the certificate authority ask for them.
 
-use crate::agent::{AgentPod, AgentPodKey, Enrolment};
+use crate::agent::AgentPodKey;
 use crate::change::Changed;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use weft_core::enrolment::{AgentPod, Membership};
 use weft_core::identity::Identity;
 use weft_core::names::{NodeName, WorkloadUid};
 
@@ -12,8 +13,8 @@ use weft_core::names::{NodeName, WorkloadUid};
 pub(crate) struct Agents {
     all: HashMap<WorkloadUid, Arc<AgentPod>>,
     by_node: HashMap<NodeName, BTreeMap<WorkloadUid, Arc<AgentPod>>>,
-    /// How many enrolled pods of a node have an identity.
-    enrolled: HashMap<(NodeName, Identity), usize>,
+    /// How many enrolled pods of a node have a service account: its namespace and name.
+    enrolled: HashMap<(NodeName, Arc<str>, Arc<str>), usize>,
 }
 
 impl Agents {
@@ -31,7 +32,7 @@ impl Agents {
         if let Some(old) = self.all.remove(uid) {
             self.unlink(&old);
             if now.as_ref().is_none_or(|now| now.node != old.node) {
-                changed.removed.push(old.key());
+                changed.removed.push(AgentPodKey::of(&old));
             }
         }
         if let Some(now) = now.map(Arc::new) {
@@ -41,16 +42,16 @@ impl Agents {
     }
 
     fn link(&mut self, pod: &Arc<AgentPod>) {
-        if pod.enrolment == Enrolment::Enrolled {
-            *self.enrolled.entry((pod.node.clone(), pod.identity.clone())).or_default() += 1;
+        if pod.membership == Membership::Enrolled {
+            *self.enrolled.entry(account(pod)).or_default() += 1;
         }
-        self.by_node.entry(pod.node.clone()).or_default().insert(pod.workload_uid.clone(), pod.clone());
-        self.all.insert(pod.workload_uid.clone(), pod.clone());
+        self.by_node.entry(pod.node.clone()).or_default().insert(pod.workload.clone(), pod.clone());
+        self.all.insert(pod.workload.clone(), pod.clone());
     }
 
     fn unlink(&mut self, pod: &AgentPod) {
-        if pod.enrolment == Enrolment::Enrolled {
-            let key = (pod.node.clone(), pod.identity.clone());
+        if pod.membership == Membership::Enrolled {
+            let key = account(pod);
             if let Some(count) = self.enrolled.get_mut(&key) {
                 *count -= 1;
                 if *count == 0 {
@@ -59,7 +60,7 @@ impl Agents {
             }
         }
         if let Some(pods) = self.by_node.get_mut(&pod.node) {
-            pods.remove(&pod.workload_uid);
+            pods.remove(&pod.workload);
             if pods.is_empty() {
                 self.by_node.remove(&pod.node);
             }
@@ -67,7 +68,8 @@ impl Agents {
     }
 
     pub(crate) fn has_enrolled(&self, node: &NodeName, identity: &Identity) -> bool {
-        self.enrolled.contains_key(&(node.clone(), identity.clone()))
+        let (namespace, name) = (identity.namespace().into(), identity.service_account().into());
+        self.enrolled.contains_key(&(node.clone(), namespace, name))
     }
 
     pub(crate) fn on_node(&self, node: &NodeName) -> impl Iterator<Item = &Arc<AgentPod>> {
@@ -77,4 +79,8 @@ impl Agents {
     pub(crate) fn all(&self) -> impl ExactSizeIterator<Item = &Arc<AgentPod>> {
         self.all.values()
     }
+}
+
+fn account(pod: &AgentPod) -> (NodeName, Arc<str>, Arc<str>) {
+    (pod.node.clone(), pod.namespace.clone(), pod.service_account.clone())
 }

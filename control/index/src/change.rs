@@ -1,11 +1,12 @@
 //! What goes into the index, and what comes out of a change.
 
-use crate::agent::{AgentPod, AgentPodKey};
+use crate::agent::AgentPodKey;
 use std::sync::Arc;
 use weft_control_api::kind::ObjectKey;
 use weft_control_api::object::Object;
 use weft_control_api::problem::{Note, Origin, Problem};
 use weft_control_api::refusal::Refusal;
+use weft_core::enrolment::AgentPod;
 use weft_core::names::{PolicyName, ServiceName, WorkloadUid};
 use weft_core::policy::Policy;
 use weft_core::service::Service;

@@ -1,7 +1,6 @@
 //! The index: objects in, core values out.
 
 use crate::absorb::Dirty;
-use crate::agent::AgentPod;
 use crate::agents::Agents;
 use crate::change::{Change, Diff};
 use crate::cluster::Cluster;
@@ -17,6 +16,7 @@ use weft_control_api::kind::{Kind, ObjectKey};
 use weft_control_api::object::Object;
 use weft_control_api::problem::{Note, Origin, Problem};
 use weft_control_api::refusal::Refusal;
+use weft_core::enrolment::AgentPod;
 use weft_core::identity::Identity;
 use weft_core::names::{NodeName, PolicyName, ServiceName, WorkloadUid};
 use weft_core::policy::Policy;
@@ -304,7 +304,7 @@ impl Index {
 
     /// True if an enrolled pod of this identity is bound to the node and is not over.
     pub fn has_enrolled_pod(&self, node: &NodeName, identity: &Identity) -> bool {
-        self.agents.has_enrolled(node, identity)
+        *identity.trust_domain() == *self.config().trust_domain && self.agents.has_enrolled(node, identity)
     }
 
     /// The node of a living pod; `None` if there is no such pod, or another one by that name (another uid).

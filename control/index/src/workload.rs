@@ -1,6 +1,5 @@
 //! Facts become workloads, and pods for their agents.
 
-use crate::agent::{AgentPod, Enrolment};
 use crate::cluster::Cluster;
 use crate::endpoints::{self, Served};
 use crate::facts::endpoint_slice::Endpoint;
@@ -10,6 +9,7 @@ use crate::name::Name;
 use crate::peers;
 use std::net::IpAddr;
 use std::sync::Arc;
+use weft_core::enrolment::{AgentPod, Membership};
 use weft_core::identity::Identity;
 use weft_core::names::{NodeName, PolicyName, ServiceName, WorkloadUid};
 use weft_core::workload::{
@@ -28,14 +28,14 @@ fn loose_uid(cluster: &str, slice: &Name, ip: IpAddr) -> WorkloadUid {
 }
 
 /// Whether a pod's traffic belongs to the mesh (wire facts §4).
-pub(crate) fn enrolment(cluster: &Cluster, pod: &PodFacts) -> Enrolment {
+pub(crate) fn enrolment(cluster: &Cluster, pod: &PodFacts) -> Membership {
     if pod.host_network || pod.sidecar {
-        return Enrolment::Outside;
+        return Membership::Outside;
     }
     let namespace = || cluster.namespaces.get(&pod.name.namespace).and_then(|namespace| namespace.wish);
     match pod.wish.or_else(namespace) {
-        Some(Wish::In) => Enrolment::Enrolled,
-        Some(Wish::Out) | None => Enrolment::Outside,
+        Some(Wish::In) => Membership::Enrolled,
+        Some(Wish::Out) | None => Membership::Outside,
     }
 }
 
@@ -45,17 +45,16 @@ pub(crate) fn agent_pod(cluster: &Cluster, pod: &PodFacts) -> Option<AgentPod> {
         return None;
     }
     Some(AgentPod {
-        workload_uid: pod_uid(&cluster.config.cluster, &pod.name),
+        workload: pod_uid(&cluster.config.cluster, &pod.name),
         pod_uid: pod.uid.clone(),
         namespace: pod.name.namespace.clone(),
         name: pod.name.name.clone(),
         node: pod.node.clone(),
-        identity: pod.identity.clone(),
         service_account: pod.identity.service_account().into(),
         addresses: pod.addresses.clone(),
         netns: pod.netns.clone(),
         cgroup: pod.cgroup.clone(),
-        enrolment: enrolment(cluster, pod),
+        membership: enrolment(cluster, pod),
         acceleration: pod.acceleration,
         existing: pod.existing,
     })
@@ -77,8 +76,8 @@ pub(crate) fn of_pod(cluster: &Cluster, pod: &PodFacts) -> Option<Workload> {
         hostname: hostname(cluster, pod),
         network: config.network.clone(),
         protocol: match enrolment {
-            Enrolment::Enrolled => TunnelProtocol::Hbone,
-            Enrolment::Outside => TunnelProtocol::Plain,
+            Membership::Enrolled => TunnelProtocol::Hbone,
+            Membership::Outside => TunnelProtocol::Plain,
         },
         identity: pod.identity.clone(),
         // The labels of the pod and its namespace will say (wire facts §4).
@@ -119,8 +118,8 @@ fn hostname(cluster: &Cluster, pod: &PodFacts) -> Arc<str> {
 
 /// A pod that a NetworkPolicy selects keeps its tunnels to itself: between nodes' addresses the network
 /// plugin would not see them (wire facts §1b).
-fn node_tunnel(cluster: &Cluster, pod: &PodFacts, enrolment: Enrolment) -> Option<NodeTunnel> {
-    let enrolled = enrolment == Enrolment::Enrolled;
+fn node_tunnel(cluster: &Cluster, pod: &PodFacts, enrolment: Membership) -> Option<NodeTunnel> {
+    let enrolled = enrolment == Membership::Enrolled;
     let free = || cluster.network_policies.matching(&pod.name.namespace, &pod.labels).is_empty();
     let node = cluster.nodes.get(&pod.node).filter(|_| enrolled && free())?;
     node.tunnel.clone()

@@ -1,6 +1,5 @@
 //! What matters of a Pod.
 
-use crate::agent::{Acceleration, ExistingConnections};
 use crate::config::IndexConfig;
 use crate::facts::enrolment::{self, Wish};
 use crate::facts::{owner, port};
@@ -10,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use weft_control_api::k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
 use weft_control_api::problem::Note;
+use weft_core::enrolment::{Acceleration, Existing};
 use weft_core::identity::Identity;
 use weft_core::names::NodeName;
 use weft_core::workload::WorkloadKind;
@@ -40,7 +40,7 @@ pub(crate) struct PodFacts {
     pub(crate) netns: Option<Arc<str>>,
     pub(crate) cgroup: Option<Arc<str>>,
     pub(crate) acceleration: Acceleration,
-    pub(crate) existing: ExistingConnections,
+    pub(crate) existing: Existing,
 }
 
 /// Whether a pod still runs.
@@ -166,7 +166,7 @@ fn acceleration(pod: &Pod, notes: &mut Vec<Note>) -> Acceleration {
     match annotation(pod, NAME) {
         None => Acceleration::Standard,
         Some("full") => Acceleration::Full,
-        Some("none") => Acceleration::None,
+        Some("none") => Acceleration::Off,
         Some(other) => {
             notes.push(unknown_value(NAME, other, "full and none do"));
             Acceleration::Standard
@@ -174,14 +174,14 @@ fn acceleration(pod: &Pod, notes: &mut Vec<Note>) -> Acceleration {
     }
 }
 
-fn existing(pod: &Pod, notes: &mut Vec<Note>) -> ExistingConnections {
+fn existing(pod: &Pod, notes: &mut Vec<Note>) -> Existing {
     const NAME: &str = "weft.dev/existing";
     match annotation(pod, NAME) {
-        None | Some("keep") => ExistingConnections::Keep,
-        Some("reset") => ExistingConnections::Reset,
+        None | Some("keep") => Existing::Keep,
+        Some("reset") => Existing::Reset,
         Some(other) => {
             notes.push(unknown_value(NAME, other, "keep and reset do"));
-            ExistingConnections::Keep
+            Existing::Keep
         }
     }
 }

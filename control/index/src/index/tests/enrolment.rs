@@ -1,9 +1,10 @@
 //! Who is in the mesh, and what discovery and the agents are told of a pod.
 
 use super::world::{World, meshed, namespace, node, pod, service, with};
-use crate::agent::{Acceleration, Enrolment, ExistingConnections};
+use crate::agent::AgentPodKey;
 use serde_json::json;
 use weft_control_api::kind::Kind;
+use weft_core::enrolment::{Acceleration, Existing, Membership};
 use weft_core::identity::Identity;
 use weft_core::names::NodeName;
 use weft_core::workload::{Health, NetworkMode, TunnelProtocol, WorkloadKind};
@@ -38,7 +39,7 @@ fn labels_enrol_and_some_pods_never_are() {
         let world = World::of([namespace(of_namespace), with(pod("web", "10.0.0.1"), of_pod)]);
         assert_eq!(world.pod("web").unwrap().is_enrolled(), want, "{case}");
         let agent = world.0.agent_pods_on(&NodeName::new("n1")).next().unwrap();
-        assert_eq!(agent.enrolment == Enrolment::Enrolled, want, "{case}, for the agent");
+        assert_eq!(agent.membership == Membership::Enrolled, want, "{case}, for the agent");
         let identity = Identity::new("cluster.local", "shop", "web").unwrap();
         assert_eq!(world.0.has_enrolled_pod(&NodeName::new("n1"), &identity), want, "{case}, for the CA");
     }
@@ -157,7 +158,7 @@ fn an_agent_is_told_of_its_own_pods() {
         (web.netns.as_deref(), web.cgroup.as_deref()),
         (Some("/run/netns/web"), Some("/sys/fs/cgroup/web"))
     );
-    assert_eq!((web.acceleration, web.existing), (Acceleration::Full, ExistingConnections::Reset));
+    assert_eq!((web.acceleration, web.existing), (Acceleration::Full, Existing::Reset));
     assert_eq!(world.0.node_of("shop", "web", "uid-web"), Some(&n1));
     assert_eq!(world.0.node_of("shop", "web", "another"), None, "another pod of that name");
 
@@ -168,17 +169,20 @@ fn an_agent_is_told_of_its_own_pods() {
     assert_eq!(diff.agent_pods.upserted[0].addresses, [] as [std::net::IpAddr; 0]);
 
     let diff = world.put(with(pod("web", "10.0.0.1"), json!({"spec": {"nodeName": "n2"}})));
-    assert_eq!(diff.agent_pods.removed, [web.key()], "the old node gives it up");
+    assert_eq!(diff.agent_pods.removed, [AgentPodKey::of(&web)], "the old node gives it up");
     assert_eq!(diff.agent_pods.upserted[0].node, NodeName::new("n2"));
-    assert!(!world.0.has_enrolled_pod(&n1, &web.identity));
-    assert!(world.0.has_enrolled_pod(&NodeName::new("n2"), &web.identity));
+    let who = Identity::new("cluster.local", &*web.namespace, &*web.service_account).unwrap();
+    let foreign = Identity::new("other.domain", &*web.namespace, &*web.service_account).unwrap();
+    assert!(!world.0.has_enrolled_pod(&NodeName::new("n2"), &foreign), "another trust domain");
+    assert!(!world.0.has_enrolled_pod(&n1, &who));
+    assert!(world.0.has_enrolled_pod(&NodeName::new("n2"), &who));
 
     let diff = world.put(with(
         pod("web", "10.0.0.1"),
         json!({"spec": {"nodeName": "n2"}, "status": {"phase": "Failed"}}),
     ));
     assert_eq!((diff.agent_pods.removed.len(), diff.workloads.removed.len()), (1, 1));
-    assert!(!world.0.has_enrolled_pod(&NodeName::new("n2"), &web.identity));
+    assert!(!world.0.has_enrolled_pod(&NodeName::new("n2"), &who));
     assert_eq!(world.0.node_of("shop", "web", "uid-web"), None, "it is over");
 }
 

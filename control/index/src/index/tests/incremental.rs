@@ -74,7 +74,7 @@ fn told(world: &World) -> BTreeMap<String, String> {
     let workloads = index.workloads().map(|one| (one.uid.to_string(), format!("{one:?}")));
     let services = index.services().map(|one| (one.name.to_string(), format!("{one:?}")));
     let policies = index.policies().map(|one| (format!("policy {}", one.name), format!("{one:?}")));
-    let agents = index.agent_pods().map(|one| (format!("agent {}", one.workload_uid), format!("{one:?}")));
+    let agents = index.agent_pods().map(|one| (format!("agent {}", one.workload), format!("{one:?}")));
     workloads.chain(services).chain(policies).chain(agents).collect()
 }
 
