@@ -10,7 +10,7 @@ use super::pods::Pod;
 use super::pool::Via;
 use super::registry::{Direction, Judged};
 use crate::telemetry::Security;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,6 +35,10 @@ enum OutboundError {
     /// Discovery does not know the pod itself.
     #[error("discovery does not know this pod ({0}) yet; is weft-control reachable?")]
     UnknownClient(WorkloadUid),
+    /// The pod sends from an address that is not its own: NET_RAW is enough for that, and policy and the
+    /// application would take it for somebody else.
+    #[error("{client} is not an address of pod {pod}")]
+    ForeignSource { pod: WorkloadUid, client: IpAddr },
     /// The router says no.
     #[error("{0}")]
     Refused(Refusal),
@@ -123,6 +127,10 @@ impl Worker {
             Hop::Workload(hop) => {
                 attempt.parties.destination = Some(hop.workload.clone());
                 attempt.parties.service = hop.service.clone();
+                let client = attempt.client.ip();
+                if !source.addresses.contains(&client) {
+                    return Err(OutboundError::ForeignSource { pod: pod.uid.clone(), client });
+                }
                 self.to_workload(pod, socket, attempt, &source, *hop).await
             }
         }
