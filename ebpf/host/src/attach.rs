@@ -4,9 +4,10 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::bpffs::remove_stale;
-use crate::object::Object;
+use crate::object::{Copy, Object};
 use aya::Ebpf;
 use aya::pin::PinError;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
@@ -140,21 +141,21 @@ pub(crate) enum Existing {
 /// A copy of the programs, loaded when the first of them is needed: a pod that is attached already needs none.
 #[derive(Debug)]
 pub(crate) struct Programs {
-    object: Object,
-    slot: u32,
+    object: Arc<Object>,
+    copy: Copy,
     loaded: Option<Ebpf>,
 }
 
 impl Programs {
-    /// The copy of a pod.
-    pub(crate) fn new(object: &Object, slot: u32) -> Self {
-        Self { object: object.clone(), slot, loaded: None }
+    /// Nothing is loaded yet.
+    pub(crate) fn new(object: &Arc<Object>, copy: Copy) -> Self {
+        Self { object: Arc::clone(object), copy, loaded: None }
     }
 
     /// The object, loaded now at the latest.
     pub(crate) fn ebpf(&mut self) -> Result<&mut Ebpf, AttachError> {
         if self.loaded.is_none() {
-            let ebpf = self.object.load(self.slot).map_err(|error| AttachError::Object(error.into()))?;
+            let ebpf = self.object.load(self.copy).map_err(|error| AttachError::Object(error.into()))?;
             self.loaded = Some(ebpf);
         }
         self.loaded.as_mut().ok_or(AttachError::Absent { name: "object" })

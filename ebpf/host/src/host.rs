@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aya::Ebpf;
 use aya::maps::MapError;
@@ -21,7 +22,7 @@ use crate::key::PodKey;
 use crate::maps::{Counters, Maps, OwnError, Owner, layout};
 use crate::netlink::Netlink;
 use crate::netns;
-use crate::object::Object;
+use crate::object::{Copy, Object, PODS_MAX};
 use crate::pod::{self, How, PodError};
 use crate::sysctl;
 
@@ -39,7 +40,7 @@ pub struct HostConfig {
     pub bpffs_dir: PathBuf,
     /// The kubelet's cgroup (v2), whose connections to local pods are health probes. None: no probe passes.
     pub probe_cgroup: Option<PathBuf>,
-    /// Pods on this node at most. What is pinned already keeps its size.
+    /// Pods on this node at most, and no more than 4096. What is pinned already keeps its size.
     pub max_pods: u32,
 }
 
@@ -79,7 +80,7 @@ pub struct Ends {
 /// The node's capture.
 pub struct Host {
     directory: Directory,
-    object: Object,
+    object: Arc<Object>,
     /// Holds the second lock, loaded once.
     node: Programs,
     maps: Maps,
@@ -106,8 +107,9 @@ impl Host {
     #[doc(hidden)]
     pub fn open_as(config: HostConfig, mode: Option<TcMode>) -> Result<Self, OpenError> {
         let directory = Directory::open(&config.bpffs_dir).map_err(OpenError::Directory)?;
-        let object = Object::find(&directory, config.max_pods).map_err(OpenError::NotBuilt)?;
-        let mut node = Programs::new(&object, u32::MAX);
+        let pods_max = config.max_pods.min(PODS_MAX);
+        let object = Arc::new(Object::find(&directory, pods_max).map_err(OpenError::NotBuilt)?);
+        let mut node = Programs::new(&object, Copy::Node);
         let lock = node.load_lock().map_err(OpenError::Program)?;
         let mode = mode.unwrap_or_else(|| check::tc_mode(lock));
         let ebpf = node.ebpf().map_err(OpenError::Program)?;
@@ -118,7 +120,7 @@ impl Host {
         // Last: programs are loaded with the maps that are still in there.
         let maps = Maps::take(ebpf).map_err(OpenError::Maps)?;
         let pods = adopt(&maps).map_err(OpenError::Maps)?;
-        Ok(Self { directory, object, node, maps, mode, pods_max: config.max_pods, pods })
+        Ok(Self { directory, object, node, maps, mode, pods_max, pods })
     }
 
     /// The pods that are enrolled, as an earlier process left them or this one made them. Those of an earlier process
@@ -175,7 +177,7 @@ impl Host {
         let netns = netns.as_fd();
         let existing = if known.record.object == object.digest() { Existing::Keep } else { Existing::Update };
         let how = How { dir: &dir, mode: *mode, existing };
-        let mut programs = Programs::new(object, known.slot);
+        let mut programs = Programs::new(object, Copy::Pod(known.slot));
         let inside = {
             let _entered = pod::enter(netns).map_err(EnrolError::Pod)?;
             save(maps, known.slot, &mut known.record)?;

@@ -1,8 +1,7 @@
 //! The kernel's programs as bytes, and loading them with the maps that all copies share.
 
-use std::path::PathBuf;
-
 use aya::{Btf, Ebpf, EbpfLoader};
+use parking_lot::Mutex;
 use weft_ebpf_common::LISTENERS_PER_POD;
 
 use crate::bpffs::Directory;
@@ -34,19 +33,64 @@ pub(crate) mod names {
 #[error("this build has no eBPF programs in it: run `cargo xtask build-ebpf` and build again")]
 pub struct NotBuilt;
 
+/// Pods on one node at most: many times what Kubernetes supports.
+pub(crate) const PODS_MAX: u32 = 4096;
+
+/// The numbers of pods. The loader borrows the one that it writes into a copy for as long as it lives.
+static SLOTS: [u32; PODS_MAX as usize] = {
+    let mut slots = [0; PODS_MAX as usize];
+    let mut slot = 0;
+    while slot < slots.len() {
+        slots[slot] = slot as u32;
+        slot += 1;
+    }
+    slots
+};
+
+/// The number in the copy that is no pod's.
+static NO_SLOT: u32 = u32::MAX;
+
+/// Whose copy of the programs it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Copy {
+    /// The node's own.
+    Node,
+    /// That of the pod with this number.
+    Pod(u32),
+}
+
+impl Copy {
+    fn slot(self) -> &'static u32 {
+        match self {
+            Self::Node => &NO_SLOT,
+            // No pod has a number beyond the table: [`Object::find`] bounds them.
+            Self::Pod(slot) => SLOTS.get(slot as usize).unwrap_or(&NO_SLOT),
+        }
+    }
+}
+
 /// The object, and where its maps are.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Object {
     bytes: &'static [u8],
     digest: u64,
-    maps: PathBuf,
-    pods_max: u32,
+    /// One for all copies: making a loader reads all types of the kernel, 30 MB of them, wanted or not.
+    loader: Mutex<EbpfLoader<'static>>,
 }
 
 impl Object {
     pub(crate) fn find(directory: &Directory, pods_max: u32) -> Result<Self, NotBuilt> {
         let bytes = embedded()?;
-        Ok(Self { bytes, digest: digest(bytes), maps: directory.maps(), pods_max })
+        let mut loader = EbpfLoader::new();
+        // Nothing here depends on the kernel's own types.
+        loader.btf(None::<&Btf>);
+        for name in names::ALL {
+            loader.map_pin_path(name, directory.maps().join(name));
+        }
+        for (name, entries) in sizes(pods_max) {
+            loader.map_max_entries(name, entries);
+        }
+        Ok(Self { bytes, digest: digest(bytes), loader: Mutex::new(loader) })
     }
 
     /// For a trial: its maps are its own and go with it.
@@ -60,18 +104,9 @@ impl Object {
     }
 
     /// Loads a copy with the number of its pod. Maps that are pinned are taken over, others made and pinned.
-    pub(crate) fn load(&self, slot: u32) -> Result<Ebpf, aya::EbpfError> {
-        let mut loader = EbpfLoader::new();
-        // Nothing here depends on the kernel's own types, and reading them costs milliseconds for every pod.
-        loader.btf(None::<&Btf>);
-        loader.override_global("POD_SLOT", &slot, true);
-        for name in names::ALL {
-            loader.map_pin_path(name, self.maps.join(name));
-        }
-        for (name, entries) in sizes(self.pods_max) {
-            loader.map_max_entries(name, entries);
-        }
-        loader.load(self.bytes)
+    pub(crate) fn load(&self, copy: Copy) -> Result<Ebpf, aya::EbpfError> {
+        let mut loader = self.loader.lock();
+        loader.override_global("POD_SLOT", copy.slot(), true).load(self.bytes)
     }
 }
 
