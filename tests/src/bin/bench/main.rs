@@ -12,6 +12,7 @@ mod rival;
 mod memory;
 mod rounds;
 mod site;
+mod congestion;
 mod load;
 
 use std::path::PathBuf;
@@ -28,6 +29,12 @@ struct Args {
     /// Fewer and shorter rounds: numbers to look at, not to publish.
     #[arg(long)]
     quick: bool,
+    /// How many rounds, instead of what is usual.
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// How long each run takes, instead of what is usual.
+    #[arg(long)]
+    seconds: Option<u64>,
     /// Only measurements whose name contains this.
     #[arg(long)]
     only: Option<String>,
@@ -42,6 +49,7 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     let mut plan = if args.quick { Plan::quick() } else { Plan::full() };
+    plan.change(args.rounds, args.seconds);
     if let Some(only) = &args.only {
         plan.keep(only);
     }

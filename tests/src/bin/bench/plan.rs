@@ -49,6 +49,12 @@ impl Plan {
         Self { rounds, seconds, cases: cases.collect(), memory: true }
     }
 
+    /// Another number of rounds, or of seconds; at least one.
+    pub(crate) fn change(&mut self, rounds: Option<usize>, seconds: Option<u64>) {
+        self.rounds = rounds.unwrap_or(self.rounds).max(1);
+        self.seconds = seconds.unwrap_or(self.seconds).max(1);
+    }
+
     /// Leaves out what does not have this in its name.
     pub(crate) fn keep(&mut self, part: &str) {
         self.cases.retain(|case| name(case).contains(part));

@@ -11,12 +11,11 @@ use weft_testkit::{App, Component, Mesh, MeshSettings, Pod, World};
 use weft_tests::asking::await_enrolled;
 use weft_tests::stage::start_mesh;
 
+use crate::congestion::Allowed;
 use crate::load::{HTTP_PORT, Load, Measured, STREAM_PORT};
 
 /// What the server answers with.
 const BODY_BYTES: usize = 1024;
-/// The same everywhere, whatever the machine's default is.
-const CONGESTION_CONTROL: &str = "cubic";
 /// How long a tool may take longer than it was told to.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -88,8 +87,8 @@ pub(crate) struct Site {
     direct: Trio,
     meshed: Trio,
     cores: Cores,
-    // Last, so that it is dropped last.
     pub(crate) world: World,
+    _congestion: Allowed,
 }
 
 /// CPU time used so far, in seconds.
@@ -107,9 +106,14 @@ impl Site {
     pub(crate) fn build(cores: Cores) -> Result<Self> {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         ensure!(cores == Cores::One || count >= 2, "this machine has one core; two are needed");
+        let congestion = Allowed::declare()?;
+        let undo = congestion.undo();
         let world = World::builder()
             .nodes(2)
-            .on_interrupt(|| eprintln!("interrupted: removing everything"))
+            .on_interrupt(move || {
+                eprintln!("interrupted: removing everything");
+                undo();
+            })
             .build()?;
         let config = write_nginx_config(&world.folder())?;
         let trio = |side: Side| -> Result<Trio> {
@@ -125,14 +129,14 @@ impl Site {
         };
         let (direct, meshed) = (trio(Side::Direct)?, trio(Side::Meshed)?);
         for node in world.nodes() {
-            node.sysctl("net.ipv4.tcp_congestion_control", CONGESTION_CONTROL)?;
+            congestion.set_node(&node)?;
         }
         for pod in [&direct, &meshed].into_iter().flat_map(Trio::pods) {
-            pod.sysctl("net.ipv4.tcp_congestion_control", CONGESTION_CONTROL)?;
+            congestion.set_pod(pod)?;
         }
         let mesh = start_mesh(&world, pinned(cores))?;
         await_enrolled(&mesh, meshed.pods(), Duration::from_secs(30))?;
-        Ok(Self { mesh, direct, meshed, cores, world })
+        Ok(Self { mesh, direct, meshed, cores, world, _congestion: congestion })
     }
 
     /// Removes it.
