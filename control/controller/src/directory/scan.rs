@@ -93,8 +93,7 @@ impl Scanner {
         listing.folder(&self.root, 0);
         let mut look = Look { problems: listing.problems, ..Look::default() };
         for (name, path) in &listing.files {
-            let force = pending.concerns(path);
-            if let Some(news) = self.look_at(name, path, force, now, &mut look.unsteady) {
+            if let Some(news) = self.look_at(name, path, pending, now, &mut look.unsteady) {
                 look.news.push((name.clone(), news));
             }
         }
@@ -120,7 +119,7 @@ impl Scanner {
         &mut self,
         name: &Arc<str>,
         path: &Path,
-        force: bool,
+        pending: &Pending,
         now: SystemTime,
         unsteady: &mut bool,
     ) -> Option<FileNews> {
@@ -130,6 +129,11 @@ impl Scanner {
             Ok(_) => return None,
             Err(error) => return unreadable(&error),
         };
+        if pending.is_being_written(path) {
+            *unsteady = true;
+            return None;
+        }
+        let force = pending.concerns(path);
         let known = self.stamps.get(name).copied().filter(|known| known.same_file(&stamp));
         if !force && known.is_some_and(|known| known.read && !known.young) {
             return None;
@@ -147,7 +151,8 @@ impl Scanner {
             Err(error) => return unreadable(&error),
         };
         let after = fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata, now));
-        if after.is_none_or(|after| !after.same_file(&stamp)) {
+        // A writer may have begun since, and may have come this far and no further.
+        if after.is_none_or(|after| !after.same_file(&stamp)) || pending.is_being_written(path) {
             *unsteady = true;
             return None;
         }

@@ -103,7 +103,7 @@ impl DirectorySource {
     /// Tells of the folder until the receiver is gone: first everything, then what changes.
     pub async fn run(self, batches: mpsc::Sender<Batch>) {
         let Self { root, timing } = self;
-        let mut watch = Watching::start(&root);
+        let mut watch = Watching::start(&root, &timing);
         let mut work = Work { scanner: Scanner::new(root.clone()), catalogue: Catalogue::default() };
         let mut told = None;
         loop {
@@ -128,7 +128,7 @@ impl DirectorySource {
                 () = watch.settled(&timing, done.unsteady) => {}
                 () = batches.closed() => return,
             }
-            watch.follow(&root);
+            watch.follow(&root, &timing);
         }
     }
 }
@@ -163,20 +163,20 @@ struct Watching {
 }
 
 impl Watching {
-    fn start(root: &Path) -> Self {
+    fn start(root: &Path, timing: &Timing) -> Self {
         // Taken first: a folder that is replaced right now is seen as replaced later.
         let folder = identity(root);
-        match Watch::start(root) {
+        match Watch::start(root, timing.writer_max) {
             Ok(watch) => Self { watch: Some(watch), problem: None, folder },
             Err(error) => Self { watch: None, problem: Some(unwatched(root, &error)), folder },
         }
     }
 
     /// Watches anew if the folder is another one now: a watch stays with the old one.
-    fn follow(&mut self, root: &Path) {
+    fn follow(&mut self, root: &Path, timing: &Timing) {
         let now = identity(root);
         if now.is_some() && (now != self.folder || self.watch.is_none()) {
-            *self = Self::start(root);
+            *self = Self::start(root, timing);
         }
     }
 
@@ -189,7 +189,12 @@ impl Watching {
         let Some(watch) = &self.watch else {
             return sleep(if unsteady { timing.quiet } else { timing.poll }).await;
         };
-        let rescan = if unsteady { timing.quiet } else { timing.rescan };
+        let rescan = match (unsteady, watch.is_being_written()) {
+            (false, _) => timing.rescan,
+            (true, false) => timing.quiet,
+            // There will be word when the writer closes his file; if not, he has had his time.
+            (true, true) => timing.writer_max,
+        };
         if timeout_at(Instant::now() + rescan, watch.changed()).await.is_err() {
             return;
         }

@@ -3,11 +3,13 @@
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
-use parking_lot::Mutex;
-use std::collections::HashSet;
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Paths that are kept apart between two looks; beyond that every file is read again.
 const TOUCHED_MAX: usize = 10_000;
@@ -18,10 +20,11 @@ pub(crate) struct Watch {
     _watcher: RecommendedWatcher,
 }
 
-#[derive(Default)]
+#[derive(Debug)]
 struct Shared {
     pending: Mutex<Pending>,
     wake: Notify,
+    writer_max: Duration,
 }
 
 /// What happened since the last look.
@@ -29,15 +32,18 @@ struct Shared {
 pub(crate) struct Pending {
     /// Files and folders to read again, whatever their dates say.
     touched: HashSet<PathBuf>,
-    /// Files that somebody has written to and not closed.
-    writing: HashSet<PathBuf>,
+    /// Files that somebody has written to and not closed, and since when.
+    writing: HashMap<PathBuf, Instant>,
     /// Events were lost: read all.
     all: bool,
+    /// Where it is known who writes now.
+    live: Option<Arc<Shared>>,
 }
 
 impl Watch {
-    pub(crate) fn start(root: &Path) -> Result<Self, notify::Error> {
-        let shared = Arc::new(Shared::default());
+    /// A writer counts as one for so long at most.
+    pub(crate) fn start(root: &Path, writer_max: Duration) -> Result<Self, notify::Error> {
+        let shared = Arc::new(Shared { pending: Mutex::default(), wake: Notify::new(), writer_max });
         let told = shared.clone();
         let mut watcher = notify::recommended_watcher(move |event| told.take(event))?;
         watcher.watch(root, RecursiveMode::Recursive)?;
@@ -51,16 +57,27 @@ impl Watch {
 
     /// True while somebody has a file open that he has written to.
     pub(crate) fn is_being_written(&self) -> bool {
-        !self.shared.pending.lock().writing.is_empty()
+        !self.shared.writers().writing.is_empty()
     }
 
-    /// What happened since the last call. Writers that have not closed are forgotten: the caller has waited.
+    /// What happened since the last call, except for files that are being written: they stay for the next.
     pub(crate) fn take(&self) -> Pending {
-        std::mem::take(&mut self.shared.pending.lock())
+        let mut pending = self.shared.writers();
+        let writing = std::mem::take(&mut pending.writing);
+        let left = Pending { touched: writing.keys().cloned().collect(), writing, ..Pending::default() };
+        let taken = std::mem::replace(&mut *pending, left);
+        Pending { live: Some(self.shared.clone()), ..taken }
     }
 }
 
 impl Shared {
+    /// What is pending, without writers that have taken too long.
+    fn writers(&self) -> MutexGuard<'_, Pending> {
+        let mut pending = self.pending.lock();
+        pending.writing.retain(|_, since| since.elapsed() < self.writer_max);
+        pending
+    }
+
     fn take(&self, event: Result<Event, notify::Error>) {
         let mut pending = self.pending.lock();
         let heard = match event {
@@ -83,6 +100,11 @@ impl Pending {
         self.all || (!self.touched.is_empty() && path.ancestors().any(|path| self.touched.contains(path)))
     }
 
+    /// True while somebody writes to the file, as of now.
+    pub(crate) fn is_being_written(&self, path: &Path) -> bool {
+        self.live.as_ref().is_some_and(|live| live.writers().writing.contains_key(path))
+    }
+
     /// False for what changes nothing, such as our own reading.
     fn hear(&mut self, event: Event) -> bool {
         if event.need_rescan() {
@@ -99,7 +121,7 @@ impl Pending {
         for path in event.paths {
             match writing {
                 Some(true) => {
-                    self.writing.insert(path.clone());
+                    self.writing.entry(path.clone()).or_insert_with(Instant::now);
                 }
                 Some(false) => {
                     self.writing.remove(&path);

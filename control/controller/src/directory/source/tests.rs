@@ -115,6 +115,20 @@ async fn a_file_that_is_being_written_is_not_read() {
     assert_eq!(changes, ["+a2", "+b"], "pod a was never gone");
 }
 
+#[tokio::test]
+async fn a_writer_that_begins_as_another_one_ends_is_waited_for_too() {
+    let mut followed = Followed::start().await;
+    // Longer in all than a burst may take, so that the source looks while some writer is at work.
+    for _ in 0..4 {
+        let mut file = fs::File::create(followed.path("a.yaml")).unwrap();
+        file.write_all(pod("half").as_bytes()).unwrap();
+        let unwanted = tokio::time::timeout(Duration::from_millis(150), followed.batches.recv()).await;
+        assert!(unwanted.is_err(), "half a file was read: {unwanted:?}");
+        file.write_all(pod("b").as_bytes()).unwrap();
+    }
+    assert_eq!(followed.told().await, ["-a", "+b", "+half"]);
+}
+
 #[test]
 fn without_events_a_file_that_moves_is_never_gone() {
     let folder = TempDir::new().unwrap();
