@@ -14,6 +14,8 @@ use crate::plan::Plan;
 pub(crate) const UPLINK: &str = "eth0";
 /// A node's bridge for its pods, and the fabric's for the nodes.
 pub(crate) const BRIDGE: &str = "br0";
+/// A locally administered address. Bridges of different namespaces never meet, so they can share it.
+const BRIDGE_MAC: &str = "02:77:65:66:74:01";
 /// How many `ip` processes configure pods at once. More gain nothing on a small machine.
 const WORKERS: usize = 4;
 
@@ -78,7 +80,11 @@ fn bridge_lines() -> Vec<String> {
     // Snooping would drop neighbour discovery until a querier shows up, and spanning tree would delay every port.
     vec![
         "link set lo up".to_owned(),
-        format!("link add {BRIDGE} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"),
+        // Left alone it takes the lowest address among its ports: with each pod that comes or goes it may change, and
+        // whoever knows the old one talks to nobody for half a minute.
+        format!(
+            "link add {BRIDGE} address {BRIDGE_MAC} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
+        ),
         format!("link set {BRIDGE} up"),
     ]
 }

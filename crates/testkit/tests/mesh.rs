@@ -17,11 +17,12 @@ fn stand_in(folder: &Path, component: Component, body: &str) -> Result<()> {
 fn stand_ins(world: &World) -> Result<MeshSettings> {
     let folder = world.folder().join("stand-ins");
     std::fs::create_dir_all(&folder)?;
-    let ready = format!("exec {} http --port 15021", find_binary("weft-testapp")?.display());
-    stand_in(&folder, Component::Control, &ready)?;
-    stand_in(&folder, Component::NodeProxy, &ready)?;
+    let app = find_binary("weft-testapp")?;
+    let ready_at = |port: u16| format!("exec {} http --port {port}", app.display());
+    stand_in(&folder, Component::Control, &ready_at(15014))?;
+    stand_in(&folder, Component::NodeProxy, &ready_at(15021))?;
     stand_in(&folder, Component::Agent, "touch $WEFT_AGENT_SOCKET; mkdir -p $WEFT_BPF_DIR; exec sleep 1000")?;
-    Ok(MeshSettings { bin_dir: Some(folder), deadline: Duration::from_secs(5), ..MeshSettings::default() })
+    Ok(MeshSettings { bin_dir: Some(folder), deadline: Duration::from_secs(20), ..MeshSettings::default() })
 }
 
 #[test]
@@ -32,7 +33,7 @@ fn processes_start_are_found_ready_and_take_blows() -> Result<()> {
     let mesh = world.start_mesh(settings)?;
     assert_eq!(mesh.all().count(), 5);
     assert_eq!(world.node(2).http_get(15021, "/healthz/ready")?.0, 200);
-    assert_eq!(world.control_http_get(15021, "/healthz/ready")?.0, 200);
+    assert_eq!(world.control_http_get(15014, "/healthz/ready")?.0, 200);
 
     let own = world.mesh_identity(Component::NodeProxy, 2);
     let manifest = world.manifests().folder().join(format!("pod.{}.{}.yaml", own.namespace, own.pod));
@@ -48,7 +49,7 @@ fn processes_start_are_found_ready_and_take_blows() -> Result<()> {
     ensure!(world.node(2).http_get(15021, "/").is_err(), "a paused process does not answer");
     proxy.resume()?;
     assert_eq!(world.node(2).http_get(15021, "/")?.0, 200);
-    proxy.restart(Duration::from_secs(5))?;
+    proxy.restart(Duration::from_secs(20))?;
     assert!(proxy.process()?.memory_bytes()? > 0 && proxy.cpu_time()? > Duration::ZERO);
 
     let env = std::fs::read_to_string(format!("/proc/{}/environ", proxy.process()?.pid()))?;
