@@ -110,12 +110,18 @@ fn judge(ours: f64, rival: Option<f64>, comparable: bool) -> &'static str {
 fn memory_section(out: &mut String, memory: &Memory) {
     let mega = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
     let kilo = |bytes: u64| format!("{:.1} kB", bytes as f64 / 1e3);
+    let behind = |ours: u64, rival: f64| if ours as f64 >= rival { " BEHIND" } else { "" };
     let rows = vec![
         vec![String::new(), "meshed".to_owned(), "rival".to_owned()],
-        vec!["proxy, idle".to_owned(), mega(memory.idle), format!("{:.1} MB", rival::IDLE_BYTES / 1e6)],
+        vec![
+            "proxy, idle".to_owned(),
+            mega(memory.idle) + behind(memory.idle, rival::IDLE_BYTES),
+            format!("{:.1} MB", rival::IDLE_BYTES / 1e6),
+        ],
         vec![
             "each open connection, client's proxy".to_owned(),
-            kilo(memory.per_connection_client),
+            kilo(memory.per_connection_client)
+                + behind(memory.per_connection_client, rival::CONNECTION_BYTES),
             format!("{:.1} kB", rival::CONNECTION_BYTES / 1e3),
         ],
         vec![
