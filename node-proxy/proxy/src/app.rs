@@ -189,7 +189,8 @@ fn start_keeping(
     tasks.spawn(want_identities(wires.view, wires.enrolled.subscribe(), wanted_writer));
     let roots = readiness.condition("trust", "no trust bundle read yet");
     let path = mesh.control.roots.clone();
-    tasks.spawn(follow_roots(path, mesh.trust_domain, wires.trust_writer, roots));
+    let (read, roots_read) = watch::channel(Arc::default());
+    tasks.spawn(follow_roots(path, mesh.trust_domain, (wires.trust_writer, read), roots));
     let link = link(inherited, wires.keep.subscribe(), wires.enrolled);
     let keeper = Keeper::new(KeeperParts {
         ca: Arc::new(CaClient::new(mesh.control)),
@@ -197,6 +198,7 @@ fn start_keeping(
         writer: wires.leaf_writer,
         wanted: Wanted::from(wanted),
         inherited: inherited_inbox,
+        roots: roots_read,
         keep: wires.keep,
         condition: readiness.condition("certificates", "none needed yet"),
     });

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use weft_core::identity::Identity;
-use weft_pki::{CertificateRequest, Leaf, TrustBundle, TrustWriter, renew_at};
+use weft_pki::{CertificateRequest, Leaf, TrustBundle, TrustWriter, Usage, renew_at};
 use weft_runtime::ready::Condition;
 use weft_xds::CaClient;
 
@@ -36,6 +36,8 @@ pub struct Keeper {
     wanted: Wanted,
     /// What a previous process left.
     inherited: mpsc::Receiver<Vec<Leaf>>,
+    /// Who vouches for leaves now.
+    roots: watch::Receiver<Arc<TrustBundle>>,
     /// Told of every change, for the next process.
     keep: watch::Sender<Vec<Leaf>>,
     condition: Condition,
@@ -64,6 +66,8 @@ pub struct KeeperParts {
     pub wanted: Wanted,
     /// What a previous process left.
     pub inherited: mpsc::Receiver<Vec<Leaf>>,
+    /// The trust bundle, as [`follow_roots`] reads it.
+    pub roots: watch::Receiver<Arc<TrustBundle>>,
     /// Who keeps them for the next process.
     pub keep: watch::Sender<Vec<Leaf>>,
     /// Readiness.
@@ -73,9 +77,9 @@ pub struct KeeperParts {
 impl Keeper {
     /// Puts a keeper together.
     pub fn new(parts: KeeperParts) -> Self {
-        let KeeperParts { ca, lifetime, writer, wanted, inherited, keep, condition } = parts;
+        let KeeperParts { ca, lifetime, writer, wanted, inherited, roots, keep, condition } = parts;
         let (due, unneeded_since, signing) = (HashMap::new(), HashMap::new(), JoinSet::new());
-        Self { ca, lifetime, writer, wanted, inherited, keep, condition, due, unneeded_since, signing }
+        Self { ca, lifetime, writer, wanted, inherited, roots, keep, condition, due, unneeded_since, signing }
     }
 
     /// Runs until nobody needs certificates any more.
@@ -91,6 +95,7 @@ impl Keeper {
                     Err(_) => return,
                 },
                 Some(leaves) = self.inherited.recv() => self.on_inherited(leaves),
+                Ok(()) = self.roots.changed() => self.on_roots(),
                 Some(signed) = self.signing.join_next() => match signed {
                     Ok((identity, result)) => self.on_signed(&identity, result),
                     Err(error) => tracing::error!(%error, "a certificate request failed badly"),
@@ -142,6 +147,19 @@ impl Keeper {
                 *due = Due::renewal(&leaf);
             }
             self.writer.change(|table| table.insert(leaf));
+        }
+    }
+
+    /// A leaf whose root has left the bundle is worth nothing any more: another one is asked for at once, and not
+    /// at half the life of the old one.
+    fn on_roots(&mut self) {
+        let (trust, now) = (self.roots.borrow_and_update().clone(), SystemTime::now());
+        for leaf in self.writer.table().iter() {
+            let vouched_for = trust.verify_peer(leaf.chain(), Usage::Client, now).is_ok();
+            if let Some(due) = self.due.get_mut(leaf.identity()).filter(|due| !vouched_for && !due.under_way)
+            {
+                *due = Due::now();
+            }
         }
     }
 
@@ -225,7 +243,7 @@ async fn sign(ca: &CaClient, identity: &Identity, lifetime: Duration) -> Result<
 pub async fn follow_roots(
     path: PathBuf,
     trust_domain: String,
-    mut writer: TrustWriter,
+    (mut writer, read): (TrustWriter, watch::Sender<Arc<TrustBundle>>),
     condition: Condition,
 ) {
     let mut last = Vec::new();
@@ -237,6 +255,7 @@ pub async fn follow_roots(
                     Ok(bundle) => {
                         tracing::info!(path = %path.display(), "trust bundle read");
                         writer.replace(bundle);
+                        read.send_replace(writer.view().now());
                         condition.met();
                     }
                     Err(error) => {
