@@ -4,12 +4,14 @@
 mod demo;
 mod bench;
 mod test;
+mod kernels;
 mod tidy;
 mod codegen;
 mod programs;
 mod setup;
 mod build_ebpf;
 mod machine;
+mod summary;
 mod steps;
 
 use std::process::ExitCode;

@@ -19,6 +19,8 @@ pub(crate) enum Purpose {
     World,
     /// Measurements: worlds, and the tools that make load.
     Bench,
+    /// Older kernels in virtual machines.
+    Kernels,
 }
 
 /// The version of the linker that the kernel's programs are built with.
@@ -34,7 +36,7 @@ struct Need {
     purpose: Purpose,
 }
 
-const NEEDS: [Need; 8] = [
+const NEEDS: [Need; 11] = [
     Need {
         what: "a C compiler",
         why: "links Rust programs and builds the cryptography library",
@@ -91,11 +93,32 @@ const NEEDS: [Need; 8] = [
         met: || in_path("taskset"),
         purpose: Purpose::Bench,
     },
+    Need {
+        what: "qemu-system-x86_64",
+        why: "runs the older kernels",
+        packages: &["qemu-system-x86"],
+        met: || in_path("qemu-system-x86_64"),
+        purpose: Purpose::Kernels,
+    },
+    Need {
+        what: "busybox",
+        why: "the first process of a virtual machine",
+        packages: &["busybox-static"],
+        met: || in_path("busybox"),
+        purpose: Purpose::Kernels,
+    },
+    Need {
+        what: "cpio",
+        why: "packs what a virtual machine starts from",
+        packages: &["cpio"],
+        met: || in_path("cpio"),
+        purpose: Purpose::Kernels,
+    },
 ];
 
 /// Installs what is missing.
 pub(crate) fn run(purpose: Purpose) -> Result<()> {
-    let wanted = |need: &&Need| need.purpose == Purpose::World || purpose == Purpose::Bench;
+    let wanted = |need: &&Need| need.purpose == Purpose::World || need.purpose == purpose;
     let missing: Vec<&Need> = NEEDS.iter().filter(wanted).filter(|need| !(need.met)()).collect();
     let linker_missing = !build_ebpf::has_linker();
     if missing.is_empty() && !linker_missing {
@@ -173,7 +196,7 @@ fn install_packages(packages: &[&str]) -> Result<()> {
     ensure!(in_path("apt-get"), "there is no apt-get here; install by other means what `{by_hand}` would");
     ensure!(is_root(), "installing needs root: sudo {by_hand}");
     let _no_services = NoServices::declare()?;
-    steps::run("apt-get update", apt(&["update", "-q"]).stdout(Stdio::null()))?;
+    update_lists()?;
     let args: Vec<&str> = ["install", "-y", "-q", "--no-install-recommends"]
         .into_iter()
         .chain(packages.iter().copied())
@@ -182,7 +205,13 @@ fn install_packages(packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn apt(args: &[&str]) -> Command {
+/// Asks what packages there are now.
+pub(crate) fn update_lists() -> Result<()> {
+    steps::run("apt-get update", apt(&["update", "-q"]).stdout(Stdio::null())).map(drop)
+}
+
+/// `apt-get`, which asks nothing.
+pub(crate) fn apt(args: &[&str]) -> Command {
     let mut command = Command::new("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive").args(args);
     command
@@ -240,8 +269,13 @@ pub(crate) fn undo() -> Result<()> {
 }
 
 fn in_path(program: &str) -> bool {
+    find_in_path(program).is_some()
+}
+
+/// Where a program is.
+pub(crate) fn find_in_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Debian keeps nginx and ip where only root's PATH leads.
-    let further = ["/usr/sbin", "/sbin"].map(std::path::PathBuf::from);
-    std::env::split_paths(&path).chain(further).any(|folder| folder.join(program).is_file())
+    let further = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(further).map(|folder| folder.join(program)).find(|path| path.is_file())
 }

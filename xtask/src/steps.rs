@@ -56,13 +56,19 @@ pub(crate) fn status(command: &mut Command) -> Result<ExitStatus> {
 
 /// Runs a command to its end and shows each line of its standard output, which `look` sees too.
 pub(crate) fn watch(command: &mut Command, mut look: impl FnMut(&str)) -> Result<ExitStatus> {
+    listen(command, |line| {
+        println!("{line}");
+        look(line);
+    })
+}
+
+/// Runs a command to its end; `look` sees each line of its standard output.
+pub(crate) fn listen(command: &mut Command, mut look: impl FnMut(&str)) -> Result<ExitStatus> {
     let mut child = start(command.stdout(Stdio::piped()))?;
     let output = child.stdout.take().context("standard output is piped")?;
     for line in BufReader::new(output).split(b'\n') {
         let line = line.context("reading a child's output")?;
-        let line = String::from_utf8_lossy(&line);
-        println!("{line}");
-        look(&line);
+        look(&String::from_utf8_lossy(&line));
     }
     finish(&mut child)
 }
