@@ -14,6 +14,8 @@ pub struct Identity {
 
 /// Longest identity that is accepted, in bytes; SPIFFE-ID §2.3 asks implementations for 2048.
 pub const IDENTITY_BYTES_MAX: usize = 2048;
+/// What stands around the parts of an identity.
+const FRAME_BYTES: usize = "spiffe:///ns//sa/".len();
 
 /// Why a text is no identity of the mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +53,7 @@ impl Identity {
         if !segments.iter().all(|segment| is_segment(segment)) {
             return Err(BadIdentity::Segment);
         }
-        if segments.iter().map(|segment| segment.len()).sum::<usize>() > IDENTITY_BYTES_MAX - 16 {
+        if segments.iter().map(|segment| segment.len()).sum::<usize>() > IDENTITY_BYTES_MAX - FRAME_BYTES {
             return Err(BadIdentity::TooLong);
         }
         Ok(identity)
