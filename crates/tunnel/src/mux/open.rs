@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenRequest {
-    /// The client application's address.
+    /// The client application's address. Never an IPv4-mapped IPv6 address once it was read.
     pub source: SocketAddr,
-    /// The server pod's address and the application's port.
+    /// The server pod's address and the application's port. Never an IPv4-mapped one either.
     pub destination: SocketAddr,
     /// W3C baggage about the sender.
     pub baggage: Option<String>,
@@ -91,7 +91,8 @@ fn read_addr(bytes: &[u8]) -> Result<(SocketAddr, &[u8]), BadOpen> {
     let [family, octets @ .., high, low] = addr;
     let ip = match family {
         4 => IpAddr::V4(Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3])),
-        6 => IpAddr::V6(Ipv6Addr::from(*octets)),
+        // Policy and discovery know a mapped address by the IPv4 address that it means.
+        6 => IpAddr::V6(Ipv6Addr::from(*octets)).to_canonical(),
         other => return Err(BadOpen::Family(*other)),
     };
     Ok((SocketAddr::new(ip, u16::from_be_bytes([*high, *low])), rest))
