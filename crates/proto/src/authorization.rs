@@ -71,8 +71,7 @@ pub fn decode_authorization(name: &str, bytes: &[u8]) -> Read {
     if own != key {
         return refuse(key, scope, &Unusable::OtherName(own));
     }
-    // What was not understood is gone from the message, so writing it again comes out shorter.
-    if message.encoded_len() != bytes.len() {
+    if !is_all_of(&message, bytes) {
         return refuse(key, scope, &Unusable::UnknownField);
     }
     if let Some(why) = written_unusable(&message) {
@@ -88,6 +87,18 @@ pub fn decode_authorization(name: &str, bytes: &[u8]) -> Read {
         }
         Err(why) => refuse(key, scope, &why),
     }
+}
+
+/// True if the message holds all that the bytes say. What was not understood is gone from it, so writing it again
+/// needs other bytes. Their order may differ, since writers put fields in different orders; their number alone would
+/// say too little, since a list that was not packed is written with more.
+fn is_all_of(message: &pb::Authorization, bytes: &[u8]) -> bool {
+    let count = |bytes: &[u8]| {
+        let mut counts = [0u32; 256];
+        bytes.iter().for_each(|byte| counts[usize::from(*byte)] += 1);
+        counts
+    };
+    message.encoded_len() == bytes.len() && count(&message.encode_to_vec()) == count(bytes)
 }
 
 fn refuse(name: PolicyName, scope: PolicyScope, why: &Unusable) -> Read {
