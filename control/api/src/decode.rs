@@ -129,12 +129,14 @@ fn salvage_key(kind: Kind, value: &Value) -> (ObjectKey, Option<RefusedScope>) {
     if !kind.is_namespaced() {
         return (ObjectKey::new(kind, "", name), None);
     }
-    match field("namespace").filter(|one| !one.is_null()) {
+    match field("namespace").filter(|one| !one.is_null()).map(scalar_text) {
         None => (ObjectKey::new(kind, DEFAULT_NAMESPACE, name), None),
-        Some(namespace) => match scalar_text(namespace) {
-            Some(namespace) => (ObjectKey::new(kind, namespace, name), None),
-            None => (ObjectKey::new(kind, "(unreadable)", name), Some(RefusedScope::Mesh)),
-        },
+        Some(Some(namespace)) if namespace.is_empty() => {
+            (ObjectKey::new(kind, DEFAULT_NAMESPACE, name), None)
+        }
+        Some(Some(namespace)) if is_name(&namespace) => (ObjectKey::new(kind, namespace, name), None),
+        // No namespace has such a name, so nobody knows which one was meant.
+        Some(_) => (ObjectKey::new(kind, "(unreadable)", name), Some(RefusedScope::Mesh)),
     }
 }
 
