@@ -7,7 +7,7 @@ use crate::steps;
 
 /// The crates from top to bottom. A crate depends on crates below it, and on no other.
 const LAYERS: [&[&str]; 6] = [
-    &["weft-tests", "xtask"],
+    &["weft-tests", "weft-fuzz", "xtask"],
     // Programs.
     &["weft-control", "weft-agent", "weft-node-proxy", "weft-cni", "weft-waypoint", "weft-cli"],
     // Parts.
