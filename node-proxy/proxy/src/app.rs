@@ -2,7 +2,7 @@
 
 use crate::admin::Admin;
 use crate::config::{Config, MeshConfig};
-use crate::keeper::{Keeper, KeeperParts, Wanted, follow_roots};
+use crate::keeper::{Inherited, Keeper, KeeperParts, Wanted, follow_roots};
 use crate::leaves::{LeafWriter, Leaves, leaves};
 use crate::link::{Link, LinkParts};
 use crate::sandbox;
@@ -23,6 +23,9 @@ use weft_runtime::http::Server;
 use weft_runtime::metrics::Metrics;
 use weft_runtime::ready::{Condition, Readiness};
 use weft_xds::{CaClient, Client, ClientConfig, Mesh, Node, Role, Subscribe, View};
+
+/// How long the roots may take to be read before the agent is asked for listeners without them.
+const ROOTS_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Runs the proxy until it is told to stop and has drained.
 ///
@@ -79,7 +82,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     tasks.spawn(await_discovery(wires.view.clone(), readiness.condition("discovery", "nothing heard yet")));
     let signal_stopper = Arc::new(stopper);
     stop_on_signal(&mut tasks, signal_stopper.clone())?;
-    let link = start_keeping(&mut tasks, config.mesh, wires, &readiness, |inherited, keep, enrolled| {
+    let keeping = start_keeping(&mut tasks, config.mesh, wires, &readiness, |inherited, keep, enrolled| {
         Link::new(LinkParts {
             path: config.agent_socket,
             workers,
@@ -91,6 +94,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             stopper: signal_stopper,
         })
     });
+    let (link, mut roots) = keeping;
+    // With the link come listeners. Whoever waits in their queues waits a little longer, rather than to be sent away
+    // because it is not known yet who vouches for peers; late or not, the proxy says on its readiness what is missing.
+    let _ = tokio::time::timeout(ROOTS_WAIT, roots.changed()).await;
     link.run(stop).await;
     drop(tasks);
     for thread in threads {
@@ -179,11 +186,11 @@ fn start_keeping(
     wires: Wires,
     readiness: &Readiness,
     link: impl FnOnce(
-        mpsc::Sender<Vec<Leaf>>,
+        mpsc::Sender<Inherited>,
         watch::Receiver<Vec<Leaf>>,
         watch::Sender<Vec<WorkloadUid>>,
     ) -> Link,
-) -> Link {
+) -> (Link, watch::Receiver<Arc<TrustBundle>>) {
     let (inherited, inherited_inbox) = mpsc::channel(4);
     let (wanted_writer, wanted) = watch::channel(Arc::default());
     tasks.spawn(want_identities(wires.view, wires.enrolled.subscribe(), wanted_writer));
@@ -198,12 +205,12 @@ fn start_keeping(
         writer: wires.leaf_writer,
         wanted: Wanted::from(wanted),
         inherited: inherited_inbox,
-        roots: roots_read,
+        roots: roots_read.clone(),
         keep: wires.keep,
         condition: readiness.condition("certificates", "none needed yet"),
     });
     tasks.spawn(keeper.run());
-    link
+    (link, roots_read)
 }
 
 /// Follows which identities the pods of this node have: those that are enrolled and that discovery knows.

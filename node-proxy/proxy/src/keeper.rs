@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use weft_core::identity::Identity;
@@ -28,6 +28,15 @@ const ROOTS_EVERY: Duration = Duration::from_millis(500);
 /// The identities that pods of this node have now.
 pub type Wanted = watch::Receiver<Arc<HashSet<Identity>>>;
 
+/// What a previous process left.
+#[derive(Debug)]
+pub struct Inherited {
+    /// Its leaves.
+    pub leaves: Vec<Leaf>,
+    /// Told once they can be presented: before that no listener is served, or a peer would be sent away.
+    pub taken: oneshot::Sender<()>,
+}
+
 /// The certificate keeper.
 pub struct Keeper {
     ca: Arc<CaClient>,
@@ -35,7 +44,7 @@ pub struct Keeper {
     writer: LeafWriter,
     wanted: Wanted,
     /// What a previous process left.
-    inherited: mpsc::Receiver<Vec<Leaf>>,
+    inherited: mpsc::Receiver<Inherited>,
     /// Who vouches for leaves now.
     roots: watch::Receiver<Arc<TrustBundle>>,
     /// Told of every change, for the next process.
@@ -65,7 +74,7 @@ pub struct KeeperParts {
     /// Who needs one.
     pub wanted: Wanted,
     /// What a previous process left.
-    pub inherited: mpsc::Receiver<Vec<Leaf>>,
+    pub inherited: mpsc::Receiver<Inherited>,
     /// The trust bundle, as [`follow_roots`] reads it.
     pub roots: watch::Receiver<Arc<TrustBundle>>,
     /// Who keeps them for the next process.
@@ -94,7 +103,7 @@ impl Keeper {
                     Ok(()) => self.on_wanted(),
                     Err(_) => return,
                 },
-                Some(leaves) = self.inherited.recv() => self.on_inherited(leaves),
+                Some(inherited) = self.inherited.recv() => self.on_inherited(inherited),
                 Ok(()) = self.roots.changed() => self.on_roots(),
                 Some(signed) = self.signing.join_next() => match signed {
                     Ok((identity, result)) => self.on_signed(&identity, result),
@@ -136,7 +145,7 @@ impl Keeper {
         }
     }
 
-    fn on_inherited(&mut self, leaves: Vec<Leaf>) {
+    fn on_inherited(&mut self, Inherited { leaves, taken }: Inherited) {
         let now = SystemTime::now();
         for leaf in leaves.into_iter().filter(|leaf| leaf.not_after() > now) {
             let identity = leaf.identity().clone();
@@ -148,6 +157,8 @@ impl Keeper {
             }
             self.writer.change(|table| table.insert(leaf));
         }
+        // The link may have ended meanwhile.
+        let _ = taken.send(());
     }
 
     /// A leaf whose root has left the bundle is worth nothing any more: another one is asked for at once, and not

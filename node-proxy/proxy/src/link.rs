@@ -1,6 +1,7 @@
 //! The main thread's side of the link to the agent: spreads pods and sockets over the workers, gathers their
 //! requests, and holds every listener so that an agent that restarts can have them back.
 
+use crate::keeper::Inherited;
 use crate::worker::request::{Command, NewPod, Request};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -8,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use weft_agent_link::{FromAgent, FromProxy, Held, Listener, Pod, ProxyEnd, SocketKind, Workers};
 use weft_core::names::WorkloadUid;
 use weft_pki::Leaf;
@@ -27,7 +28,7 @@ pub struct Link {
     workers: Vec<mpsc::Sender<Command>>,
     requests: mpsc::Receiver<Request>,
     /// Where leaves of a previous process go.
-    inherited: mpsc::Sender<Vec<Leaf>>,
+    inherited: mpsc::Sender<Inherited>,
     /// The leaves that the next process shall have.
     keep: watch::Receiver<Vec<Leaf>>,
     /// The pods that are enrolled here, told to whoever fetches certificates.
@@ -62,7 +63,7 @@ pub struct LinkParts {
     /// What they ask for.
     pub requests: mpsc::Receiver<Request>,
     /// Where leaves of a previous process go.
-    pub inherited: mpsc::Sender<Vec<Leaf>>,
+    pub inherited: mpsc::Sender<Inherited>,
     /// The leaves that the next process shall have.
     pub keep: watch::Receiver<Vec<Leaf>>,
     /// The pods that are enrolled here.
@@ -186,8 +187,10 @@ impl Link {
         match unseal(state).map_err(|error| crate::describe(&error)).and_then(|bytes| read_leaves(&bytes)) {
             Ok(leaves) => {
                 tracing::info!(count = leaves.len(), "took over the certificates of the previous process");
-                // The keeper outlives the link, except when the process ends.
-                let _ = self.inherited.send(leaves).await;
+                let (taken, when_taken) = oneshot::channel();
+                // The keeper outlives the link, except when the process ends. Listeners come next on the link.
+                let _ = self.inherited.send(Inherited { leaves, taken }).await;
+                let _ = when_taken.await;
             }
             Err(error) => tracing::warn!(error, "cannot use what the previous process left"),
         }
