@@ -108,6 +108,10 @@ fn twenty_kills_of_a_proxy_refuse_nobody_and_leak_nothing() -> Result<()> {
         let begun = Instant::now();
         proxy.kill_and_restart().with_context(|| format!("kill {kill}"))?;
         slowest = slowest.max(begun.elapsed());
+        // Who waited is through; the next kill finds the mesh at work.
+        Talk::begin(&stage.client, stage.far.addr(7000))
+            .with_context(|| format!("after kill {kill}"))?
+            .finish()?;
     }
     let still_under_load = load.process().is_running();
     let report = load.finish()?;
@@ -116,7 +120,7 @@ fn twenty_kills_of_a_proxy_refuse_nobody_and_leak_nothing() -> Result<()> {
     assert_eq!((report.refused, report.timeout, report.no_port), (0, 0, 0), "{report:?}");
     // What was open when its proxy was killed breaks; that is no refusal, and is little.
     assert_eq!(report.ok + report.reset + report.closed, report.tried, "{report:?}");
-    assert!(report.ok * 2 > report.tried, "{report:?}");
+    assert!(report.ok * 20 > report.tried * 19, "{report:?}");
 
     // Accept queues run full while nobody accepts; those who wait get through later.
     let proxy = stage.mesh.proxy(1);
