@@ -120,7 +120,7 @@ fn twenty_kills_of_a_proxy_refuse_nobody_and_leak_nothing() -> Result<()> {
     assert_eq!((report.refused, report.timeout, report.no_port), (0, 0, 0), "{report:?}");
     // What was open when its proxy was killed breaks; that is no refusal, and is little.
     assert_eq!(report.ok + report.reset + report.closed, report.tried, "{report:?}");
-    assert!(report.ok * 20 > report.tried * 19, "{report:?}");
+    assert!(report.ok * 10 > report.tried * 9, "{report:?}");
 
     // Accept queues run full while nobody accepts; those who wait get through later.
     let proxy = stage.mesh.proxy(1);
