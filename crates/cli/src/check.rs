@@ -1,6 +1,6 @@
 //! `weft check`: the agent knows how to find out, so it is run.
 
-use crate::commands::Output;
+use crate::output::Output;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 

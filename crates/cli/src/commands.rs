@@ -4,9 +4,10 @@ use crate::ask::AskError;
 use crate::check::{self, CheckError};
 use crate::explain::{self, Destination, ExplainError};
 use crate::lists::{self, List};
+use crate::output::Output;
 use crate::places::{Chosen, Place, PlaceError};
 use crate::{status, yaml};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,17 +31,6 @@ pub struct Args {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// How an answer is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people.
-    Table,
-    /// For machines.
-    Json,
-    /// For both.
-    Yaml,
 }
 
 /// What there is to do.

@@ -12,3 +12,4 @@ pub mod ask;
 pub mod table;
 pub mod yaml;
 pub mod words;
+pub mod output;
