@@ -187,7 +187,11 @@ fn refused(from: &Pod, listener: &TcpListener, ip: IpAddr) -> Result<()> {
     let port = listener.local_addr().context("the listener's port")?.port();
     let nobody = SocketAddr::new(ip, if port > 20_000 { 19_999 } else { 59_999 });
     match from.enter(|| TcpStream::connect_timeout(&nobody, PATIENCE))? {
-        Err(error) => ensure!(error.kind() == ErrorKind::ConnectionRefused, "nobody listens, and: {error}"),
+        // The reset may be there before the connect has returned.
+        Err(error) => {
+            let quick = matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset);
+            ensure!(quick, "nobody listens, and: {error}");
+        }
         Ok(stream) => {
             stream.set_read_timeout(Some(PATIENCE)).context("setting a timeout")?;
             End(stream, "client").hears_a_reset().context("nobody listens")?;
