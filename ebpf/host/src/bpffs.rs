@@ -83,6 +83,11 @@ impl Directory {
         self.root.join(LAYOUT).join("probe")
     }
 
+    /// There while grace periods are expedited.
+    pub(crate) fn hurry(&self) -> PathBuf {
+        self.root.join(LAYOUT).join("expedited")
+    }
+
     pub(crate) fn pod(&self, key: &PodKey) -> PathBuf {
         self.pods().join(key.as_str())
     }

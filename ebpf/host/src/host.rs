@@ -1,6 +1,6 @@
 //! The node's capture as a whole: which pods are enrolled, in which order things are done, and how they are undone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -12,12 +12,14 @@ use aya::maps::MapError;
 use aya::programs::links::{CgroupAttachMode, FdLink};
 use aya::programs::{ProgramError, SockOps};
 use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname, getsockopt, sockopt};
+use parking_lot::Mutex;
 use weft_ebpf_common::{Exemption, Family, Flow, ListenerKind, PodRecord, SlotFlow};
 
 use crate::attach::{self, AttachError, Existing, Programs, TcMode};
 use crate::bpffs::Directory;
 use crate::check;
 use crate::error::{EnrolError, ExemptError, OpenError, RegisterError, ReleaseError, ReserveError};
+use crate::hurry::Hurry;
 use crate::key::PodKey;
 use crate::maps::{Counters, Maps, OwnError, Owner, layout};
 use crate::netlink::Netlink;
@@ -77,24 +79,42 @@ pub struct Ends {
     pub remote: SocketAddr,
 }
 
-/// The node's capture.
+/// The node's capture. Its calls may come from many threads: those for different pods wait for each other only where
+/// they touch what the pods share.
 pub struct Host {
     directory: Directory,
     object: Arc<Object>,
-    /// Holds the second lock, loaded once.
-    node: Programs,
-    maps: Maps,
+    hurry: Hurry,
     mode: TcMode,
     pods_max: u32,
-    pods: BTreeMap<PodKey, Pod>,
+    /// Held for moments, and never while a pod is waited for.
+    pods: Mutex<BTreeMap<PodKey, Arc<Entry>>>,
+    /// Holds the second lock, loaded once.
+    node: Mutex<Programs>,
+    maps: Mutex<Maps>,
+}
+
+/// A pod and its number, which it keeps.
+struct Entry {
+    slot: u32,
+    /// Held for as long as something is done to the pod, and taken before the host's own locks.
+    pod: Mutex<Pod>,
 }
 
 struct Pod {
-    slot: u32,
     record: PodRecord,
     /// Known once this process has enrolled the pod. It keeps the namespace alive until release.
     netns: Option<OwnedFd>,
     uncontained: Vec<String>,
+    /// Who has waited for it meanwhile begins anew.
+    released: bool,
+}
+
+impl Entry {
+    fn new(slot: u32, record: PodRecord) -> Arc<Self> {
+        let pod = Pod { record, netns: None, uncontained: Vec::new(), released: false };
+        Arc::new(Self { slot, pod: Mutex::new(pod) })
+    }
 }
 
 impl Host {
@@ -120,21 +140,22 @@ impl Host {
         // Last: programs are loaded with the maps that are still in there.
         let maps = Maps::take(ebpf).map_err(OpenError::Maps)?;
         let pods = adopt(&maps).map_err(OpenError::Maps)?;
-        Ok(Self { directory, object, node, maps, mode, pods_max, pods })
+        let hurry = Hurry::new(directory.hurry());
+        let (pods, node, maps) = (Mutex::new(pods), Mutex::new(node), Mutex::new(maps));
+        Ok(Self { directory, object, hurry, mode, pods_max, pods, node, maps })
     }
 
     /// The pods that are enrolled, as an earlier process left them or this one made them. Those of an earlier process
     /// should be enrolled again: that gives them newer programs, and this process their namespaces.
     #[must_use]
     pub fn adopted(&self) -> Vec<AdoptedPod> {
-        let known = self.pods.iter().filter(|(_, pod)| pod.record.state & ATTACHED != 0);
-        known
-            .map(|(key, pod)| AdoptedPod {
-                key: key.clone(),
-                slot: pod.slot,
-                netns_cookie: pod.record.netns_cookie,
-            })
-            .collect()
+        let pods: Vec<_> = self.pods.lock().iter().map(|(key, entry)| (key.clone(), entry.clone())).collect();
+        let known = pods.into_iter().filter_map(|(key, entry)| {
+            let record = entry.pod.lock().record;
+            let attached = record.state & ATTACHED != 0;
+            attached.then_some(AdoptedPod { key, slot: entry.slot, netns_cookie: record.netns_cookie })
+        });
+        known.collect()
     }
 
     /// How tc programs are attached here.
@@ -145,143 +166,177 @@ impl Host {
 
     /// Captures a pod. Register its listeners before: from the moment that this returns, what has no listener is
     /// dropped. All or nothing; enrolling again completes what is missing and updates the programs.
-    pub fn enrol(&mut self, pod: &PodAttachment<'_>) -> Result<(), EnrolError> {
+    pub fn enrol(&self, pod: &PodAttachment<'_>) -> Result<(), EnrolError> {
         let cookie = netns::netns_cookie(pod.netns).map_err(EnrolError::Cookie)?;
-        self.reserve(&pod.key).map_err(EnrolError::Reserve)?;
-        let known = &self.pods[&pod.key];
+        loop {
+            let entry = self.reserve(&pod.key).map_err(EnrolError::Reserve)?;
+            let mut known = entry.pod.lock();
+            if !known.released {
+                return self.enrol_as(pod, cookie, entry.slot, &mut known);
+            }
+        }
+    }
+
+    fn enrol_as(
+        &self,
+        pod: &PodAttachment<'_>,
+        cookie: u64,
+        slot: u32,
+        known: &mut Pod,
+    ) -> Result<(), EnrolError> {
         if known.record.netns_cookie != 0 && known.record.netns_cookie != cookie {
             return Err(EnrolError::OtherNamespace);
         }
         let was_attached = known.record.state & ATTACHED != 0;
-        let result = self.begin(pod, cookie).and_then(|()| self.attach(&pod.key));
+        let mut begun = || {
+            let netns = pod.netns.try_clone_to_owned().map_err(EnrolError::Keep)?;
+            known.record.netns_cookie = cookie;
+            known.netns = Some(netns);
+            self.maps.lock().set_addresses(slot, &pod.addresses).map_err(EnrolError::Maps)?;
+            self.attach(&pod.key, slot, known)
+        };
+        let result = begun();
         if result.is_err() && !was_attached {
             // The first error is the one to report; what release cannot undo, it logs.
-            let _ = self.release(&pod.key);
+            let _ = self.release_as(&pod.key, slot, known);
         }
         result
     }
 
-    fn begin(&mut self, pod: &PodAttachment<'_>, cookie: u64) -> Result<(), EnrolError> {
-        let netns = pod.netns.try_clone_to_owned().map_err(EnrolError::Keep)?;
-        let Some(known) = self.pods.get_mut(&pod.key) else { return Err(EnrolError::NamespaceUnknown) };
-        known.record.netns_cookie = cookie;
-        known.netns = Some(netns);
-        self.maps.set_addresses(known.slot, &pod.addresses).map_err(EnrolError::Maps)
-    }
-
-    fn attach(&mut self, key: &PodKey) -> Result<(), EnrolError> {
+    fn attach(&self, key: &PodKey, slot: u32, known: &mut Pod) -> Result<(), EnrolError> {
         let dir = self.directory.make_pod(key).map_err(EnrolError::Directory)?;
-        let Self { object, node, maps, mode, pods, .. } = self;
-        let Some(known) = pods.get_mut(key) else { return Err(EnrolError::NamespaceUnknown) };
         let Some(netns) = &known.netns else { return Err(EnrolError::NamespaceUnknown) };
         let netns = netns.as_fd();
-        let existing = if known.record.object == object.digest() { Existing::Keep } else { Existing::Update };
-        let how = How { dir: &dir, mode: *mode, existing };
-        let mut programs = Programs::new(object, Copy::Pod(known.slot));
+        let existing =
+            if known.record.object == self.object.digest() { Existing::Keep } else { Existing::Update };
+        let how = How { dir: &dir, mode: self.mode, existing };
+        let mut programs = Programs::new(&self.object, Copy::Pod(slot));
+        let _attaching = self.hurry.begin();
         let inside = {
             let _entered = pod::enter(netns).map_err(EnrolError::Pod)?;
-            save(maps, known.slot, &mut known.record)?;
+            self.save(slot, &mut known.record)?;
             pod::set_up().map_err(EnrolError::Pod)?;
             pod::attach_inside(&mut programs, netns, how).map_err(EnrolError::Pod)?
         };
-        known.uncontained =
-            pod::attach_outside(node, maps, known.slot, netns, &inside, how).map_err(EnrolError::Pod)?;
-        known.record.object = object.digest();
+        let (ends, uncontained) = pod::find_ends(netns, &inside).map_err(EnrolError::Pod)?;
+        for end in &ends {
+            self.maps.lock().set_host_end(end.index, slot).map_err(EnrolError::Maps)?;
+            pod::attach_outside(&mut self.node.lock(), end, how).map_err(EnrolError::Pod)?;
+        }
+        known.uncontained = uncontained;
+        known.record.object = self.object.digest();
         known.record.state |= ATTACHED;
-        maps.remember(known.slot, known.record).map_err(EnrolError::Maps)
+        self.maps.lock().remember(slot, known.record).map_err(EnrolError::Maps)
+    }
+
+    /// Remembers the sysctls as they were, before anything changes them, where the next process finds them.
+    fn save(&self, slot: u32, record: &mut PodRecord) -> Result<(), EnrolError> {
+        if record.state & SAVED == 0 {
+            record.sysctls =
+                sysctl::read().map_err(|error| EnrolError::Pod(PodError::Sysctl(error.into())))?;
+            record.state |= SAVED;
+        }
+        self.maps.lock().remember(slot, *record).map_err(EnrolError::Maps)
     }
 
     /// Attaches to devices of an enrolled pod that were not there before.
-    pub fn refresh_devices(&mut self, key: &PodKey) -> Result<(), EnrolError> {
-        match self.pods.get(key) {
-            Some(pod) if pod.netns.is_some() => self.attach(key),
-            _ => Err(EnrolError::NamespaceUnknown),
-        }
+    pub fn refresh_devices(&self, key: &PodKey) -> Result<(), EnrolError> {
+        let entry = self.find(key).ok_or(EnrolError::NamespaceUnknown)?;
+        let mut pod = entry.pod.lock();
+        if pod.released { Err(EnrolError::NamespaceUnknown) } else { self.attach(key, entry.slot, &mut pod) }
     }
 
     /// A socket that becomes readable when a device of the pod comes, goes or changes: then read it empty and call
     /// [`Host::refresh_devices`]. It keeps the namespace alive; close it before release.
     pub fn device_events(&self, key: &PodKey) -> Result<OwnedFd, EnrolError> {
-        let netns =
-            self.pods.get(key).and_then(|pod| pod.netns.as_ref()).ok_or(EnrolError::NamespaceUnknown)?;
+        let entry = self.find(key).ok_or(EnrolError::NamespaceUnknown)?;
+        let pod = entry.pod.lock();
+        let netns = pod.netns.as_ref().ok_or(EnrolError::NamespaceUnknown)?;
         let _entered = pod::enter(netns.as_fd()).map_err(EnrolError::Pod)?;
         Netlink::listen(LINK_EVENTS).map(Netlink::into_fd).map_err(EnrolError::Keep)
     }
 
     /// The pod's devices without an end on this host: a pod with NET_RAW or NET_ADMIN is not contained there.
     #[must_use]
-    pub fn uncontained(&self, key: &PodKey) -> &[String] {
-        self.pods.get(key).map_or(&[], |pod| &pod.uncontained)
+    pub fn uncontained(&self, key: &PodKey) -> Vec<String> {
+        self.find(key).map(|entry| entry.pod.lock().uncontained.clone()).unwrap_or_default()
     }
 
     /// Makes a socket the pod's listener of a kind, in place of the one before: any one member of its SO_REUSEPORT
     /// group stands for all. Call it again when that member is about to close. A socket of IPv6 serves IPv4 as well
     /// unless it is IPV6_V6ONLY. May come before [`Host::enrol`].
     pub fn register_listener(
-        &mut self,
+        &self,
         key: &PodKey,
         kind: ListenerKind,
         socket: BorrowedFd<'_>,
     ) -> Result<(), RegisterError> {
         let families = families(socket)?;
-        let slot = self.reserve(key).map_err(RegisterError::Reserve)?;
-        self.maps.set_listener(slot, kind, families, socket).map_err(RegisterError::Maps)
+        let slot = self.reserve(key).map_err(RegisterError::Reserve)?.slot;
+        self.maps.lock().set_listener(slot, kind, families, socket).map_err(RegisterError::Maps)
     }
 
     /// Marks a socket as the mesh's own: what it sends passes, and so does what it accepts.
     pub fn own(&self, socket: BorrowedFd<'_>) -> Result<(), OwnError> {
-        self.maps.own(socket)
+        self.maps.lock().own(socket)
     }
 
     /// The same as a value of its own, for the thread that makes sockets.
     pub fn owner(&self) -> io::Result<Owner> {
-        self.maps.owner()
+        self.maps.lock().owner()
     }
 
     /// Lets connections go on that are older than the enrolment. May come before [`Host::enrol`], and should come
     /// once more after it for those that opened in between.
-    pub fn exempt_established(&mut self, key: &PodKey, connections: &[Ends]) -> Result<(), ExemptError> {
+    pub fn exempt_established(&self, key: &PodKey, connections: &[Ends]) -> Result<(), ExemptError> {
         self.exempt(key, connections, Exemption::Established)
     }
 
     /// Lets connections pass for this reason.
-    pub fn exempt(
-        &mut self,
-        key: &PodKey,
-        connections: &[Ends],
-        reason: Exemption,
-    ) -> Result<(), ExemptError> {
-        let slot = self.reserve(key).map_err(ExemptError::Reserve)?;
+    pub fn exempt(&self, key: &PodKey, connections: &[Ends], reason: Exemption) -> Result<(), ExemptError> {
+        let slot = self.reserve(key).map_err(ExemptError::Reserve)?.slot;
         let mut flows = connections.iter().map(|ends| SlotFlow { slot, flow: flow(ends) });
-        flows.try_for_each(|flow| self.maps.exempt(flow, reason)).map_err(ExemptError::Maps)
+        let mut maps = self.maps.lock();
+        flows.try_for_each(|flow| maps.exempt(flow, reason)).map_err(ExemptError::Maps)
     }
 
     /// Ends exemptions, for example because the connections have closed.
-    pub fn end_exemptions(&mut self, key: &PodKey, connections: &[Ends]) -> Result<(), ExemptError> {
-        let Some(slot) = self.pods.get(key).map(|pod| pod.slot) else { return Ok(()) };
+    pub fn end_exemptions(&self, key: &PodKey, connections: &[Ends]) -> Result<(), ExemptError> {
+        let Some(slot) = self.find(key).map(|entry| entry.slot) else { return Ok(()) };
         let mut flows = connections.iter().map(|ends| SlotFlow { slot, flow: flow(ends) });
-        flows.try_for_each(|flow| self.maps.forget_exempt(flow)).map_err(ExemptError::Maps)
+        let mut maps = self.maps.lock();
+        flows.try_for_each(|flow| maps.forget_exempt(flow)).map_err(ExemptError::Maps)
     }
 
     /// Makes these the pod's addresses.
-    pub fn set_addresses(&mut self, key: &PodKey, addresses: &[IpAddr]) -> Result<(), ExemptError> {
-        let slot = self.reserve(key).map_err(ExemptError::Reserve)?;
-        self.maps.set_addresses(slot, addresses).map_err(ExemptError::Maps)
+    pub fn set_addresses(&self, key: &PodKey, addresses: &[IpAddr]) -> Result<(), ExemptError> {
+        let slot = self.reserve(key).map_err(ExemptError::Reserve)?.slot;
+        self.maps.lock().set_addresses(slot, addresses).map_err(ExemptError::Maps)
     }
 
     /// Gives a pod back as it was found. Every step is taken even if one fails; the first failure is reported. A pod
     /// that is not enrolled is released already.
-    pub fn release(&mut self, key: &PodKey) -> Result<(), ReleaseError> {
-        let Some(pod) = self.pods.remove(key) else { return Ok(()) };
+    pub fn release(&self, key: &PodKey) -> Result<(), ReleaseError> {
+        let Some(entry) = self.find(key) else { return Ok(()) };
+        let mut pod = entry.pod.lock();
+        if pod.released { Ok(()) } else { self.release_as(key, entry.slot, &mut pod) }
+    }
+
+    fn release_as(&self, key: &PodKey, slot: u32, pod: &mut Pod) -> Result<(), ReleaseError> {
         let dir = self.directory.pod(key);
         let how = How { dir: &dir, mode: self.mode, existing: Existing::Keep };
-        let ends = self.maps.host_ends(pod.slot);
+        let ends = self.maps.lock().host_ends(slot);
+        let _attaching = self.hurry.begin();
         let steps = [
             pod::detach_filters_outside(how, &ends).map_err(ReleaseError::Pod),
             pod::unpin(&dir).map_err(ReleaseError::Pod),
-            leave(&pod, how),
-            self.maps.forget(pod.slot).map_err(ReleaseError::Maps),
+            leave(pod, how),
+            self.maps.lock().forget(slot).map_err(ReleaseError::Maps),
         ];
+        pod.released = true;
+        pod.netns = None;
+        // Last: until then the number is not given to another pod.
+        self.pods.lock().remove(key);
         let mut first = Ok(());
         for step in steps {
             if let Err(error) = &step {
@@ -295,12 +350,12 @@ impl Host {
     /// What happened to packets so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.maps.counters()
+        self.maps.lock().counters()
     }
 
     /// Uninstalls: releases every pod and removes every pin of this directory. What cannot be undone is logged.
-    pub fn close_all(&mut self) {
-        let keys: Vec<PodKey> = self.pods.keys().cloned().collect();
+    pub fn close_all(&self) {
+        let keys: Vec<PodKey> = self.pods.lock().keys().cloned().collect();
         for key in keys {
             // Logged there.
             let _ = self.release(&key);
@@ -310,13 +365,18 @@ impl Host {
         }
     }
 
-    /// The number of a pod, given now if it has none.
-    fn reserve(&mut self, key: &PodKey) -> Result<u32, ReserveError> {
-        if let Some(pod) = self.pods.get(key) {
-            return Ok(pod.slot);
+    fn find(&self, key: &PodKey) -> Option<Arc<Entry>> {
+        self.pods.lock().get(key).cloned()
+    }
+
+    /// A pod, numbered now if it has no number.
+    fn reserve(&self, key: &PodKey) -> Result<Arc<Entry>, ReserveError> {
+        let mut pods = self.pods.lock();
+        if let Some(entry) = pods.get(key) {
+            return Ok(entry.clone());
         }
-        let taken = |slot: &u32| self.pods.values().any(|pod| pod.slot == *slot);
-        let free = (0..self.pods_max).find(|slot| !taken(slot));
+        let taken: BTreeSet<u32> = pods.values().map(|entry| entry.slot).collect();
+        let free = (0..self.pods_max).find(|slot| !taken.contains(slot));
         let slot = free.ok_or(ReserveError::Full { pods_max: self.pods_max })?;
         let record = PodRecord {
             netns_cookie: 0,
@@ -326,19 +386,11 @@ impl Host {
             state: 0,
             reserved: 0,
         };
-        self.maps.remember(slot, record).map_err(ReserveError::Maps)?;
-        self.pods.insert(key.clone(), Pod { slot, record, netns: None, uncontained: Vec::new() });
-        Ok(slot)
+        self.maps.lock().remember(slot, record).map_err(ReserveError::Maps)?;
+        let entry = Entry::new(slot, record);
+        pods.insert(key.clone(), entry.clone());
+        Ok(entry)
     }
-}
-
-/// Remembers the sysctls as they were, before anything changes them, where the next process finds them.
-fn save(maps: &mut Maps, slot: u32, record: &mut PodRecord) -> Result<(), EnrolError> {
-    if record.state & SAVED == 0 {
-        record.sysctls = sysctl::read().map_err(|error| EnrolError::Pod(PodError::Sysctl(error.into())))?;
-        record.state |= SAVED;
-    }
-    maps.remember(slot, *record).map_err(EnrolError::Maps)
 }
 
 /// Restores a pod's namespace.
@@ -356,12 +408,12 @@ fn leave(pod: &Pod, how: How<'_>) -> Result<(), ReleaseError> {
     filters.and(restored)
 }
 
-fn adopt(maps: &Maps) -> Result<BTreeMap<PodKey, Pod>, MapError> {
+fn adopt(maps: &Maps) -> Result<BTreeMap<PodKey, Arc<Entry>>, MapError> {
     let mut pods = BTreeMap::new();
     for (slot, record) in maps.remembered()? {
         match PodKey::read(&record.name) {
             Some(key) => {
-                pods.insert(key, Pod { slot, record, netns: None, uncontained: Vec::new() });
+                pods.insert(key, Entry::new(slot, record));
             }
             None => tracing::warn!(slot, "a pinned pod has no readable name"),
         }

@@ -6,6 +6,7 @@
 //! thread and leave it before they return.
 
 pub mod check;
+pub mod memory;
 mod host;
 mod error;
 mod pod;
@@ -14,6 +15,7 @@ mod maps;
 mod object;
 mod bpffs;
 mod key;
+mod hurry;
 mod offload;
 mod routing;
 mod sysctl;

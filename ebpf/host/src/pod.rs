@@ -5,12 +5,10 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
-use aya::maps::MapError;
 use weft_ebpf_common::Family;
 
 use crate::attach::{self, AttachError, CHOOSE, Existing, Hook, Programs, Target, TcMode};
 use crate::devices::{self, Device, Framing};
-use crate::maps::Maps;
 use crate::netns::{self, EnterError};
 use crate::{offload, routing, sysctl};
 
@@ -42,9 +40,6 @@ pub enum PodError {
     /// A program could not be attached or detached.
     #[error("attaching the pod's programs")]
     Attach(#[source] AttachError),
-    /// A map could not be written.
-    #[error("writing the maps")]
-    Maps(#[source] MapError),
     /// A pin could not be removed.
     #[error("removing {}", path.display())]
     Unpin {
@@ -126,34 +121,31 @@ fn hooks(framing: Framing) -> [Hook; 2] {
     }
 }
 
-/// Attaches the second lock to the host's ends of these devices, in the current namespace. Returns the names of those
-/// that have no end here: what a pod with NET_RAW sends there past tc is not stopped.
-pub(crate) fn attach_outside(
-    lock: &mut Programs,
-    maps: &mut Maps,
-    slot: u32,
+/// The ends in the current namespace of a pod's devices, and the names of those devices that have none here: what a
+/// pod with NET_RAW sends there past tc is not stopped.
+pub(crate) fn find_ends(
     netns: BorrowedFd<'_>,
     inside: &[Device],
-    how: How<'_>,
-) -> Result<Vec<String>, PodError> {
+) -> Result<(Vec<Device>, Vec<String>), PodError> {
     let failed = |source| PodError::Devices { place: OUTSIDE, source };
-    let outside = devices::list().map_err(failed)?;
     let ends = match devices::namespace_number(netns).map_err(failed)? {
-        Some(number) => devices::host_ends(inside, &outside, number),
+        Some(number) => devices::host_ends(inside, &devices::possible_ends(inside).map_err(failed)?, number),
         None => Vec::new(),
     };
-    for end in &ends {
-        maps.set_host_end(end.index, slot).map_err(PodError::Maps)?;
-        if let Err(error) = offload::disable_gro(&end.name) {
-            // Closed, not open: the second lock would stop what it cannot attribute.
-            tracing::warn!(device = end.name, %error, "cannot switch GRO off");
-        }
-        how.target(end).attach(lock, Hook::SECOND_LOCK).map_err(PodError::Attach)?;
-    }
     let loose = |device: &&Device| {
         device.framing != Framing::Loopback && !ends.iter().any(|end| device.leads_to(end))
     };
-    Ok(inside.iter().filter(loose).map(|device| device.name.clone()).collect())
+    let loose = inside.iter().filter(loose).map(|device| device.name.clone()).collect();
+    Ok((ends, loose))
+}
+
+/// Attaches the second lock to one of these ends.
+pub(crate) fn attach_outside(lock: &mut Programs, end: &Device, how: How<'_>) -> Result<(), PodError> {
+    if let Err(error) = offload::disable_gro(&end.name) {
+        // Closed, not open: the second lock would stop what it cannot attribute.
+        tracing::warn!(device = end.name, %error, "cannot switch GRO off");
+    }
+    how.target(end).attach(lock, Hook::SECOND_LOCK).map_err(PodError::Attach)
 }
 
 /// Removes the pins of a pod, and with them its programs: first what captures, then what receives.
