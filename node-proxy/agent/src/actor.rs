@@ -66,6 +66,8 @@ pub struct Actor {
     node_tunnel: Vec<Arc<OwnedFd>>,
     held_node: Vec<OwnedFd>,
     remembering: Remembering,
+    /// Threads that enrol or release pods: they take memory that nobody needs later.
+    working: usize,
     jobs: JoinSet<Done>,
 }
 
@@ -99,6 +101,7 @@ impl Actor {
             node_tunnel: Vec::new(),
             held_node: Vec::new(),
             remembering: Remembering::No,
+            working: 0,
             jobs: JoinSet::new(),
         }
     }
@@ -229,8 +232,12 @@ impl Actor {
 
     fn done(&mut self, done: Done) {
         match done {
-            Done::Enrolled(uid, result) => self.enrolled(uid, result),
+            Done::Enrolled(uid, result) => {
+                self.worked();
+                self.enrolled(uid, result);
+            }
             Done::Released(uid, result) => {
+                self.worked();
                 match &result {
                     Ok(()) => tracing::info!(pod = %uid, "pod released"),
                     Err(reason) => {

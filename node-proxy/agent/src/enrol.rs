@@ -265,7 +265,7 @@ impl Enroller {
         listeners: &[Listener],
         before: Before,
     ) -> Result<(), EnrolError> {
-        self.register(key, listeners)?;
+        self.register(key, netns.cookie, listeners)?;
         let pod = Attachment {
             key,
             netns: netns.fd.as_fd(),
@@ -313,11 +313,14 @@ impl Enroller {
         opened.map_err(EnrolError::Enter)?.map_err(EnrolError::Listeners)
     }
 
-    /// One member of a `SO_REUSEPORT` group stands for all: the kernel chooses among them (design §2).
-    fn register(&self, key: &Key, listeners: &[Listener]) -> Result<(), EnrolError> {
+    /// One member of a `SO_REUSEPORT` group stands for all: the kernel chooses among them (design §2). Of the sockets
+    /// for datagrams one has them all, so workers take turns by pod.
+    fn register(&self, key: &Key, cookie: u64, listeners: &[Listener]) -> Result<(), EnrolError> {
         for kind in ListenerKind::ALL {
             let Some(chosen) = chosen(kind) else { continue };
-            let Some(listener) = listeners.iter().find(|listener| listener.kind == kind) else { continue };
+            let of_kind: Vec<_> = listeners.iter().filter(|listener| listener.kind == kind).collect();
+            let turn = usize::try_from(cookie).unwrap_or(0).checked_rem(of_kind.len());
+            let Some(listener) = turn.map(|turn| of_kind[turn]) else { continue };
             let registered = self.capture.register(key, chosen, listener.socket.as_fd());
             registered.map_err(|source| EnrolError::Register { kind, source })?;
         }

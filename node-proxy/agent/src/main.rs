@@ -5,11 +5,14 @@ use std::process::ExitCode;
 use weft_agent::app;
 use weft_agent::config::{CaptureConfig, Config, Paths};
 use weft_agent::memory::Memory;
-use weft_ebpf_host::{Found, Requirement, check};
+use weft_ebpf_host::{Found, Requirement, check, memory};
 use weft_runtime::Settings;
 
 /// For threads that are in the kernel when the agent ends.
 const THREADS_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Threads that enter namespaces at most: enough that some that hang hold nobody up, and no more memory than that.
+const BLOCKING_THREADS_MAX: usize = 16;
 
 /// Enrols the pods of this node in the mesh.
 #[derive(Parser)]
@@ -54,8 +57,12 @@ fn run() -> anyhow::Result<()> {
     let config = Config::read(&mut settings);
     let config = settings.finish(config)?;
     config.log.install()?;
+    memory::keep_one_heap();
     // One thread waits and decides; those that enter namespaces are made as needed.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build()?;
     let result = runtime.block_on(app::run(config));
     runtime.shutdown_timeout(THREADS_WAIT);
     result

@@ -4,11 +4,16 @@
 use crate::capture::CaptureError;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use weft_agent_link::{Listener, ListenerKind, SocketKind, Workers};
 use weft_core::ports;
+
+mod alone;
+
+use alone::Private;
 
 /// Connections that wait in a listener: a burst while a proxy is replaced.
 pub const BACKLOG: i32 = 4096;
@@ -57,6 +62,12 @@ pub enum SocketError {
         /// Why.
         source: io::Error,
     },
+    /// It could not be kept from others.
+    #[error("keeping the mesh's ports from others")]
+    Close(#[source] io::Error),
+    /// Someone in the pod has opened a listener while the mesh opened its own.
+    #[error("someone else listens on a port of the mesh")]
+    Shared,
     /// It does not listen.
     #[error("listening on {addr}")]
     Listen {
@@ -92,10 +103,18 @@ impl Draft {
         self.set("IP_TRANSPARENT", self.socket.set_ip_transparent_v4(true))
     }
 
-    /// Several listeners share the port, also with connections that an earlier one has accepted.
+    /// Several listeners share the port.
     fn shared(&self) -> Result<&Self, SocketError> {
-        self.set("SO_REUSEADDR", self.socket.set_reuse_address(true))?;
         self.set("SO_REUSEPORT", self.socket.set_reuse_port(true))
+    }
+
+    /// Connections that an earlier listener has accepted do not matter. Not for datagrams: there it lets everyone in.
+    fn again(&self) -> Result<&Self, SocketError> {
+        self.set("SO_REUSEADDR", self.socket.set_reuse_address(true))
+    }
+
+    fn as_user(&self, user: Private) -> Result<&Self, SocketError> {
+        self.set("the user", user.take(&self.socket))
     }
 
     fn v6_only(&self, only: bool) -> Result<&Self, SocketError> {
@@ -141,15 +160,36 @@ fn about(kind: ListenerKind) -> (u16, &'static str) {
     }
 }
 
-/// Every listener of a pod: for each kind, one for each worker.
+/// Every listener of a pod: for each kind, one for each worker. Nobody else in the pod can share their ports.
 ///
 /// # Errors
 /// As [`SocketError`] says; none is left then.
 pub fn listeners(workers: Workers, own: Own<'_>) -> Result<Vec<Listener>, SocketError> {
     let any = any_address();
     let _raised = Raised::new();
-    let kinds = ListenerKind::ALL.into_iter().flat_map(|kind| std::iter::repeat_n(kind, workers.count()));
-    kinds.map(|kind| Ok(Listener { kind, socket: listener(kind, any, own)? })).collect()
+    let mut listeners = Vec::new();
+    for kind in ListenerKind::ALL {
+        let user = Private::new().map_err(SocketError::Close)?;
+        let group = (0..workers.count()).map(|_| listener(kind, any, user, own));
+        let group = group.collect::<Result<Vec<_>, _>>()?;
+        let members: Vec<_> = group.iter().collect();
+        let closed = match kind {
+            ListenerKind::DnsUdp => alone::close_datagrams(&members),
+            ListenerKind::Outbound
+            | ListenerKind::InboundPlain
+            | ListenerKind::Tunnel
+            | ListenerKind::DnsTcp => alone::close(&members),
+        };
+        closed.map_err(SocketError::Close)?;
+        listeners.extend(group.into_iter().map(|socket| Listener { kind, socket }));
+    }
+    let sockets: Vec<_> = listeners.iter().map(|listener| &listener.socket).collect();
+    let ports = ListenerKind::ALL.into_iter().map(|kind| about(kind).0).collect::<HashSet<_>>();
+    match alone::is_shared(&sockets, &ports) {
+        Ok(false) => Ok(listeners),
+        Ok(true) => Err(SocketError::Shared),
+        Err(error) => Err(SocketError::Close(error)),
+    }
 }
 
 /// Puts [`SOMAXCONN`] back when dropped.
@@ -176,18 +216,26 @@ impl Drop for Raised {
     }
 }
 
-fn listener(kind: ListenerKind, any: IpAddr, own: Own<'_>) -> Result<OwnedFd, SocketError> {
+fn listener(kind: ListenerKind, any: IpAddr, user: Private, own: Own<'_>) -> Result<OwnedFd, SocketError> {
     let (port, what) = about(kind);
     let addr = SocketAddr::new(any, port);
     let domain = Domain::for_address(addr);
     // The mark comes before `listen`, so that what is accepted inherits it from the first SYN on.
     if kind == ListenerKind::DnsUdp {
         let draft = Draft::new(what, domain, Type::DGRAM, Protocol::UDP)?;
-        draft.v6_only(false)?.transparent()?.shared()?.packet_info()?.own(own)?.bind(addr)?;
+        draft.v6_only(false)?.transparent()?.shared()?.as_user(user)?.packet_info()?.own(own)?.bind(addr)?;
         return Ok(draft.socket.into());
     }
     let draft = Draft::new(what, domain, Type::STREAM, Protocol::TCP)?;
-    draft.v6_only(false)?.transparent()?.shared()?.own(own)?.bind(addr)?.listen(addr)?;
+    draft
+        .v6_only(false)?
+        .transparent()?
+        .shared()?
+        .again()?
+        .as_user(user)?
+        .own(own)?
+        .bind(addr)?
+        .listen(addr)?;
     Ok(draft.socket.into())
 }
 
@@ -240,7 +288,7 @@ pub fn node_tunnel(addresses: &[IpAddr], workers: Workers) -> Result<Vec<OwnedFd
     each.map(|ip| {
         let addr = SocketAddr::new(ip, ports::TUNNEL);
         let draft = Draft::new("node tunnel", Domain::for_address(addr), Type::STREAM, Protocol::TCP)?;
-        draft.v6_only(!ip.is_unspecified())?.shared()?.bind(addr)?.listen(addr)?;
+        draft.v6_only(!ip.is_unspecified())?.shared()?.again()?.bind(addr)?.listen(addr)?;
         Ok(draft.socket.into())
     })
     .collect()
@@ -297,5 +345,5 @@ fn is_listener(socket: BorrowedFd<'_>, kind: ListenerKind) -> io::Result<bool> {
     let wanted = if kind == ListenerKind::DnsUdp { Type::DGRAM } else { Type::STREAM };
     let listens = wanted == Type::DGRAM || socket.is_listener()?;
     let bound = socket.local_addr()?.as_socket().is_some_and(|addr| addr.port() == port);
-    Ok(socket.r#type()? == wanted && listens && bound && socket.reuse_port()?)
+    Ok(socket.r#type()? == wanted && listens && bound)
 }

@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use tokio::task::AbortHandle;
 use weft_core::names::WorkloadUid;
+use weft_ebpf_host::memory;
 use weft_runtime::fds::Watched;
 
 /// Runs work whose result somebody waits for, also if it panics.
@@ -20,6 +21,7 @@ impl Actor {
     pub(super) fn enrol(&mut self, task: Task) {
         let enroller = self.parts.enroller.clone();
         let uid = task.wanted.uid.clone();
+        self.working += 1;
         self.jobs.spawn_blocking(move || {
             Done::Enrolled(uid, guarded(|| enroller.enrol(task).map_err(|error| chain(&error))))
         });
@@ -27,11 +29,23 @@ impl Actor {
 
     pub(super) fn release(&mut self, uid: WorkloadUid, key: Key, netns: Option<PathBuf>) {
         let enroller = self.parts.enroller.clone();
+        self.working += 1;
         self.jobs.spawn_blocking(move || {
             let released =
                 guarded(|| enroller.release(&uid, &key, netns.as_deref()).map_err(|error| chain(&error)));
             Done::Released(uid, released)
         });
+    }
+
+    /// One of the threads of [`Actor::enrol`] or [`Actor::release`] is done.
+    pub(super) fn worked(&mut self) {
+        self.working = self.working.saturating_sub(1);
+        if self.working == 0 {
+            self.jobs.spawn_blocking(|| {
+                memory::give_back();
+                Done::Nothing
+            });
+        }
     }
 
     pub(super) fn release_orphan(&mut self, key: Key) {

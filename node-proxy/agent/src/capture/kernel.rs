@@ -1,10 +1,7 @@
-//! The kernel side of a real machine: `weft-ebpf-host`, behind one lock.
-//!
-//! The lock is held for the milliseconds of an enrolment and never while a socket is marked.
+//! The kernel side of a real machine: `weft-ebpf-host`.
 
 use super::{Attachment, Capture, CaptureError, Chosen};
 use crate::reconcile::Key;
-use parking_lot::Mutex;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -12,9 +9,8 @@ use weft_ebpf_host::{Ends, Host, ListenerKind, Owner, PodAttachment, PodKey, Rel
 
 /// The programs and maps of this node.
 pub struct Kernel {
-    host: Mutex<Host>,
+    host: Host,
     owner: Owner,
-    counted: Mutex<Vec<(&'static str, u64)>>,
 }
 
 impl Kernel {
@@ -25,12 +21,12 @@ impl Kernel {
     pub fn new(host: Host) -> Result<Self, CaptureError> {
         let owner =
             host.owner().map_err(|error| CaptureError::new("opening the map of owned sockets", error))?;
-        Ok(Self { host: Mutex::new(host), owner, counted: Mutex::default() })
+        Ok(Self { host, owner })
     }
 
     /// Releases what is left and removes every pin.
     pub fn close_all(&self) {
-        self.host.lock().close_all();
+        self.host.close_all();
     }
 }
 
@@ -62,7 +58,7 @@ impl Capture for Kernel {
             addresses: pod.addresses.to_vec(),
             cgroup: pod.cgroup.map(Path::to_owned),
         };
-        let enrolled = self.host.lock().enrol(&attachment);
+        let enrolled = self.host.enrol(&attachment);
         enrolled.map_err(|error| CaptureError::new("attaching the programs", error))
     }
 
@@ -72,7 +68,7 @@ impl Capture for Kernel {
             Chosen::Inbound => ListenerKind::Inbound,
             Chosen::Dns => ListenerKind::Dns,
         };
-        let registered = self.host.lock().register_listener(&key_of(key)?, kind, socket);
+        let registered = self.host.register_listener(&key_of(key)?, kind, socket);
         registered.map_err(|error| CaptureError::new("registering the listener", error))
     }
 
@@ -83,17 +79,17 @@ impl Capture for Kernel {
     fn exempt(&self, key: &Key, connections: &[(SocketAddr, SocketAddr)]) -> Result<(), CaptureError> {
         let ends: Vec<_> =
             connections.iter().map(|(local, remote)| Ends { local: *local, remote: *remote }).collect();
-        let exempted = self.host.lock().exempt_established(&key_of(key)?, &ends);
+        let exempted = self.host.exempt_established(&key_of(key)?, &ends);
         exempted.map_err(|error| CaptureError::new("noting older connections", error))
     }
 
     fn set_addresses(&self, key: &Key, addresses: &[IpAddr]) -> Result<(), CaptureError> {
-        let set = self.host.lock().set_addresses(&key_of(key)?, addresses);
+        let set = self.host.set_addresses(&key_of(key)?, addresses);
         set.map_err(|error| CaptureError::new("setting the addresses", error))
     }
 
     fn release(&self, key: &Key) -> Result<(), CaptureError> {
-        match self.host.lock().release(&key_of(key)?) {
+        match self.host.release(&key_of(key)?) {
             Err(ReleaseError::NotRestored) => {
                 // Its file is gone or was never known: in most cases the namespace is gone with the pod.
                 tracing::warn!(key = key.as_str(), "a namespace that is not known was not restored");
@@ -104,25 +100,20 @@ impl Capture for Kernel {
     }
 
     fn device_events(&self, key: &Key) -> Result<OwnedFd, CaptureError> {
-        let events = self.host.lock().device_events(&key_of(key)?);
+        let events = self.host.device_events(&key_of(key)?);
         events.map_err(|error| CaptureError::new("listening for new devices", error))
     }
 
     fn refresh_devices(&self, key: &Key) -> Result<(), CaptureError> {
-        let refreshed = self.host.lock().refresh_devices(&key_of(key)?);
+        let refreshed = self.host.refresh_devices(&key_of(key)?);
         refreshed.map_err(|error| CaptureError::new("attaching to new devices", error))
     }
 
     fn uncontained(&self, key: &Key) -> Vec<String> {
-        key_of(key).map_or_else(|_| Vec::new(), |key| self.host.lock().uncontained(&key).to_vec())
+        key_of(key).map_or_else(|_| Vec::new(), |key| self.host.uncontained(&key))
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
-        let mut last = self.counted.lock();
-        // Who asks is not made to wait for an enrolment: what was read last is good enough then.
-        if let Some(host) = self.host.try_lock() {
-            *last = host.counters().iter().collect();
-        }
-        last.clone()
+        self.host.counters().iter().collect()
     }
 }
