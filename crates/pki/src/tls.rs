@@ -66,6 +66,8 @@ pub fn client_config(
     config.alpn_protocols = owned(alpn);
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
+    // The tunnel seals its records itself.
+    config.enable_secret_extraction = true;
     Ok(config)
 }
 
@@ -88,6 +90,8 @@ pub fn server_config(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
+    // The tunnel seals its records itself.
+    config.enable_secret_extraction = true;
     Ok(config)
 }
 

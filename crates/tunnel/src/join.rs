@@ -5,7 +5,7 @@ use crate::end::{Carried, End};
 use crate::scratch::with_scratch;
 use crate::socket::Socket;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
 /// One way of a joined pair.
@@ -111,7 +111,8 @@ impl Way {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Failed::Sender)),
                 Poll::Ready(Ok(bytes)) => bytes,
             };
-            let written: io::Result<usize> = if bytes == 0 { Ok(0) } else { to.write_now(&scratch[..bytes]) };
+            let written: io::Result<usize> =
+                if bytes == 0 { Ok(0) } else { to.write_now(&[IoSlice::new(&scratch[..bytes])]) };
             let Ok(written) = written else {
                 return Poll::Ready(Err(Failed::Receiver));
             };

@@ -1,7 +1,7 @@
 //! A nonblocking TCP socket, readable and writable through a shared reference: the task that reads a tunnel
 //! writes to the applications' sockets itself, while each of those is read by a task of its own.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
@@ -53,13 +53,33 @@ impl Socket {
     /// Reads once. A short read means that the kernel's queue is empty, so it also ends readiness and spares
     /// the call that would only say so.
     pub fn poll_read(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        let space = into.len();
+        self.poll_read_with(cx, space, |mut socket| socket.read(into))
+    }
+
+    /// As [`Socket::poll_read`], into several slices that hold `space` bytes in all.
+    pub fn poll_read_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        into: &mut [IoSliceMut<'_>],
+        space: usize,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_read_with(cx, space, |mut socket| socket.read_vectored(into))
+    }
+
+    fn poll_read_with(
+        &self,
+        cx: &mut Context<'_>,
+        space: usize,
+        mut read: impl FnMut(&std::net::TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
         loop {
             let mut ready = ready!(self.0.poll_read_ready(cx))?;
-            match self.0.get_ref().read(into) {
+            match read(self.0.get_ref()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(count) => {
-                    if count > 0 && count < into.len() {
+                    if count > 0 && count < space {
                         ready.clear_ready();
                     }
                     return Poll::Ready(Ok(count));
@@ -85,9 +105,9 @@ impl Socket {
     ///
     /// # Errors
     /// As `send(2)`, but "would block" is `Ok(0)`.
-    pub fn write_now(&self, from: &[u8]) -> io::Result<usize> {
+    pub fn write_now(&self, from: &[IoSlice<'_>]) -> io::Result<usize> {
         loop {
-            match self.0.get_ref().write(from) {
+            match self.0.get_ref().write_vectored(from) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 done => return done,

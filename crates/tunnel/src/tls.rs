@@ -1,20 +1,23 @@
-//! One TLS session over rustls' unbuffered interface: this side owns every buffer, reads as much as the
-//! kernel has in one call, and keeps none while nothing happens.
+//! One TLS session. rustls' unbuffered interface does the handshake and keeps the secrets; the records are sealed and
+//! opened where they lie (`record.rs`). This side owns every buffer, and keeps none while nothing happens.
 
+use crate::record::{Content, HEADER_BYTES, Keys, TRAILER_BYTES, whole};
 use crate::scratch::ReadBuffer;
 use crate::socket::Socket;
-use rustls::client::UnbufferedClientConnection;
-use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError};
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::kernel::KernelConnection;
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, InsufficientSizeError};
 use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::{CertificateDer, ServerName};
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Why a session cannot begin or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// TLS itself: a bad certificate, a bad record, an alert.
+    /// TLS itself: a bad certificate, a bad handshake.
     #[error("in the TLS session")]
     Tls(#[source] rustls::Error),
     /// The socket failed during the handshake.
@@ -23,9 +26,21 @@ pub enum TlsError {
     /// The peer closed before the handshake was done.
     #[error("the peer closed during the handshake")]
     Closed,
-    /// The handshake is larger than any of the mesh's can be.
+    /// The handshake, or a message behind it, is larger than any of the mesh's can be.
     #[error("the peer's handshake exceeds {HANDSHAKE_BYTES_MAX} bytes")]
     HandshakeTooLarge,
+    /// The chosen cipher is none that records are sealed with here.
+    #[error("the TLS session has a cipher that is not supported")]
+    Cipher,
+    /// A record that the session's keys do not open.
+    #[error("the peer sent a TLS record that was forged or damaged")]
+    Forged,
+    /// A record or message that RFC 8446 does not allow.
+    #[error("the peer broke TLS: {0}")]
+    Malformed(&'static str),
+    /// The peer gave up.
+    #[error("the peer ended the TLS session with alert {0}")]
+    Alert(u8),
     /// A record could not be sealed.
     #[error("the session cannot seal any more")]
     Exhausted,
@@ -33,24 +48,60 @@ pub enum TlsError {
 
 /// A certificate chain of a few kilobytes fits well; a peer cannot make this side keep more.
 const HANDSHAKE_BYTES_MAX: usize = 65_536;
-/// What a TLS 1.3 record costs beyond its payload: header, content type, tag.
-const RECORD_OVERHEAD: usize = 22;
-/// Most payload bytes in a record (RFC 8446 §5.1).
-const RECORD_BYTES: usize = 16_384;
 
-/// Most bytes that sealing so many takes: the records' overhead, and a key update that rustls may put in front.
-pub const fn sealed_bytes_max(plain: usize) -> usize {
-    plain + (plain.div_ceil(RECORD_BYTES) + 1) * (RECORD_OVERHEAD + 64)
-}
+/// Messages behind the handshake (RFC 8446 §4), and what a KeyUpdate asks for (§4.6.3).
+const NEW_SESSION_TICKET: u8 = 4;
+const KEY_UPDATE: u8 = 24;
+const UPDATE_NOT_REQUESTED: u8 = 0;
+const UPDATE_REQUESTED: u8 = 1;
+/// Alerts (RFC 8446 §6) that are no error.
+const CLOSE_NOTIFY: u8 = 0;
+const USER_CANCELED: u8 = 90;
+const LEVEL_WARNING: u8 = 1;
 
 enum Connection {
     Client(UnbufferedClientConnection),
     Server(UnbufferedServerConnection),
 }
 
+/// What rustls keeps once the handshake is done: the secrets that the next keys are made of.
+enum Secrets {
+    Client(KernelConnection<ClientConnectionData>),
+    Server(KernelConnection<ServerConnectionData>),
+}
+
 /// A TLS session whose handshake is done.
 pub struct Session {
-    connection: Connection,
+    sending: Keys,
+    receiving: Keys,
+    secrets: Secrets,
+    /// A message behind the handshake that is not all there yet.
+    message: Vec<u8>,
+    /// The peer has asked for new keys of this side.
+    owes_key_update: bool,
+    peer_certificates: Vec<CertificateDer<'static>>,
+    alpn: Option<Vec<u8>>,
+}
+
+/// What [`Session::open`] has found at the beginning of the bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received {
+    /// The record is not all there.
+    Part,
+    /// A record of so many bytes, and where in it the payload lies.
+    Data {
+        /// Bytes of the whole record.
+        bytes: usize,
+        /// Where in them the payload lies, deciphered. It may be empty.
+        payload: Range<usize>,
+    },
+    /// A record of so many bytes for the session itself.
+    Control {
+        /// Bytes of the whole record.
+        bytes: usize,
+    },
+    /// The peer has closed the session in good order. What follows does not count.
+    Closed,
 }
 
 /// Runs a block with the session's state, whichever side it is; rustls gives the two sides distinct types.
@@ -81,7 +132,7 @@ enum Step {
 }
 
 impl Session {
-    /// Opens a session as the client.
+    /// Opens a session as the client. The configuration allows extraction of secrets.
     ///
     /// # Errors
     /// As [`TlsError`] says; among them a server whose identity is not the expected one.
@@ -94,7 +145,7 @@ impl Session {
         Self::handshake(stream, Connection::Client(connection)).await
     }
 
-    /// Accepts a session as the server.
+    /// Accepts a session as the server. The configuration allows extraction of secrets.
     ///
     /// # Errors
     /// As [`TlsError`] says; among them a client whose certificate proves nothing.
@@ -107,8 +158,11 @@ impl Session {
     async fn handshake(stream: &Socket, mut connection: Connection) -> Result<(Self, ReadBuffer), TlsError> {
         let mut incoming = ReadBuffer::default();
         let mut outgoing = Vec::new();
+        // Bytes that rustls is shown: whole records, one more at a time, so that it never sees what comes behind the
+        // handshake.
+        let mut shown = 0;
         loop {
-            let step = handshake_step(&mut connection, &mut incoming, &mut outgoing);
+            let step = handshake_step(&mut connection, &mut incoming, &mut shown, &mut outgoing);
             match step {
                 Err(error) => {
                     // The alert tells the peer why; whether it arrives changes nothing here.
@@ -121,9 +175,14 @@ impl Session {
                     stream.write_all(&outgoing).await.map_err(TlsError::Handshake)?;
                     outgoing.clear();
                 }
-                Ok(Step::Done) => return Ok((Self { connection }, incoming)),
+                Ok(Step::Done) if shown == 0 => return Ok((Self::take_over(connection)?, incoming)),
+                Ok(Step::Done) => return Err(TlsError::Malformed("a handshake that goes on behind its end")),
                 Ok(Step::Closed) => return Err(TlsError::Closed),
                 Ok(Step::Receive) => {
+                    if let Some(bytes) = whole(&incoming.filled()[shown..]) {
+                        shown += bytes;
+                        continue;
+                    }
                     if incoming.filled().len() > HANDSHAKE_BYTES_MAX {
                         return Err(TlsError::HandshakeTooLarge);
                     }
@@ -138,157 +197,159 @@ impl Session {
         }
     }
 
+    fn take_over(connection: Connection) -> Result<Self, TlsError> {
+        let (alpn, certificates) = match &connection {
+            Connection::Client(connection) => (connection.alpn_protocol(), connection.peer_certificates()),
+            Connection::Server(connection) => (connection.alpn_protocol(), connection.peer_certificates()),
+        };
+        let alpn = alpn.map(<[u8]>::to_vec);
+        let peer_certificates = certificates.unwrap_or_default().to_vec();
+        let (keys, secrets) = match connection {
+            Connection::Client(connection) => {
+                let (keys, rest) = connection.dangerous_into_kernel_connection().map_err(TlsError::Tls)?;
+                (keys, Secrets::Client(rest))
+            }
+            Connection::Server(connection) => {
+                let (keys, rest) = connection.dangerous_into_kernel_connection().map_err(TlsError::Tls)?;
+                (keys, Secrets::Server(rest))
+            }
+        };
+        Ok(Self {
+            sending: Keys::new(keys.tx)?,
+            receiving: Keys::new(keys.rx)?,
+            secrets,
+            message: Vec::new(),
+            owes_key_update: false,
+            peer_certificates,
+            alpn,
+        })
+    }
+
     /// The peer's certificates, leaf first, as the handshake verified them.
     pub fn peer_certificates(&self) -> &[CertificateDer<'static>] {
-        let certificates = match &self.connection {
-            Connection::Client(connection) => connection.peer_certificates(),
-            Connection::Server(connection) => connection.peer_certificates(),
-        };
-        certificates.unwrap_or_default()
+        &self.peer_certificates
     }
 
     /// The protocol that both sides chose, if any.
     pub fn alpn(&self) -> Option<&[u8]> {
-        match &self.connection {
-            Connection::Client(connection) => connection.alpn_protocol(),
-            Connection::Server(connection) => connection.alpn_protocol(),
+        self.alpn.as_deref()
+    }
+
+    /// Opens the record at the beginning of `bytes` where it lies.
+    ///
+    /// # Errors
+    /// [`TlsError::Forged`], [`TlsError::Malformed`] or [`TlsError::Alert`]: the session is over.
+    pub fn open(&mut self, bytes: &mut [u8]) -> Result<Received, TlsError> {
+        let Some(opened) = self.receiving.open(bytes)? else { return Ok(Received::Part) };
+        if !self.message.is_empty() && opened.content != Content::Handshake {
+            return Err(TlsError::Malformed("a message that another record cuts in two"));
+        }
+        let (payload, bytes_used) = (opened.payload, opened.bytes);
+        match opened.content {
+            Content::Data => Ok(Received::Data { bytes: bytes_used, payload }),
+            Content::Alert => match bytes[payload] {
+                [_, CLOSE_NOTIFY] => Ok(Received::Closed),
+                [_, USER_CANCELED] => Ok(Received::Control { bytes: bytes_used }),
+                [_, alert] => Err(TlsError::Alert(alert)),
+                _ => Err(TlsError::Malformed("an alert of a wrong length")),
+            },
+            Content::Handshake => {
+                self.on_messages(&bytes[payload])?;
+                Ok(Received::Control { bytes: bytes_used })
+            }
         }
     }
 
-    /// Seals `plain` into records at the end of `out`.
-    ///
-    /// # Errors
-    /// [`TlsError::Exhausted`] if the keys are used up; the connection has to be replaced.
-    pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
-        let start = out.len();
-        out.resize(start + sealed_bytes_max(plain.len()), 0);
-        let written = self.seal_into(plain, &mut out[start..])?;
-        out.truncate(start + written);
+    fn on_messages(&mut self, bytes: &[u8]) -> Result<(), TlsError> {
+        if bytes.is_empty() || self.message.len() + bytes.len() > HANDSHAKE_BYTES_MAX {
+            return Err(TlsError::HandshakeTooLarge);
+        }
+        let mut message = std::mem::take(&mut self.message);
+        message.extend_from_slice(bytes);
+        let mut rest = message.as_slice();
+        while let [kind, a, b, c, behind @ ..] = rest {
+            let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+            let Some((body, behind)) = behind.split_at_checked(length) else { break };
+            self.on_message(*kind, body, behind.is_empty())?;
+            rest = behind;
+        }
+        self.message = rest.to_vec();
         Ok(())
     }
 
-    /// Seals `plain` into records at the beginning of `out`, which holds at least [`sealed_bytes_max`], and returns
-    /// how many bytes they take.
-    ///
-    /// # Errors
-    /// As [`Session::seal`].
-    pub fn seal_into(&mut self, plain: &[u8], out: &mut [u8]) -> Result<usize, TlsError> {
-        let mut written = 0;
-        loop {
-            let done = advance!(&mut self.connection, &mut [], |_discard, state| {
-                match state.map_err(TlsError::Tls)? {
-                    ConnectionState::WriteTraffic(mut traffic) => {
-                        written +=
-                            traffic.encrypt(plain, &mut out[written..]).map_err(|error| match error {
-                                EncryptError::InsufficientSize(_) | EncryptError::EncryptExhausted => {
-                                    TlsError::Exhausted
-                                }
-                            })?;
-                        true
-                    }
-                    ConnectionState::EncodeTlsData(mut data) => {
-                        written += data.encode(&mut out[written..]).map_err(|_| TlsError::Exhausted)?;
-                        false
-                    }
-                    ConnectionState::TransmitTlsData(data) => {
-                        data.done();
-                        false
-                    }
-                    _ => return Err(TlsError::Closed),
-                }
-            });
-            if done {
-                return Ok(written);
+    fn on_message(&mut self, kind: u8, body: &[u8], is_last: bool) -> Result<(), TlsError> {
+        match (kind, body, &mut self.secrets) {
+            // Every connection proves anew who is at both ends.
+            (NEW_SESSION_TICKET, _, Secrets::Client(_)) => Ok(()),
+            (KEY_UPDATE, [UPDATE_NOT_REQUESTED | UPDATE_REQUESTED], _) if !is_last => {
+                Err(TlsError::Malformed("a change of keys within a record"))
             }
+            (KEY_UPDATE, [request @ (UPDATE_NOT_REQUESTED | UPDATE_REQUESTED)], secrets) => {
+                let next = match secrets {
+                    Secrets::Client(secrets) => secrets.update_rx_secret(),
+                    Secrets::Server(secrets) => secrets.update_rx_secret(),
+                };
+                self.receiving = Keys::new(next.map_err(TlsError::Tls)?)?;
+                self.owes_key_update |= *request == UPDATE_REQUESTED;
+                Ok(())
+            }
+            _ => Err(TlsError::Malformed("a message that has no place behind the handshake")),
         }
     }
 
-    /// Opens the records that `incoming` holds and hands their payloads to `on_plain`. What rustls itself wants
-    /// to say (key updates, alerts) is appended to `out`. Returns whether the peer has closed.
-    ///
-    /// # Errors
-    /// [`TlsError::Tls`], or what `on_plain` returns.
-    pub fn open<E: From<TlsError>>(
+    /// Seals in place the payload of so many bytes that lies behind the space for a header.
+    pub(crate) fn seal(
         &mut self,
-        incoming: &mut ReadBuffer,
-        out: &mut Vec<u8>,
-        mut on_plain: impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<PeerState, E> {
-        loop {
-            let mut used = 0;
-            let step = advance!(&mut self.connection, incoming.filled_mut(), |discard, state| {
-                used += discard;
-                match state {
-                    Err(error) => Err(TlsError::Tls(error).into()),
-                    Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                        let mut result = Ok(Step::Again);
-                        while let Some(record) = traffic.next_record() {
-                            match record {
-                                Ok(record) => {
-                                    used += record.discard;
-                                    if let Err(error) = on_plain(record.payload) {
-                                        result = Err(error);
-                                        break;
-                                    }
-                                }
-                                Err(error) => {
-                                    result = Err(TlsError::Tls(error).into());
-                                    break;
-                                }
-                            }
-                        }
-                        result
-                    }
-                    Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                        encode(|space| data.encode(space), out)?;
-                        Ok(Step::Again)
-                    }
-                    Ok(ConnectionState::TransmitTlsData(data)) => {
-                        data.done();
-                        Ok(Step::Again)
-                    }
-                    Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => Ok(Step::Closed),
-                    Ok(_) => Ok(Step::Receive),
-                }
-            });
-            incoming.consume(used);
-            match step? {
-                Step::Again => {}
-                Step::Closed => return Ok(PeerState::Closed),
-                _ => return Ok(PeerState::Open),
-            }
-        }
+        record: &mut [u8],
+        payload: usize,
+        content: Content,
+    ) -> Result<usize, TlsError> {
+        self.sending.seal(record, payload, content)
     }
 
-    /// Appends the alert that ends the session cleanly.
-    pub fn close(&mut self, out: &mut Vec<u8>) {
+    /// Whether new keys should be sent before anything else: the peer asks for it, or these have sealed enough.
+    pub(crate) const fn wants_key_update(&self) -> bool {
+        self.owes_key_update || self.sending.are_worn()
+    }
+
+    /// Seals what announces new keys at the end of `out`, and changes them (RFC 8446 §4.6.3).
+    pub(crate) fn update_sending_keys(&mut self, out: &mut Vec<u8>) -> Result<(), TlsError> {
+        self.seal_behind(&[KEY_UPDATE, 0, 0, 1, UPDATE_NOT_REQUESTED], Content::Handshake, out)?;
+        let next = match &mut self.secrets {
+            Secrets::Client(secrets) => secrets.update_tx_secret(),
+            Secrets::Server(secrets) => secrets.update_tx_secret(),
+        };
+        self.sending = Keys::new(next.map_err(TlsError::Tls)?)?;
+        self.owes_key_update = false;
+        Ok(())
+    }
+
+    /// The record that ends the session cleanly.
+    pub(crate) fn close(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        // Keys that cannot seal any more cannot say farewell either.
+        let _ = self.seal_behind(&[LEVEL_WARNING, CLOSE_NOTIFY], Content::Alert, &mut out);
+        out
+    }
+
+    fn seal_behind(&mut self, payload: &[u8], content: Content, out: &mut Vec<u8>) -> Result<(), TlsError> {
         let start = out.len();
-        out.resize(start + 128, 0);
-        let written = advance!(&mut self.connection, &mut [], |_discard, state| match state {
-            Ok(ConnectionState::WriteTraffic(mut traffic)) =>
-                traffic.queue_close_notify(&mut out[start..]).unwrap_or(0),
-            _ => 0,
-        });
-        out.truncate(start + written);
+        out.resize(start + HEADER_BYTES, 0);
+        out.extend_from_slice(payload);
+        out.resize(out.len() + TRAILER_BYTES, 0);
+        self.sending.seal(&mut out[start..], payload.len(), content)?;
+        Ok(())
     }
-}
-
-/// Whether the peer may still send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PeerState {
-    /// It may.
-    Open,
-    /// It has closed the session cleanly.
-    Closed,
 }
 
 fn handshake_step(
     connection: &mut Connection,
     incoming: &mut ReadBuffer,
+    shown: &mut usize,
     outgoing: &mut Vec<u8>,
 ) -> Result<Step, TlsError> {
     let used;
-    let step = advance!(connection, incoming.filled_mut(), |discard, state| {
+    let step = advance!(connection, &mut incoming.filled_mut()[..*shown], |discard, state| {
         used = discard;
         match state {
             Err(error) => Err(TlsError::Tls(error)),
@@ -301,12 +362,11 @@ fn handshake_step(
             }
             Ok(ConnectionState::BlockedHandshake) => Ok(Step::Receive),
             Ok(ConnectionState::WriteTraffic(_)) => Ok(Step::Done),
-            // Early data is off, and application data cannot come before the handshake is done for us.
-            Ok(ConnectionState::ReadTraffic(_)) => Ok(Step::Done),
             Ok(_) => Ok(Step::Closed),
         }
     });
     incoming.consume(used);
+    *shown -= used;
     step
 }
 

@@ -1,21 +1,16 @@
 //! A TLS session as a stream of plain bytes, for protocols that bring their own framing. What is written is sealed
 //! and sent once per turn of the event loop: flushing is its owner's business, not the writer's.
 
+use crate::batch::Batch;
 use crate::scratch::{READ_BYTES, ReadBuffer};
 use crate::socket::Socket;
-use crate::tls::{PeerState, Session, TlsError};
+use crate::tls::{Received, Session, TlsError};
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-/// Most payload bytes in a TLS record (RFC 8446 §5.1). Plain bytes wait until they fill one.
-const RECORD_BYTES: usize = 16_384;
-/// Sealed bytes that wait before a writer has to. One write takes them to the kernel; more would only leave the
-/// processor's cache.
-const BATCH_BYTES: usize = 131_072;
 
 /// The stream. Its `poll_flush` does nothing: [`Flush::poll`] has to be called after each turn.
 pub(crate) struct TlsStream(Rc<RefCell<Inner>>);
@@ -33,11 +28,7 @@ struct Inner {
     /// The rest of a record that the last reader had no space for.
     opened: Vec<u8>,
     opened_start: usize,
-    /// Written, and not sealed: less than a record.
-    plain: Vec<u8>,
-    /// Sealed, of which `sent` bytes are with the kernel.
-    cipher: Vec<u8>,
-    sent: usize,
+    outgoing: Batch,
     receiving: Receiving,
 }
 
@@ -45,18 +36,6 @@ struct Inner {
 enum Receiving {
     Open,
     Ended,
-}
-
-/// Why no more records are opened for now.
-enum Halt {
-    Full,
-    Tls(TlsError),
-}
-
-impl From<TlsError> for Halt {
-    fn from(error: TlsError) -> Self {
-        Self::Tls(error)
-    }
 }
 
 impl TlsStream {
@@ -69,9 +48,7 @@ impl TlsStream {
             incoming: leftover,
             opened: Vec::new(),
             opened_start: 0,
-            plain: Vec::new(),
-            cipher: Vec::new(),
-            sent: 0,
+            outgoing: Batch::default(),
             receiving: Receiving::Open,
         }));
         (Self(inner.clone()), Flush(inner))
@@ -98,7 +75,7 @@ impl Inner {
                 }
                 return Poll::Ready(Ok(()));
             }
-            if self.undigested && self.open_records(buf)? > 0 {
+            if self.undigested && self.open_records(buf).map_err(invalid)? > 0 {
                 return Poll::Ready(Ok(()));
             }
             if self.receiving == Receiving::Ended {
@@ -121,125 +98,77 @@ impl Inner {
     }
 
     /// Opens records straight into the reader's buffer until that is full, and returns how many bytes it got.
-    fn open_records(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<usize> {
+    fn open_records(&mut self, buf: &mut ReadBuf<'_>) -> Result<usize, TlsError> {
         let before = buf.filled().len();
-        let Self { session, incoming, opened, cipher, .. } = self;
-        let halted = session.open::<Halt>(incoming, cipher, |plain| {
-            let (now, rest) = plain.split_at(plain.len().min(buf.remaining()));
-            buf.put_slice(now);
-            opened.extend_from_slice(rest);
-            if buf.remaining() == 0 { Err(Halt::Full) } else { Ok(()) }
-        });
-        match halted {
-            Err(Halt::Full) => {}
-            Err(Halt::Tls(error)) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
-            Ok(peer) => {
-                self.undigested = false;
-                if peer == PeerState::Closed {
+        let mut used = 0;
+        let bytes = self.incoming.filled_mut();
+        while buf.remaining() > 0 {
+            match self.session.open(&mut bytes[used..])? {
+                Received::Data { bytes: record, payload } => {
+                    let payload = &bytes[used + payload.start..used + payload.end];
+                    let (now, rest) = payload.split_at(payload.len().min(buf.remaining()));
+                    buf.put_slice(now);
+                    self.opened.extend_from_slice(rest);
+                    used += record;
+                }
+                Received::Control { bytes: record } => used += record,
+                Received::Part => {
+                    self.undigested = false;
+                    break;
+                }
+                Received::Closed => {
+                    self.undigested = false;
                     self.receiving = Receiving::Ended;
+                    break;
                 }
             }
         }
+        self.incoming.consume(used);
         Ok(buf.filled().len() - before)
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        if self.cipher.len() - self.sent >= BATCH_BYTES {
-            // It may take a part only; that is enough as long as it makes room.
-            let sent = self.poll_send(cx)?;
-            if sent.is_pending() && self.cipher.len() - self.sent >= BATCH_BYTES {
+        if self.outgoing.free() == 0 {
+            let flushed = self.poll_flush(cx)?;
+            // It may have taken a part only; that is enough as long as it made room.
+            if flushed.is_pending() && self.outgoing.free() == 0 {
                 return Poll::Pending; // The socket wakes the task.
             }
         }
         let mut taken = 0;
         for slice in slices {
-            let mut rest: &[u8] = slice;
-            while !rest.is_empty() && self.cipher.len() - self.sent < BATCH_BYTES {
-                let count =
-                    self.take(rest).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-                taken += count;
-                rest = &rest[count..];
-            }
+            let now = slice.len().min(self.outgoing.free());
+            self.outgoing.push(&slice[..now]);
+            taken += now;
         }
         Poll::Ready(Ok(taken))
     }
 
-    /// Takes some bytes: whole records are sealed where they lie, others wait for company.
-    fn take(&mut self, from: &[u8]) -> Result<usize, TlsError> {
-        if self.plain.is_empty() && from.len() >= RECORD_BYTES {
-            let count = (from.len() / RECORD_BYTES * RECORD_BYTES).min(BATCH_BYTES);
-            self.borrow_cipher();
-            self.session.seal(&from[..count], &mut self.cipher)?;
-            return Ok(count);
-        }
-        let count = from.len().min(RECORD_BYTES - self.plain.len());
-        self.plain.extend_from_slice(&from[..count]);
-        if self.plain.len() == RECORD_BYTES {
-            self.seal_plain()?;
-        }
-        Ok(count)
-    }
-
-    fn seal_plain(&mut self) -> Result<(), TlsError> {
-        if self.plain.is_empty() {
-            return Ok(());
-        }
-        self.borrow_cipher();
-        self.session.seal(&self.plain, &mut self.cipher)?;
-        self.plain.clear();
-        Ok(())
-    }
-
-    fn borrow_cipher(&mut self) {
-        if self.cipher.is_empty() {
-            self.cipher = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
-        } else if self.sent >= BATCH_BYTES {
-            self.cipher.drain(..self.sent);
-            self.sent = 0;
-        }
-    }
-
-    /// Sends what is sealed. Ready once the kernel has it all; the memory is the thread's again.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.sent < self.cipher.len() {
-            self.sent += ready!(self.socket.poll_write(cx, &self.cipher[self.sent..]))?;
-        }
-        if self.sent > 0 {
-            self.sent = 0;
-            let mut memory = std::mem::take(&mut self.cipher);
-            memory.clear();
-            SPARE.with_borrow_mut(|spare| {
-                if spare.len() < SPARE_MAX {
-                    spare.push(memory);
-                }
-            });
-        }
-        Poll::Ready(Ok(()))
-    }
-
+    /// Seals and sends what was written. Ready once the kernel has it all.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.seal_plain().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        ready!(self.poll_send(cx))?;
-        // An idle connection keeps no buffer.
-        self.plain = Vec::new();
-        Poll::Ready(Ok(()))
+        loop {
+            while !self.outgoing.unsent().is_empty() {
+                let count = ready!(self.socket.poll_write(cx, self.outgoing.unsent()))?;
+                self.outgoing.sent(count);
+            }
+            if self.outgoing.is_empty() && !self.session.wants_key_update() {
+                return Poll::Ready(Ok(()));
+            }
+            self.outgoing.seal(&mut self.session).map_err(invalid)?;
+        }
     }
 }
 
-thread_local! {
-    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+fn invalid(error: TlsError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
-
-/// Batches that a thread keeps: one is in use at a time, unless a peer is slow.
-const SPARE_MAX: usize = 4;
 
 impl Drop for Inner {
     fn drop(&mut self) {
         // The peer may be gone; the alert is a courtesy. It must not cut into a half-sent record.
-        if self.sent == self.cipher.len() {
-            let mut farewell = Vec::new();
-            self.session.close(&mut farewell);
-            let _ = self.socket.write_now(&farewell);
+        if self.outgoing.unsent().is_empty() {
+            let farewell = self.session.close();
+            let _ = self.socket.write_now(&[IoSlice::new(&farewell)]);
         }
     }
 }
@@ -276,3 +205,6 @@ impl AsyncWrite for TlsStream {
         self.0.borrow_mut().poll_flush(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,8 +9,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
+use tokio_rustls::TlsConnector;
 use weft_tunnel::end::{Carried, End, Refused, Stop};
 use weft_tunnel::mux::{Mux, MuxStream, OpenRequest};
 use weft_tunnel::socket::Socket;
@@ -22,7 +24,7 @@ fn configs() -> (Arc<ClientConfig>, Arc<ServerConfig>) {
     let mut roots = RootCertStore::empty();
     roots.add(cert.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let client = ClientConfig::builder_with_provider(provider.clone())
+    let mut client = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .with_root_certificates(roots)
@@ -35,15 +37,24 @@ fn configs() -> (Arc<ClientConfig>, Arc<ServerConfig>) {
         .with_single_cert(vec![cert.der().clone()], key)
         .unwrap();
     server.send_tls13_tickets = 0;
+    (client.enable_secret_extraction, server.enable_secret_extraction) = (true, true);
     (Arc::new(client), Arc::new(server))
 }
 
-async fn pair() -> (Socket, Socket) {
+async fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let connect = TcpStream::connect(listener.local_addr().unwrap());
     let (a, b) = tokio::join!(connect, listener.accept());
-    let socket = |stream: TcpStream| Socket::from_nonblocking(stream.into_std().unwrap()).unwrap();
-    (socket(a.unwrap()), socket(b.unwrap().0))
+    (a.unwrap(), b.unwrap().0)
+}
+
+fn socket(stream: TcpStream) -> Socket {
+    Socket::from_nonblocking(stream.into_std().unwrap()).unwrap()
+}
+
+async fn pair() -> (Socket, Socket) {
+    let (near, far) = tcp_pair().await;
+    (socket(near), socket(far))
 }
 
 /// A client's mux, and a server whose streams go to `on_open`.
@@ -288,17 +299,18 @@ fn a_broken_peer_ends_its_connection_and_no_process() {
             ("a server's frame", vec![0, 0, 0, 2, 0, 0, 0, 1]),
             ("an OPEN that does not read", vec![0, 0, 1, 1, 0, 0, 0, 1, 9]),
         ] {
-            let (near, far) = pair().await;
-            let name = "server.test".try_into().unwrap();
-            let (client, server) = tokio::join!(
-                Session::connect(&near, client_config.clone(), name),
+            let (near, far) = tcp_pair().await;
+            let far = socket(far);
+            let client = TlsConnector::from(client_config.clone());
+            let (near, server) = tokio::join!(
+                client.connect("server.test".try_into().unwrap(), near),
                 Session::accept(&far, server_config.clone())
             );
-            let mut sealed = Vec::new();
-            client.unwrap().0.seal(&bytes, &mut sealed).unwrap();
             let (session, leftover) = server.unwrap();
             let (_, driver) = Mux::server(far, session, leftover);
-            near.write_all(&sealed).await.unwrap();
+            let mut near = near.unwrap();
+            near.write_all(&bytes).await.unwrap();
+            near.flush().await.unwrap();
             let ended = driver.run(|_, _| panic!("nothing was opened")).await;
             assert!(ended.is_err(), "{case}");
         }

@@ -8,9 +8,10 @@ use super::state::{MuxError, Remote, Side, State, StreamState};
 use super::stream::MuxStream;
 use crate::scratch::{READ_BYTES, ReadBuffer};
 use crate::socket::Socket;
-use crate::tls::{PeerState, Session};
+use crate::tls::Session;
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::io::IoSlice;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -116,11 +117,10 @@ impl Driver {
     pub async fn run(mut self, mut on_open: impl FnMut(OpenRequest, MuxStream)) -> Result<(), MuxError> {
         let result = poll_fn(|cx| self.poll(cx, &mut on_open)).await;
         let mut state = self.shared.state.borrow_mut();
-        let mut farewell = Vec::new();
-        state.session.close(&mut farewell);
         // The peer may be gone; the alert is a courtesy. It must not cut into a half-sent record.
         if state.outgoing.unsent().is_empty() {
-            let _ = self.shared.socket.write_now(&farewell);
+            let farewell = state.session.close();
+            let _ = self.shared.socket.write_now(&[IoSlice::new(&farewell)]);
         }
         state.end();
         result
@@ -167,14 +167,14 @@ impl Driver {
                 }
             }
         }
-        let (peer, opened) = self.shared.state.borrow_mut().receive(&mut self.incoming)?;
+        let (closed, opened) = self.shared.state.borrow_mut().receive(&mut self.incoming)?;
         for (id, request) in opened {
             let stream = self.shared.state.borrow().table.streams.get(&id).cloned();
             if let Some(stream) = stream {
                 on_open(request, MuxStream::new(Mux(self.shared.clone()), stream));
             }
         }
-        if peer == PeerState::Closed {
+        if closed {
             self.reading = Reading::Ended;
             self.shared.state.borrow_mut().end();
         }
@@ -200,8 +200,7 @@ impl Driver {
                 }
                 continue;
             }
-            if !outgoing.has_plain() {
-                outgoing.release_memory();
+            if outgoing.is_empty() && !session.wants_key_update() {
                 outgoing.sleep(cx.waker());
                 return Poll::Pending;
             }

@@ -1,5 +1,7 @@
 //! The frames of Weft's own dialect (docs/tunnel.md): an 8-byte header and its payload.
 
+use std::ops::Range;
+
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 8;
 /// Most bytes in one DATA frame: what one read takes from a busy application.
@@ -160,8 +162,8 @@ pub enum Piece<'a> {
     Data {
         /// The stream.
         stream: u32,
-        /// The bytes, never empty.
-        bytes: &'a [u8],
+        /// Where they lie in what was fed, never empty.
+        at: Range<usize>,
     },
     /// A whole frame of another kind.
     Frame(Header, &'a [u8]),
@@ -174,9 +176,10 @@ impl Cutter {
     /// Stops at the first broken header or the first error of `on_piece`.
     pub fn feed<E: From<BadFrame>>(
         &mut self,
-        mut bytes: &[u8],
+        fed: &[u8],
         mut on_piece: impl FnMut(Piece<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        let mut bytes = fed;
         loop {
             let Some(header) = self.current else {
                 let take = bytes.len().min(HEADER_BYTES - self.head_len);
@@ -204,7 +207,10 @@ impl Cutter {
             }
             match header.kind {
                 Kind::Data if now.is_empty() => {}
-                Kind::Data => on_piece(Piece::Data { stream: header.stream, bytes: now })?,
+                Kind::Data => {
+                    let end = fed.len() - bytes.len();
+                    on_piece(Piece::Data { stream: header.stream, at: end - now.len()..end })?;
+                }
                 _ if self.left == 0 && self.gathered.is_empty() => on_piece(Piece::Frame(header, now))?,
                 _ => {
                     self.gathered.extend_from_slice(now);
@@ -237,7 +243,7 @@ mod tests {
         for chunk in bytes.chunks(step) {
             cutter.feed::<BadFrame>(chunk, |piece| {
                 match piece {
-                    Piece::Data { bytes, .. } => data.extend_from_slice(bytes),
+                    Piece::Data { at, .. } => data.extend_from_slice(&chunk[at]),
                     Piece::Frame(header, payload) => frames.push((header, payload.to_vec())),
                 }
                 Ok(())

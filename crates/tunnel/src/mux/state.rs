@@ -1,23 +1,20 @@
 //! What a mux connection knows: its session, the frames that wait to go out, and its streams. All of it belongs
 //! to one worker, so a `RefCell` guards it; nothing in here awaits.
 
-use super::frame::{
-    BadFrame, CREDIT_INITIAL, CREDIT_MAX, CREDIT_STEP, Cutter, HEADER_BYTES, Header, Kind, Piece,
-};
+use super::frame::{BadFrame, CREDIT_INITIAL, CREDIT_MAX, CREDIT_STEP, Cutter, Header, Kind, Piece};
 use super::open::{BadOpen, OpenRequest};
+use super::outgoing::Outgoing;
 use crate::end::Refused;
 use crate::scratch::ReadBuffer;
 use crate::socket::Socket;
-use crate::tls::{PeerState, Session, TlsError, sealed_bytes_max};
+use crate::tls::{Received, Session, TlsError};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::io::IoSlice;
+use std::ops::Range;
 use std::rc::Rc;
 use std::task::Waker;
-
-/// Plain bytes gathered before they are sealed and sent in one write. Many full records: each write wakes the
-/// other side, and waking costs more than the bytes do.
-pub(super) const BATCH_BYTES: usize = 262_144;
 
 /// Why a mux connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -84,22 +81,8 @@ pub(super) struct Table {
     pub(super) over: bool,
     /// OPENs of the batch in hand.
     opened: Vec<(u32, OpenRequest)>,
-    /// Streams that got bytes in the batch in hand.
-    touched: Vec<Rc<RefCell<StreamState>>>,
-}
-
-/// Frames on their way out.
-#[derive(Default)]
-pub(super) struct Outgoing {
-    /// Whole frames, not sealed yet; the first `plain_len` bytes count.
-    plain: Vec<u8>,
-    plain_len: usize,
-    /// Sealed records; the first `cipher_len` bytes count, and `sent` of them are with the kernel.
-    cipher: Vec<u8>,
-    cipher_len: usize,
-    sent: usize,
-    driver: Option<Waker>,
-    blocked: Vec<Waker>,
+    /// Bytes of streams in the batch in hand, and where they lie in what was read.
+    pieces: Vec<(Rc<RefCell<StreamState>>, Range<usize>)>,
 }
 
 /// One stream, shared by the connection's driver and the stream's own task.
@@ -145,125 +128,6 @@ pub(super) enum Remote {
     AppFailed,
 }
 
-impl Outgoing {
-    /// Space for a DATA frame: its header (to be filled by [`Outgoing::commit_data`]) and up to `max` bytes.
-    /// `None` if the batch is full: `waker` is woken when there is space.
-    pub(super) fn data_space(&mut self, max: usize, waker: &Waker) -> Option<&mut [u8]> {
-        let free = BATCH_BYTES.saturating_sub(self.plain_len + HEADER_BYTES);
-        // A sliver of space would make slivers of frames.
-        if free < max.min(4_096) {
-            self.blocked.push(waker.clone());
-            return None;
-        }
-        if self.plain.is_empty() {
-            self.plain = batch_memory(BATCH_BYTES);
-        }
-        let start = self.plain_len + HEADER_BYTES;
-        Some(&mut self.plain[start..start + free.min(max)])
-    }
-
-    /// So many bytes of the space are the frame's payload.
-    pub(super) fn commit_data(&mut self, stream: u32, length: usize) {
-        let header = Header { kind: Kind::Data, stream, length }.bytes();
-        self.plain[self.plain_len..self.plain_len + HEADER_BYTES].copy_from_slice(&header);
-        self.plain_len += HEADER_BYTES + length;
-        self.wake_driver();
-    }
-
-    /// Appends a short frame. These are not held up by a full batch: each stream sends few.
-    pub(super) fn push(&mut self, kind: Kind, stream: u32, payload: &[u8]) {
-        if self.plain.is_empty() {
-            self.plain = batch_memory(BATCH_BYTES);
-        }
-        let end = self.plain_len + HEADER_BYTES + payload.len();
-        if self.plain.len() < end {
-            self.plain.resize(end + HEADER_BYTES * 64, 0);
-        }
-        let header = Header { kind, stream, length: payload.len() }.bytes();
-        self.plain[self.plain_len..self.plain_len + HEADER_BYTES].copy_from_slice(&header);
-        self.plain[self.plain_len + HEADER_BYTES..end].copy_from_slice(payload);
-        self.plain_len = end;
-        self.wake_driver();
-    }
-
-    pub(super) fn wake_driver(&mut self) {
-        if let Some(driver) = self.driver.take() {
-            driver.wake();
-        }
-    }
-
-    pub(super) fn sleep(&mut self, driver: &Waker) {
-        if !self.driver.as_ref().is_some_and(|known| known.will_wake(driver)) {
-            self.driver = Some(driver.clone());
-        }
-    }
-
-    pub(super) fn has_plain(&self) -> bool {
-        self.plain_len > 0
-    }
-
-    /// Seals the batch. Only called when all that was sealed before is with the kernel.
-    pub(super) fn seal(&mut self, session: &mut Session) -> Result<(), TlsError> {
-        let most = sealed_bytes_max(self.plain_len);
-        if self.cipher.len() < most {
-            self.cipher = batch_memory(most);
-        }
-        self.cipher_len = session.seal_into(&self.plain[..self.plain_len], &mut self.cipher)?;
-        self.sent = 0;
-        self.plain_len = 0;
-        give_batch_memory(std::mem::take(&mut self.plain));
-        for blocked in self.blocked.drain(..) {
-            blocked.wake();
-        }
-        Ok(())
-    }
-
-    /// What rustls itself wants to say goes out behind what is sealed already.
-    fn push_sealed(&mut self, bytes: &[u8]) {
-        self.cipher.truncate(self.cipher_len);
-        self.cipher.extend_from_slice(bytes);
-        self.cipher_len = self.cipher.len();
-        self.wake_driver();
-    }
-
-    /// Sealed bytes that the kernel has not taken yet.
-    pub(super) fn unsent(&self) -> &[u8] {
-        &self.cipher[self.sent..self.cipher_len]
-    }
-
-    /// The kernel has taken so many of them.
-    pub(super) fn sent(&mut self, bytes: usize) {
-        self.sent += bytes;
-    }
-
-    /// Nothing waits: an idle connection keeps no buffer.
-    pub(super) fn release_memory(&mut self) {
-        (self.cipher_len, self.sent) = (0, 0);
-        give_batch_memory(std::mem::take(&mut self.cipher));
-    }
-}
-
-thread_local! {
-    static BATCHES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Memory whose every byte is initialised, at least so many.
-fn batch_memory(least: usize) -> Vec<u8> {
-    let mut memory = BATCHES.with_borrow_mut(Vec::pop).unwrap_or_default();
-    if memory.len() < least {
-        memory.resize(least.max(sealed_bytes_max(BATCH_BYTES)), 0);
-    }
-    memory
-}
-
-fn give_batch_memory(memory: Vec<u8>) {
-    BATCHES.with_borrow_mut(|spare| {
-        if memory.len() >= BATCH_BYTES && spare.len() < 4 {
-            spare.push(memory);
-        }
-    });
-}
-
 impl StreamState {
     pub(super) fn new(id: u32, remote: Remote) -> Self {
         Self {
@@ -306,63 +170,61 @@ impl StreamState {
         outgoing.push(Kind::Credit, self.id, &step.to_be_bytes());
     }
 
-    /// Keeps bytes for [`StreamState::deliver`]; a batch of records becomes one write. True if they are the first.
-    fn receive(&mut self, bytes: &[u8]) -> Result<bool, BadFrame> {
+    /// Whether so many bytes are the application's. They count against the credit.
+    fn takes(&mut self, bytes: usize) -> Result<bool, BadFrame> {
         if !matches!(self.remote, Remote::Open | Remote::Silent) {
             return Ok(false);
         }
-        let length = bytes.len() as u32;
-        self.receive_credit = self.receive_credit.checked_sub(length).ok_or(BadFrame::Credit(self.id))?;
-        let first = self.waiting.is_empty();
-        if first {
-            self.waiting = GATHERED.with_borrow_mut(Vec::pop).unwrap_or_default();
-        }
-        self.waiting.extend_from_slice(bytes);
+        // At most a record's payload.
+        let credit = self.receive_credit.checked_sub(bytes as u32);
+        self.receive_credit = credit.ok_or(BadFrame::Credit(self.id))?;
+        Ok(true)
+    }
+
+    /// Writes bytes to the application from where they lie, as far as it takes them now, and keeps the rest.
+    fn deliver(&mut self, slices: &[IoSlice<'_>], outgoing: &mut Outgoing) {
+        let mut taken = 0;
         // What waited before waits for the application; its task is in charge.
-        Ok(first)
-    }
-
-    /// Writes what the batch has brought to the application, as far as it takes it now.
-    fn deliver(&mut self, outgoing: &mut Outgoing) {
-        let Some(app) = &self.app else {
-            return; // Not connected yet: the bytes wait for it.
-        };
-        match app.write_now(&self.waiting[self.written..]) {
-            Ok(taken) => {
-                self.written += taken;
-                if self.written == self.waiting.len() {
-                    self.forget_written();
-                } else {
+        if let Some(app) = self.app.as_ref().filter(|_| self.waiting.is_empty()) {
+            match app.write_now(slices) {
+                Ok(count) => taken = count,
+                Err(_) => {
+                    self.remote = Remote::AppFailed;
                     self.wake();
+                    return;
                 }
-                self.delivered(taken, outgoing);
             }
-            Err(_) => {
-                self.remote = Remote::AppFailed;
-                self.wake();
-            }
+        }
+        let mut skip = taken;
+        for slice in slices {
+            let skipped = skip.min(slice.len());
+            skip -= skipped;
+            self.waiting.extend_from_slice(&slice[skipped..]);
+        }
+        if self.app.is_some() && !self.waiting.is_empty() {
+            self.wake();
+        }
+        if taken > 0 {
+            self.delivered(taken, outgoing);
         }
     }
 
-    /// All that waited has been written: an idle stream keeps no buffer.
-    pub(super) fn forget_written(&mut self) {
-        self.written = 0;
-        let mut memory = std::mem::take(&mut self.waiting);
-        memory.clear();
-        GATHERED.with_borrow_mut(|spare| {
-            if spare.len() < GATHERED_MAX && memory.capacity() <= BATCH_BYTES {
-                spare.push(memory);
-            }
-        });
+    /// The application has taken so many of the bytes that waited. An idle stream keeps no buffer, and a slow one
+    /// only what it has not taken.
+    pub(super) fn taken(&mut self, bytes: usize, outgoing: &mut Outgoing) {
+        self.written += bytes;
+        if self.written == self.waiting.len() {
+            (self.waiting, self.written) = (Vec::new(), 0);
+        } else if self.written > self.waiting.len() / 2 {
+            self.waiting.drain(..self.written);
+            self.written = 0;
+        }
+        self.delivered(bytes, outgoing);
     }
 }
 
-/// Buffers that a worker keeps for the next batch: one for each stream that a batch touches.
-const GATHERED_MAX: usize = 64;
-
-thread_local! {
-    static GATHERED: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-}
+/// Slices in one write to an application: as many records as one read brings. More take another write.
+const SLICES: usize = 16;
 
 impl State {
     pub(super) fn new(session: Session, side: Side) -> Self {
@@ -373,33 +235,45 @@ impl State {
             going_away: false,
             over: false,
             opened: Vec::new(),
-            touched: Vec::new(),
+            pieces: Vec::new(),
         };
         Self { session, outgoing: Outgoing::default(), table, cutter: Cutter::default() }
     }
 
-    /// Takes in what was read, and returns the streams that it opens.
+    /// Takes in what was read, and returns the streams that it opens. `true` if the peer has closed.
     pub(super) fn receive(
         &mut self,
         incoming: &mut ReadBuffer,
-    ) -> Result<(PeerState, Vec<(u32, OpenRequest)>), MuxError> {
-        let Self { session, outgoing, table, cutter } = self;
-        let mut replies = Vec::new();
-        let opened = session.open::<MuxError>(incoming, &mut replies, |plain| {
-            cutter.feed::<MuxError>(plain, |piece| match piece {
-                Piece::Data { stream, bytes } => table.on_data(stream, bytes),
-                Piece::Frame(header, payload) => table.on_frame(header, payload),
-            })
-        });
+    ) -> Result<(bool, Vec<(u32, OpenRequest)>), MuxError> {
+        let mut used = 0;
+        let opened = self.open_records(incoming.filled_mut(), &mut used);
         // Also what came before an error: the peer sent it in good order.
-        for stream in table.touched.drain(..) {
-            stream.borrow_mut().deliver(outgoing);
+        self.table.deliver(incoming.filled(), &mut self.outgoing);
+        incoming.consume(used);
+        let closed = opened?;
+        if self.session.wants_key_update() {
+            self.outgoing.wake_driver();
         }
-        let peer = opened?;
-        if !replies.is_empty() {
-            outgoing.push_sealed(&replies);
+        Ok((closed, std::mem::take(&mut self.table.opened)))
+    }
+
+    fn open_records(&mut self, bytes: &mut [u8], used: &mut usize) -> Result<bool, MuxError> {
+        let Self { session, table, cutter, .. } = self;
+        loop {
+            match session.open(&mut bytes[*used..])? {
+                Received::Part => return Ok(false),
+                Received::Closed => return Ok(true),
+                Received::Control { bytes: record } => *used += record,
+                Received::Data { bytes: record, payload } => {
+                    let (start, end) = (*used + payload.start, *used + payload.end);
+                    *used += record;
+                    cutter.feed::<MuxError>(&bytes[start..end], |piece| match piece {
+                        Piece::Data { stream, at } => table.on_data(stream, start + at.start..start + at.end),
+                        Piece::Frame(header, payload) => table.on_frame(header, payload),
+                    })?;
+                }
+            }
         }
-        Ok((peer, std::mem::take(&mut table.opened)))
     }
 
     /// The connection is over: every stream learns it.
@@ -415,9 +289,7 @@ impl State {
             stream.wake();
         }
         self.table.streams.clear();
-        for blocked in self.outgoing.blocked.drain(..) {
-            blocked.wake();
-        }
+        self.outgoing.wake_blocked();
     }
 }
 
@@ -430,16 +302,30 @@ impl Table {
         Ok(self.streams.get(&id))
     }
 
-    fn on_data(&mut self, id: u32, bytes: &[u8]) -> Result<(), MuxError> {
+    fn on_data(&mut self, id: u32, at: Range<usize>) -> Result<(), MuxError> {
         let Some(stream) = self.stream(id)? else {
             return Ok(());
         };
-        let first = stream.borrow_mut().receive(bytes)?;
-        if first {
+        if stream.borrow_mut().takes(at.len())? {
             let stream = stream.clone();
-            self.touched.push(stream);
+            self.pieces.push((stream, at));
         }
         Ok(())
+    }
+
+    /// Hands the streams what the batch in hand has brought: one write for pieces that follow each other.
+    fn deliver(&mut self, bytes: &[u8], outgoing: &mut Outgoing) {
+        let same = |(one, _): &(Rc<_>, _), (other, _): &(Rc<_>, _)| Rc::ptr_eq(one, other);
+        for pieces in self.pieces.chunk_by(same).flat_map(|pieces| pieces.chunks(SLICES)) {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            for (slice, (_, at)) in slices.iter_mut().zip(pieces) {
+                *slice = IoSlice::new(&bytes[at.clone()]);
+            }
+            if let [(stream, _), ..] = pieces {
+                stream.borrow_mut().deliver(&slices[..pieces.len()], outgoing);
+            }
+        }
+        self.pieces.clear();
     }
 
     fn on_frame(&mut self, header: Header, payload: &[u8]) -> Result<(), MuxError> {

@@ -15,7 +15,12 @@ pub struct MuxStream {
     mux: Mux,
     state: Rc<RefCell<StreamState>>,
     sent: Sent,
+    /// Bytes to ask the application for: few, until it has more.
+    appetite: usize,
 }
+
+/// What a request or an answer fits in, mostly: one record or two.
+const QUIET_BYTES: usize = 16_384;
 
 /// What this side has said last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +33,7 @@ enum Sent {
 
 impl MuxStream {
     pub(super) fn new(mux: Mux, state: Rc<RefCell<StreamState>>) -> Self {
-        Self { mux, state, sent: Sent::Open }
+        Self { mux, state, sent: Sent::Open, appetite: QUIET_BYTES }
     }
 
     /// Refuses a stream that the peer has begun.
@@ -124,12 +129,8 @@ impl MuxStream {
                 Poll::Pending => break,
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(End::AppReset)),
                 Poll::Ready(Ok(bytes)) => {
-                    state.written += bytes;
-                    if state.written == state.waiting.len() {
-                        state.forget_written();
-                    }
                     // The connection's state is not borrowed while a stream's task runs.
-                    state.delivered(bytes, &mut self.mux.0.state.borrow_mut().outgoing);
+                    state.taken(bytes, &mut self.mux.0.state.borrow_mut().outgoing);
                 }
             }
         }
@@ -161,11 +162,11 @@ impl MuxStream {
         if table.over {
             return Poll::Ready(Err(End::TunnelLost));
         }
-        let max = (state.send_credit as usize).min(DATA_BYTES_MAX);
-        let Some(space) = outgoing.data_space(max, cx.waker()) else {
+        let max = (state.send_credit as usize).min(self.appetite);
+        let Some(room) = outgoing.data_room(max, cx.waker()) else {
             return Poll::Pending;
         };
-        match app.poll_read(cx, space) {
+        match outgoing.fill_data(room, |slices| app.poll_read_vectored(cx, slices, room)) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Err(_)) => Poll::Ready(Err(End::AppReset)),
             Poll::Ready(Ok(0)) => Poll::Ready(Ok(0)),
@@ -173,6 +174,7 @@ impl MuxStream {
                 outgoing.commit_data(state.id, bytes);
                 // At most the credit, which is a u32.
                 state.send_credit -= bytes as u32;
+                self.appetite = if bytes == room { DATA_BYTES_MAX } else { QUIET_BYTES };
                 Poll::Ready(Ok(bytes))
             }
         }

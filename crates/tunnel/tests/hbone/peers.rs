@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
 use tokio::task::{JoinHandle, spawn_local};
 use weft_tunnel::accept::{ALPNS, AcceptError, Dialect, Tunnel, accept};
 use weft_tunnel::end::{Carried, End, Refused};
@@ -171,12 +172,12 @@ fn garbage_ends_its_connection_and_no_process() {
             ),
         ] {
             let (client_config, server_config) = configs(&[ALPN]);
-            let (near, far) = pair().await;
-            let server = serve(far, server_config, |_| panic!("nothing was asked"));
-            let (mut session, _) = Session::connect(&near, client_config, name()).await.unwrap();
-            let mut sealed = Vec::new();
-            session.seal(bytes, &mut sealed).unwrap();
-            near.write_all(&sealed).await.unwrap();
+            let (near, far) = tcp_pair().await;
+            let server = serve(socket(far), server_config, |_| panic!("nothing was asked"));
+            let client = tokio_rustls::TlsConnector::from(client_config);
+            let mut near = client.connect(name(), near).await.unwrap();
+            near.write_all(bytes).await.unwrap();
+            near.flush().await.unwrap();
             let ended = server.await.unwrap().1.await.unwrap();
             assert!(ended.is_err(), "{case}");
         }

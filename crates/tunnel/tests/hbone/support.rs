@@ -39,6 +39,7 @@ pub(crate) fn configs(alpn: &[&[u8]]) -> (Arc<ClientConfig>, Arc<ServerConfig>) 
         .unwrap();
     server.alpn_protocols = ALPNS.iter().map(|alpn| alpn.to_vec()).collect();
     server.send_tls13_tickets = 0;
+    (client.enable_secret_extraction, server.enable_secret_extraction) = (true, true);
     (Arc::new(client), Arc::new(server))
 }
 
