@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn what_is_sealed_opens_in_order_and_only_so() {
         let (mut near, mut far) = (keys(), keys());
-        let first = sealed(&mut near, b"first", Content::Data);
+        let mut first = sealed(&mut near, b"first", Content::Data);
         let mut second = sealed(&mut near, b"", Content::Alert);
         for cut in 0..first.len() {
             assert_eq!(far.open(&mut first[..cut].to_vec()).expect("part of a record"), None);
@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(opened.bytes, first.len());
         let opened = far.open(&mut second).expect("opens").expect("whole");
         assert_eq!((opened.content, opened.payload.len()), (Content::Alert, 0));
-        assert!(matches!(far.open(&mut first.clone()), Err(TlsError::Forged)), "a record again");
+        assert!(matches!(far.open(&mut first), Err(TlsError::Forged)), "a record again");
     }
 
     #[test]

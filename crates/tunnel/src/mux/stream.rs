@@ -1,9 +1,10 @@
 //! One connection inside a mux connection.
 
 use super::connection::Mux;
-use super::frame::{DATA_BYTES_MAX, Kind};
+use super::frame::{DATA_BYTES_MAX, HEADER_BYTES, Kind};
 use super::state::{Remote, State, StreamState};
 use crate::end::{Carried, End, Refused};
+use crate::record::PAYLOAD_MAX;
 use crate::socket::Socket;
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -19,8 +20,8 @@ pub struct MuxStream {
     appetite: usize,
 }
 
-/// What a request or an answer fits in, mostly: one record or two.
-const QUIET_BYTES: usize = 16_384;
+/// What a request or an answer fits in, mostly: one record.
+const QUIET_BYTES: usize = PAYLOAD_MAX - HEADER_BYTES;
 
 /// What this side has said last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

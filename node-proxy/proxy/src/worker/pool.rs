@@ -92,9 +92,10 @@ impl Pool {
         if let Some((_, error)) = slot.failed.borrow().as_ref().filter(|(at, _)| *at >= asked) {
             return Err(error.clone());
         }
+        // Boxed: else every connection would keep the space of a handshake for as long as it lives.
         let dialed = match via {
-            Via::Node(node) => dial_node(&self.knowledge, &leaf, destination, node).await,
-            Via::Pod(pod, addr) => dial_pod(&self.knowledge, &leaf, destination, pod, addr).await,
+            Via::Node(node) => Box::pin(dial_node(&self.knowledge, &leaf, destination, node)).await,
+            Via::Pod(pod, addr) => Box::pin(dial_pod(&self.knowledge, &leaf, destination, pod, addr)).await,
         };
         match dialed {
             Ok(dialed) => Ok(slot.add(dialed, &leaf)),
