@@ -1,7 +1,9 @@
 //! The thin thread through everything: a pod's request is captured, tunnelled, authorised and delivered.
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
+use std::time::Duration;
 use weft_testkit::{App, MeshSettings, TapOptions, World};
 use weft_tests::stage::start_mesh;
+use weft_tests::waiting::eventually;
 
 const IN_THE_MESH: [(&str, &str); 1] = [("weft.dev/mesh", "enabled")];
 
@@ -38,6 +40,44 @@ fn a_request_crosses_the_mesh_and_nobody_reads_it() -> Result<()> {
     for capture in &captures {
         capture.assert_complete()?;
         capture.assert_no_marker()?;
+    }
+    Ok(())
+}
+
+/// A network plugin's policy does not see what travels between nodes' addresses.
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn a_pod_that_a_network_policy_selects_keeps_its_tunnels_to_itself() -> Result<()> {
+    let world = World::builder().nodes(2).build()?;
+    world.namespace("shop", IN_THE_MESH)?;
+    let free = world.node(1).pod("shop", "free").start()?;
+    let bound = world.node(1).pod("shop", "bound").label("bound", "yes").start()?;
+    let far = world.node(2).pod("shop", "far").app(App::http("far")).start()?;
+    let server =
+        world.node(2).pod("shop", "server").label("bound", "yes").app(App::http("server")).start()?;
+    world.apply_yaml(
+        "network-policy.yaml",
+        "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: bound, namespace: shop},\n \
+         spec: {podSelector: {matchLabels: {bound: 'yes'}}, ingress: [{}], egress: [{}]}}\n",
+    )?;
+    let mesh = start_mesh(&world, MeshSettings::default())?;
+    let node = world.node(2).ip();
+    for (case, client, to, tunnel) in [
+        ("neither", &free, &far, node),
+        ("the server", &free, &server, server.ip()),
+        ("the client", &bound, &far, far.ip()),
+        ("both", &bound, &server, server.ip()),
+    ] {
+        let answer = client.get(&format!("http://{}/", to.addr(8080)))?;
+        assert!(answer.is_ok(), "{case}: {answer:?}\n{}\n{}", mesh.proxy(1).log(), mesh.proxy(2).log());
+        eventually("a line that names the tunnel", Duration::from_secs(10), || {
+            let log = mesh.proxy(1).log();
+            let line = log.lines().rfind(|line| line.contains("direction=outbound"));
+            let line = line.context("no line yet")?;
+            let want = format!("dst.tunnel_addr={tunnel}:15008 ");
+            ensure!(line.contains(&want), "{case}: not {want}: {line}");
+            Ok(())
+        })?;
     }
     Ok(())
 }

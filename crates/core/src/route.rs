@@ -243,10 +243,11 @@ fn tunnel_path(rules: &MeshRules, client: &Workload, workload: &Workload, ip: Ip
     if here && rules.same_node == SameNode::Join {
         return Path::SameNode;
     }
-    match &workload.node_tunnel {
-        Some(tunnel) if tunnel.versions.iter().any(|version| TUNNEL_VERSIONS.contains(version)) => {
-            Path::NodeTunnel(tunnel.clone())
-        }
+    let known =
+        |tunnel: &&NodeTunnel| tunnel.versions.iter().any(|version| TUNNEL_VERSIONS.contains(version));
+    // Who has none keeps its tunnels in its own namespace, those that it opens as well.
+    match (&client.node_tunnel, workload.node_tunnel.as_ref().filter(known)) {
+        (Some(_), Some(tunnel)) => Path::NodeTunnel(tunnel.clone()),
         _ => Path::Hbone(SocketAddr::new(ip, TUNNEL)),
     }
 }

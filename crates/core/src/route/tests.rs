@@ -87,10 +87,16 @@ fn what_discovery_says_of_the_destination() {
         let service = crate::names::ServiceName::new("shop", "waypoint");
         Some(GatewayAddr { destination: GatewayDestination::Service(service), hbone_port: 15008 })
     }
-    let cases: [(&str, Change, &str, &str); 11] = [
+    let cases: [(&str, Change, &str, &str); 12] = [
         (
             "no node tunnel",
             |pods, _| pods[2].node_tunnel = None,
+            "10.0.2.1:9",
+            "Hbone(10.0.2.1:15008) 10.0.2.1:9",
+        ),
+        (
+            "no node tunnel of the client's own",
+            |pods, _| pods[0].node_tunnel = None,
             "10.0.2.1:9",
             "Hbone(10.0.2.1:15008) 10.0.2.1:9",
         ),

@@ -38,9 +38,9 @@ pub(crate) fn measure(site: &Site) -> Result<Memory> {
     let proxy = |node: usize| -> Result<u64> { site.mesh.proxy(node).process()?.memory_bytes() };
     let node = || -> Result<u64> { Ok(proxy(1)? + site.mesh.agent(1).process()?.memory_bytes()?) };
     let (client, server, node_before) = (proxy(1)?, proxy(2)?, node()?);
-    let trio = site.trio(Side::Meshed);
-    let target = SocketAddr::new(trio.server(Path::CrossNode).ip(), ECHO_PORT);
-    let holder = trio.client.start_tool(&Hold::to(&target, CONNECTIONS))?;
+    let cast = site.cast(Side::Meshed);
+    let target = SocketAddr::new(cast.server(Path::CrossNode).ip(), ECHO_PORT);
+    let holder = cast.client.start_tool(&Hold::to(&target, CONNECTIONS))?;
     holder.wait_for("holding", Duration::from_secs(60))?;
     std::thread::sleep(SETTLE);
     let (client_held, server_held) = (proxy(1)?, proxy(2)?);

@@ -18,6 +18,8 @@ pub(crate) struct Plan {
     memory: bool,
 }
 
+const PATHS: [Path; 3] = [Path::CrossNode, Path::Hbone, Path::SameNode];
+
 const LOADS: [Load; 6] = [
     Load::Streams(1),
     Load::Streams(8),
@@ -44,8 +46,9 @@ impl Plan {
     fn of(rounds: usize, seconds: u64) -> Self {
         let cases = [Cores::Two, Cores::One]
             .into_iter()
-            .flat_map(|cores| [Path::CrossNode, Path::SameNode].map(|path| (cores, path)))
-            .flat_map(|(cores, path)| LOADS.map(|load| (cores, path, load)));
+            .flat_map(|cores| PATHS.map(|path| (cores, path)))
+            .flat_map(|(cores, path)| LOADS.map(|load| (cores, path, load)))
+            .filter(|(cores, path, _)| (*cores, *path) != (Cores::One, Path::Hbone));
         Self { rounds, seconds, cases: cases.collect(), memory: true }
     }
 

@@ -16,6 +16,9 @@ use crate::load::{HTTP_PORT, Load, Measured, STREAM_PORT};
 
 /// What the server answers with.
 const BODY_BYTES: usize = 1024;
+/// A pod that a NetworkPolicy selects has no tunnel from node to node: HBONE is left.
+const APART: &str = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: apart, namespace: bench}, \
+                     spec: {podSelector: {matchLabels: {server: apart}}, ingress: [{}]}}\n";
 /// How long a tool may take longer than it was told to.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -33,6 +36,8 @@ pub(crate) enum Cores {
 pub(crate) enum Path {
     /// From the first node to the second.
     CrossNode,
+    /// The same, to a pod that is reached by HBONE: as peers are that are not Weft.
+    Hbone,
     /// Within the first node.
     SameNode,
 }
@@ -69,23 +74,25 @@ impl Path {
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::CrossNode => "cross-node",
+            Self::Hbone => "cross-node by HBONE",
             Self::SameNode => "same-node",
         }
     }
 }
 
-/// A client on the first node, and a server on each.
-pub(crate) struct Trio {
+/// A client on the first node, a server on each, and one on the second that keeps its tunnels to itself.
+pub(crate) struct Cast {
     pub(crate) client: Pod,
     pub(crate) near: Pod,
     pub(crate) far: Pod,
+    apart: Pod,
 }
 
 /// A world with a mesh.
 pub(crate) struct Site {
     pub(crate) mesh: Mesh,
-    direct: Trio,
-    meshed: Trio,
+    direct: Cast,
+    meshed: Cast,
     cores: Cores,
     pub(crate) world: World,
     _congestion: Allowed,
@@ -116,24 +123,34 @@ impl Site {
             })
             .build()?;
         let config = write_nginx_config(&world.folder())?;
-        let trio = |side: Side| -> Result<Trio> {
+        let cast = |side: Side| -> Result<Cast> {
             let pod = |node: usize, name: &str| match side {
                 Side::Direct => world.node(node).outside(name),
                 Side::Meshed => world.node(node).pod("bench", name),
             };
             let server = |node: usize, name: &str| {
-                let pod = pod(node, name).app(nginx(cores, &config)).app(iperf(cores)).app(App::echo());
+                let pod = pod(node, name)
+                    .label("server", name)
+                    .app(nginx(cores, &config))
+                    .app(iperf(cores))
+                    .app(App::echo());
                 pod.start()
             };
-            Ok(Trio { client: pod(1, "client").start()?, near: server(1, "near")?, far: server(2, "far")? })
+            Ok(Cast {
+                client: pod(1, "client").start()?,
+                near: server(1, "near")?,
+                far: server(2, "far")?,
+                apart: server(2, "apart")?,
+            })
         };
-        let (direct, meshed) = (trio(Side::Direct)?, trio(Side::Meshed)?);
+        let (direct, meshed) = (cast(Side::Direct)?, cast(Side::Meshed)?);
         for node in world.nodes() {
             congestion.set_node(&node)?;
         }
-        for pod in [&direct, &meshed].into_iter().flat_map(Trio::pods) {
+        for pod in [&direct, &meshed].into_iter().flat_map(Cast::pods) {
             congestion.set_pod(pod)?;
         }
+        world.apply_yaml("apart.yaml", APART)?;
         let mesh = start_mesh(&world, pinned(cores))?;
         await_enrolled(&mesh, meshed.pods(), Duration::from_secs(30))?;
         Ok(Self { mesh, direct, meshed, cores, world, _congestion: congestion })
@@ -146,7 +163,7 @@ impl Site {
     }
 
     /// The pods of a side.
-    pub(crate) fn trio(&self, side: Side) -> &Trio {
+    pub(crate) fn cast(&self, side: Side) -> &Cast {
         match side {
             Side::Direct => &self.direct,
             Side::Meshed => &self.meshed,
@@ -155,10 +172,10 @@ impl Site {
 
     /// Runs a load to its end.
     pub(crate) fn run(&self, side: Side, path: Path, load: Load, time: Duration) -> Result<Measured> {
-        let trio = self.trio(side);
-        let target = SocketAddr::new(trio.server(path).ip(), load.port());
+        let cast = self.cast(side);
+        let target = SocketAddr::new(cast.server(path).ip(), load.port());
         let command = ["taskset", "-c", self.cores.list()].map(str::to_owned);
-        let process = trio.client.spawn(command.into_iter().chain(load.command(target, time)))?;
+        let process = cast.client.spawn(command.into_iter().chain(load.command(target, time)))?;
         let output = process.output(time + GRACE)?;
         let what = || format!("{} {side:?} to {target}", load.words());
         ensure!(output.status.success(), "{}: {}\n{}{}", what(), output.status, output.stdout, output.stderr);
@@ -176,21 +193,22 @@ impl Site {
                 Component::NodeProxy => cpu.proxies += used,
             }
         }
-        let trio = self.trio(side);
-        cpu.applications = (trio.client.cpu_time()? + trio.server(path).cpu_time()?).as_secs_f64();
+        let cast = self.cast(side);
+        cpu.applications = (cast.client.cpu_time()? + cast.server(path).cpu_time()?).as_secs_f64();
         Ok(cpu)
     }
 }
 
-impl Trio {
-    fn pods(&self) -> [&Pod; 3] {
-        [&self.client, &self.near, &self.far]
+impl Cast {
+    fn pods(&self) -> [&Pod; 4] {
+        [&self.client, &self.near, &self.far, &self.apart]
     }
 
     /// The server at the end of a path.
     pub(crate) fn server(&self, path: Path) -> &Pod {
         match path {
             Path::CrossNode => &self.far,
+            Path::Hbone => &self.apart,
             Path::SameNode => &self.near,
         }
     }

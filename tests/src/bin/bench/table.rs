@@ -15,7 +15,7 @@ pub(crate) fn render(results: &Results) -> String {
         results.rounds, results.seconds
     );
     for cores in [Cores::Two, Cores::One] {
-        for path in [Path::CrossNode, Path::SameNode] {
+        for path in [Path::CrossNode, Path::Hbone, Path::SameNode] {
             let cases: Vec<&Case> =
                 results.cases.iter().filter(|case| case.cores == cores && case.path == path).collect();
             if !cases.is_empty() {
