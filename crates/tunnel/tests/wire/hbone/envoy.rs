@@ -104,7 +104,7 @@ impl Envoy {
         authority.write(dir.path(), ENVOY);
         let app = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (terminate, enter) = (free_port(), free_port());
-        let mut config = include_str!("../envoy/hbone.yaml").to_owned();
+        let mut config = include_str!("envoy.yaml").to_owned();
         for (word, port) in [
             ("@ADMIN@", free_port()),
             ("@TERMINATE@", terminate),

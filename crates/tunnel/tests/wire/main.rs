@@ -1,7 +1,6 @@
-//! HBONE over real TLS and real sockets.
+//! Both dialects over real TLS and real sockets.
 #![expect(clippy::unwrap_used, reason = "what a test sets up works, or the test fails")]
 
-mod carry;
-mod envoy;
-mod peers;
+mod hbone;
+mod mux;
 mod support;

@@ -1,8 +1,7 @@
 //! What is carried: integrity both ways at once, half-close, reset, refusal, slow readers, drain and loss.
 
-use crate::support::{
-    assert_reset, byte_at, check_noise, line, pair, read_all, request, run, send_noise, tunnel,
-};
+use super::{line, request, tunnel};
+use crate::support::{assert_reset, byte_at, check_noise, pair, read_all, run, send_noise};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! Who is at the other end: the two dialects on one listener, strangers, and peers that break the rules.
 
-use crate::support::{configs, name, pair, read_all, run, serve, socket, tcp_pair};
+use super::serve;
+use crate::support::{configs, name, pair, read_all, run, socket, tcp_pair};
 use bytes::Bytes;
 use h2::Reason;
 use http::{Method, Request, StatusCode};
