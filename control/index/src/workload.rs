@@ -9,7 +9,7 @@ use crate::name::Name;
 use crate::peers;
 use std::net::IpAddr;
 use std::sync::Arc;
-use weft_core::enrolment::{AgentPod, Membership};
+use weft_core::enrolment::{AgentPod, Existing, Membership};
 use weft_core::identity::Identity;
 use weft_core::names::{NodeName, PolicyName, ServiceName, WorkloadUid};
 use weft_core::workload::{
@@ -56,8 +56,15 @@ pub(crate) fn agent_pod(cluster: &Cluster, pod: &PodFacts) -> Option<AgentPod> {
         cgroup: pod.cgroup.clone(),
         membership: enrolment(cluster, pod),
         acceleration: pod.acceleration,
-        existing: pod.existing,
+        existing: existing(cluster, pod),
+        plain_text: peers::plain_text(cluster, pod),
     })
+}
+
+/// What becomes of its older connections: its own word beats that of its namespace.
+fn existing(cluster: &Cluster, pod: &PodFacts) -> Existing {
+    let namespace = || cluster.namespaces.get(&pod.name.namespace).and_then(|namespace| namespace.existing);
+    pod.existing.or_else(namespace).unwrap_or_default()
 }
 
 /// The pod as discovery tells it; `None` if it has no address or is over.
