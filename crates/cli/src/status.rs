@@ -202,6 +202,11 @@ fn unfinished(rows: &Value) -> Vec<String> {
         if row["not_contained"].as_array().is_some_and(|devices| !devices.is_empty()) {
             texts.push(format!("{name} is not contained on {}", cell(&row["not_contained"])));
         }
+        let older = row["existing"].as_array().map_or(0, Vec::len);
+        if older > 0 {
+            let older = count(older, "connection is", "connections are");
+            texts.push(format!("{name}: {older} older than its enrolment and beside the mesh"));
+        }
     }
     texts
 }
@@ -264,7 +269,8 @@ mod tests {
             "agent": {"in_sync": false, "pods": [
                 {"namespace": "shop", "name": "a", "state": "failed", "reason": "no such namespace",
                  "not_contained": []},
-                {"namespace": "shop", "name": "b", "state": "enrolled", "reason": null, "not_contained": ["eth1"]},
+                {"namespace": "shop", "name": "b", "state": "enrolled", "reason": null, "not_contained": ["eth1"],
+                 "existing": [{"local": "10.0.0.1:80", "remote": "10.0.0.2:4000", "opened_by": "peer"}]},
             ], "proxies": [], "sockets_ahead": 0},
         }, {"node": null, "proxy": {"error": "connecting to /x"}, "agent": {"error": "connecting to /y"}}]});
         let text = render(&nodes);
@@ -280,6 +286,7 @@ mod tests {
             "  pods          1 of 2 enrolled",
             "                shop/a is failed: no such namespace",
             "                shop/b is not contained on eth1",
+            "                shop/b: 1 connection is older than its enrolment and beside the mesh",
             "  agent         NOT in sync, no proxy is linked, 0 sockets ready",
             "-",
             "  proxy         does not answer: connecting to /x",
