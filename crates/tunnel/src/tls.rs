@@ -4,7 +4,7 @@
 use crate::scratch::ReadBuffer;
 use crate::socket::Socket;
 use rustls::client::UnbufferedClientConnection;
-use rustls::server::UnbufferedServerConnection;
+use rustls::server::{Acceptor, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError};
 use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -91,7 +91,7 @@ impl Session {
         name: ServerName<'static>,
     ) -> Result<(Self, ReadBuffer), TlsError> {
         let connection = UnbufferedClientConnection::new(config, name).map_err(TlsError::Tls)?;
-        Self::handshake(stream, Connection::Client(connection)).await
+        Self::handshake(stream, Connection::Client(connection), ReadBuffer::default()).await
     }
 
     /// Accepts a session as the server.
@@ -100,12 +100,38 @@ impl Session {
     /// As [`TlsError`] says; among them a client whose certificate proves nothing.
     pub async fn accept(stream: &Socket, config: Arc<ServerConfig>) -> Result<(Self, ReadBuffer), TlsError> {
         let connection = UnbufferedServerConnection::new(config).map_err(TlsError::Tls)?;
-        Self::handshake(stream, Connection::Server(connection)).await
+        Self::handshake(stream, Connection::Server(connection), ReadBuffer::default()).await
+    }
+
+    /// The same for a server that may have to get ready for the name that the client asks for: the certificate is
+    /// chosen when `ready` has returned.
+    ///
+    /// # Errors
+    /// As [`Session::accept`].
+    pub async fn accept_when<F: Future<Output = ()>>(
+        stream: &Socket,
+        config: Arc<ServerConfig>,
+        ready: impl FnOnce(Option<String>) -> F,
+    ) -> Result<(Self, ReadBuffer), TlsError> {
+        let mut incoming = ReadBuffer::default();
+        let name = loop {
+            receive(stream, &mut incoming).await?;
+            match name_asked_for(incoming.filled()) {
+                Asked::Unclear => {}
+                Asked::For(name) => break name,
+            }
+        };
+        ready(name).await;
+        let connection = UnbufferedServerConnection::new(config).map_err(TlsError::Tls)?;
+        Self::handshake(stream, Connection::Server(connection), incoming).await
     }
 
     /// The returned buffer holds what the peer sent right after its handshake.
-    async fn handshake(stream: &Socket, mut connection: Connection) -> Result<(Self, ReadBuffer), TlsError> {
-        let mut incoming = ReadBuffer::default();
+    async fn handshake(
+        stream: &Socket,
+        mut connection: Connection,
+        mut incoming: ReadBuffer,
+    ) -> Result<(Self, ReadBuffer), TlsError> {
         let mut outgoing = Vec::new();
         loop {
             let step = handshake_step(&mut connection, &mut incoming, &mut outgoing);
@@ -123,17 +149,7 @@ impl Session {
                 }
                 Ok(Step::Done) => return Ok((Self { connection }, incoming)),
                 Ok(Step::Closed) => return Err(TlsError::Closed),
-                Ok(Step::Receive) => {
-                    if incoming.filled().len() > HANDSHAKE_BYTES_MAX {
-                        return Err(TlsError::HandshakeTooLarge);
-                    }
-                    let space = incoming.space(4_096);
-                    let count = stream.read(space).await.map_err(TlsError::Handshake)?;
-                    if count == 0 {
-                        return Err(TlsError::Closed);
-                    }
-                    incoming.advance(count);
-                }
+                Ok(Step::Receive) => receive(stream, &mut incoming).await?,
             }
         }
     }
@@ -270,6 +286,42 @@ impl Session {
             _ => 0,
         });
         out.truncate(start + written);
+    }
+}
+
+/// Some bytes more of the handshake.
+async fn receive(stream: &Socket, incoming: &mut ReadBuffer) -> Result<(), TlsError> {
+    if incoming.filled().len() > HANDSHAKE_BYTES_MAX {
+        return Err(TlsError::HandshakeTooLarge);
+    }
+    let space = incoming.space(4_096);
+    let count = stream.read(space).await.map_err(TlsError::Handshake)?;
+    if count == 0 {
+        return Err(TlsError::Closed);
+    }
+    incoming.advance(count);
+    Ok(())
+}
+
+/// What a client's first words say of the name.
+enum Asked {
+    /// There is more to come.
+    Unclear,
+    /// This one, or none. What cannot be read asks for none: the handshake finds out, and tells the client.
+    For(Option<String>),
+}
+
+fn name_asked_for(mut bytes: &[u8]) -> Asked {
+    let mut hello = Acceptor::default();
+    while !bytes.is_empty() {
+        if hello.read_tls(&mut bytes).is_err() {
+            return Asked::For(None);
+        }
+    }
+    match hello.accept() {
+        Ok(None) => Asked::Unclear,
+        Ok(Some(accepted)) => Asked::For(accepted.client_hello().server_name().map(str::to_owned)),
+        Err(_) => Asked::For(None),
     }
 }
 
