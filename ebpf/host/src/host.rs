@@ -24,7 +24,7 @@ use crate::key::PodKey;
 use crate::maps::{Counters, Maps, OwnError, Owner};
 use crate::netlink::Netlink;
 use crate::netns;
-use crate::object::{Copy, Object, PODS_MAX};
+use crate::object::{Copy, Object, OtherProtocols, PODS_MAX};
 use crate::pod::{self, How, PodError};
 use crate::sysctl;
 
@@ -46,6 +46,8 @@ pub struct HostConfig {
     pub probe_cgroup: Option<PathBuf>,
     /// Pods on this node at most, and no more than 4096. What is pinned already keeps its size.
     pub max_pods: u32,
+    /// Whether what is neither TCP nor DNS may leave pods.
+    pub other_protocols: OtherProtocols,
 }
 
 /// A pod to enrol.
@@ -121,7 +123,9 @@ impl Host {
     pub fn open_as(config: HostConfig, mode: Option<TcMode>) -> Result<Self, OpenError> {
         let directory = Directory::open(&config.bpffs_dir).map_err(OpenError::Directory)?;
         let pods_max = config.max_pods.min(PODS_MAX);
-        let object = Arc::new(Object::find(&directory, pods_max).map_err(OpenError::NotBuilt)?);
+        let object = Arc::new(
+            Object::find(&directory, pods_max, config.other_protocols).map_err(OpenError::NotBuilt)?,
+        );
         let mut node = Programs::new(&object, Copy::Node);
         let lock = node.load_lock().map_err(OpenError::Program)?;
         let mode = mode.unwrap_or_else(|| check::tc_mode(lock));

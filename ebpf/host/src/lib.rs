@@ -34,6 +34,6 @@ pub use error::{EnrolError, ExemptError, OpenError, RegisterError, ReleaseError,
 pub use host::{AdoptedPod, Host, HostConfig, PodAttachment};
 pub use key::{KeyError, PodKey};
 pub use maps::{Counters, OwnError, Owner};
-pub use object::NotBuilt;
+pub use object::{NotBuilt, OtherProtocols};
 pub use pod::PodError;
 pub use weft_ebpf_common::{Counter, Exemption, ListenerKind};
