@@ -13,7 +13,7 @@ use weft_core::enrolment::{AgentPod, Existing, Membership};
 use weft_core::identity::Identity;
 use weft_core::names::{NodeName, PolicyName, ServiceName, WorkloadUid};
 use weft_core::workload::{
-    Health, Locality, NetworkMode, NodeTunnel, PortPair, TunnelProtocol, Workload, WorkloadKind,
+    Locality, NetworkMode, NodeTunnel, PortPair, TunnelProtocol, Workload, WorkloadKind,
 };
 
 /// The key of a pod's workload.
@@ -72,7 +72,7 @@ pub(crate) fn of_pod(cluster: &Cluster, pod: &PodFacts) -> Option<Workload> {
     if pod.life == Life::Over || pod.addresses.is_empty() {
         return None;
     }
-    let Served { services, unhealthy, terminating } = endpoints::of_pod(cluster, pod);
+    let Served { services, health, terminating } = endpoints::of_pod(cluster, pod);
     let enrolment = enrolment(cluster, pod);
     let config = &cluster.config;
     Some(Workload {
@@ -99,7 +99,7 @@ pub(crate) fn of_pod(cluster: &Cluster, pod: &PodFacts) -> Option<Workload> {
         application_tunnel: None,
         services,
         policies: policies(cluster, pod),
-        health: if pod.ready && !unhealthy { Health::Healthy } else { Health::Unhealthy },
+        health,
         cluster: config.cluster.clone(),
         locality: cluster.nodes.get(&pod.node).map(|node| node.locality.clone()).unwrap_or_default(),
         network_mode: if pod.host_network { NetworkMode::HostNetwork } else { NetworkMode::Standard },
