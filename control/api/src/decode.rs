@@ -16,6 +16,9 @@ pub enum Decoded {
     Object(Object, Vec<Note>),
     /// An object of a kind that Weft reads, and that it cannot read.
     Refused(Refusal),
+    /// An object of a kind that Weft reads, and of nobody knows which namespace: none has such a name, so there is no
+    /// place where it could hold or deny. Whoever reads a file keeps its last good version, which may hold it whole.
+    Unplaced(Vec<Note>),
     /// Not an object that Weft reads; the note says what it is.
     Skipped(Note),
 }
@@ -66,7 +69,6 @@ pub fn refuse_object(value: &Value, notes: Vec<Note>) -> Decoded {
     let mut refused = refuse(kind, value, notes);
     if let Decoded::Refused(refusal) = &mut refused
         && selects
-        && refusal.scope != RefusedScope::Mesh
     {
         // What the selector was to be is not known.
         refusal.scope = RefusedScope::Namespace;
@@ -112,14 +114,20 @@ fn typed<T: DeserializeOwned + Serialize>(value: &Value) -> Result<(Box<T>, Vec<
 }
 
 fn refuse(kind: Kind, value: &Value, notes: Vec<Note>) -> Decoded {
-    let (key, key_scope) = salvage_key(kind, value);
-    let scope = key_scope.unwrap_or_else(|| refused_scope(value));
-    Decoded::Refused(Refusal { key, notes, scope, dry_run: refused_dry_run(value) })
+    match salvage_key(kind, value, &notes) {
+        Some(key) => {
+            let (scope, dry_run) = (refused_scope(value), refused_dry_run(value));
+            Decoded::Refused(Refusal { key, notes, scope, dry_run })
+        }
+        None => Decoded::Unplaced(notes),
+    }
 }
 
-/// The key of an object whose metadata may be broken. A policy without a readable name still denies.
-fn salvage_key(kind: Kind, value: &Value) -> (ObjectKey, Option<RefusedScope>) {
-    let field = |name: &str| value.get("metadata").and_then(|metadata| metadata.get(name));
+/// The key of an object whose metadata may be broken: a policy without a readable name still denies. None if its
+/// namespace is not known.
+fn salvage_key(kind: Kind, value: &Value, notes: &[Note]) -> Option<ObjectKey> {
+    let metadata = value.get("metadata");
+    let field = |name: &str| metadata.and_then(|metadata| metadata.get(name));
     let name = match field("name").and_then(scalar_text) {
         Some(name) if is_name(&name) => name,
         // Marked, so that it cannot be taken for a name that the control plane gives itself.
@@ -127,17 +135,22 @@ fn salvage_key(kind: Kind, value: &Value) -> (ObjectKey, Option<RefusedScope>) {
         None => "(unnamed)".to_owned(),
     };
     if !kind.is_namespaced() {
-        return (ObjectKey::new(kind, "", name), None);
+        return Some(ObjectKey::new(kind, "", name));
     }
     match field("namespace").filter(|one| !one.is_null()).map(scalar_text) {
-        None => (ObjectKey::new(kind, DEFAULT_NAMESPACE, name), None),
-        Some(Some(namespace)) if namespace.is_empty() => {
-            (ObjectKey::new(kind, DEFAULT_NAMESPACE, name), None)
-        }
-        Some(Some(namespace)) if is_name(&namespace) => (ObjectKey::new(kind, namespace, name), None),
-        // No namespace has such a name, so nobody knows which one was meant.
-        Some(_) => (ObjectKey::new(kind, "(unreadable)", name), Some(RefusedScope::Mesh)),
+        // Without one it belongs to the default one, unless what is wrong may be the very word `namespace`.
+        None if !metadata.is_some_and(Value::is_object) || notes.iter().any(misspells_namespace) => None,
+        None => Some(ObjectKey::new(kind, DEFAULT_NAMESPACE, name)),
+        Some(Some(namespace)) if namespace.is_empty() => Some(ObjectKey::new(kind, DEFAULT_NAMESPACE, name)),
+        Some(Some(namespace)) if is_name(&namespace) => Some(ObjectKey::new(kind, namespace, name)),
+        Some(_) => None,
     }
+}
+
+/// A field that nobody knows and that begins like that word.
+fn misspells_namespace(note: &Note) -> bool {
+    let field = note.field.strip_prefix("metadata.").unwrap_or_default().to_ascii_lowercase();
+    field.starts_with("na") && field != "name"
 }
 
 fn scalar_text(value: &Value) -> Option<String> {

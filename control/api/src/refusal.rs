@@ -26,8 +26,6 @@ pub enum RefusedScope {
     Labels(BTreeMap<String, String>),
     /// That cannot be read: its whole namespace.
     Namespace,
-    /// Not even its namespace can be read: the mesh.
-    Mesh,
     /// Services or Gateways, whose waypoints would have enforced it: nothing at this level.
     Waypoint,
 }

@@ -8,25 +8,41 @@ use crate::facts::service::{Backend, TargetPort};
 use crate::name::Name;
 use std::collections::{BTreeMap, BTreeSet};
 use weft_core::names::ServiceName;
+use weft_core::service::HealthPolicy;
 use weft_core::workload::{Health, PortPair};
 
 /// What EndpointSlices and selectors say of one pod.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Served {
     pub(crate) services: Vec<(ServiceName, Vec<PortPair>)>,
-    /// A slice says that it does not serve.
-    pub(crate) unhealthy: bool,
+    pub(crate) health: Health,
     /// A slice says that it is leaving.
     pub(crate) terminating: bool,
 }
 
-/// Finds the services of a pod. Where slices exist for a service they decide; else its selector does.
+/// One service of a pod.
+struct Serving {
+    ports: Vec<PortPair>,
+    health: Health,
+    policy: HealthPolicy,
+}
+
+/// Finds the services of a pod. Where slices exist for a service they decide; else its selector does, and the pod's
+/// own readiness.
+///
+/// A pod may be ready for one service and not for another, and discovery has one word for a workload's health. So a
+/// pod that is ready for some is told as healthy, and without the others: who cannot choose it need not know of it. A
+/// pod that is ready for none is told with all, as not healthy. Services that take endpoints that are not ready ask
+/// for no health, and have it in either case. That a pod leaves concerns all of its services.
 pub(crate) fn of_pod(cluster: &Cluster, pod: &PodFacts) -> Served {
-    let mut by_service = BTreeMap::<ServiceName, Vec<PortPair>>::new();
-    let mut served = Served::default();
+    let own = if pod.ready { Health::Healthy } else { Health::Unhealthy };
+    let mut by_service = BTreeMap::<ServiceName, Serving>::new();
+    let mut terminating = false;
     for name in cluster.service_selectors.matching(&pod.name.namespace, &pod.labels) {
         if let Some(service) = cluster.services.get(&name).filter(|_| !cluster.slices.serve(&name)) {
-            by_service.insert(service.backend.name.clone(), selected_ports(&service.backend, pod));
+            let backend = &service.backend;
+            let ports = selected_ports(backend, pod);
+            by_service.insert(backend.name.clone(), Serving { ports, health: own, policy: backend.health });
         }
     }
     for (slice, endpoint) in slice_endpoints(cluster, pod) {
@@ -34,17 +50,34 @@ pub(crate) fn of_pod(cluster: &Cluster, pod: &PodFacts) -> Served {
         let Some(service) = service else {
             continue;
         };
-        served.unhealthy |= endpoint.health == Health::Unhealthy;
-        served.terminating |= endpoint.terminating;
-        let ports = by_service.entry(service.backend.name.clone()).or_default();
+        terminating |= endpoint.terminating;
+        let new = || Serving { ports: Vec::new(), health: Health::Healthy, policy: service.backend.health };
+        let serving = by_service.entry(service.backend.name.clone()).or_insert_with(new);
+        // It may stand in several slices of one service: one for each family, or while it moves.
+        if endpoint.health == Health::Unhealthy {
+            serving.health = Health::Unhealthy;
+        }
         for pair in slice_ports(&service.backend, slice) {
-            if !ports.contains(&pair) {
-                ports.push(pair);
+            if !serving.ports.contains(&pair) {
+                serving.ports.push(pair);
             }
         }
     }
-    served.services = by_service.into_iter().collect();
-    served
+    let health = health(own, by_service.values());
+    by_service.retain(|_, one| {
+        one.policy == HealthPolicy::All || one.health == Health::Healthy || health == Health::Unhealthy
+    });
+    let services = by_service.into_iter().map(|(name, one)| (name, one.ports)).collect();
+    Served { services, health, terminating }
+}
+
+/// The pod's health: that for its services, if any of them asks.
+fn health<'a>(own: Health, services: impl Iterator<Item = &'a Serving>) -> Health {
+    let mut asking = services.filter(|one| one.policy == HealthPolicy::OnlyHealthy).peekable();
+    if asking.peek().is_none() {
+        return own;
+    }
+    if asking.any(|one| one.health == Health::Healthy) { Health::Healthy } else { Health::Unhealthy }
 }
 
 fn slice_endpoints<'a>(

@@ -6,10 +6,12 @@
 
 use crate::cluster::Cluster;
 use crate::config::IndexConfig;
+use crate::facts::pod::PodFacts;
 use crate::name::Name;
 use crate::policy::{PeerFacts, PeerSaid, Plain, Reach};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use weft_core::enrolment::PlainText;
 use weft_core::names::PolicyName;
 use weft_core::policy::{
     Action, Clause, Enforcement, Match, Policy, PolicyScope, Rule, Ruleset, StringMatch,
@@ -38,22 +40,10 @@ pub(crate) fn converted_object(name: &PolicyName) -> Option<Name> {
 }
 
 /// The policies that a pod has to name because of PeerAuthentications.
-pub(crate) fn of_pod(cluster: &Cluster, pod: &crate::facts::pod::PodFacts) -> Vec<PolicyName> {
-    let mut usable: Option<(i64, Name)> = None;
-    let mut named = Vec::new();
-    for name in cluster.peers.selectors.matching(&pod.name.namespace, &pod.labels) {
-        let Some(facts) = cluster.peers.get(&name) else {
-            continue;
-        };
-        match facts.said {
-            PeerSaid::Unusable(_) => named.push(converted_name(&name)),
-            PeerSaid::Modes { .. } => {
-                let this = (facts.created, name);
-                usable = Some(usable.map_or(this.clone(), |other| other.min(this)));
-            }
-        }
-    }
-    let own = usable.map(|(_, name)| (effective(cluster, &name), name));
+pub(crate) fn of_pod(cluster: &Cluster, pod: &PodFacts) -> Vec<PolicyName> {
+    let Selecting { usable, unusable } = selecting(cluster, pod);
+    let mut named: Vec<PolicyName> = unusable.iter().map(converted_name).collect();
+    let own = usable.map(|name| (effective(cluster, &name), name));
     let all = own.as_ref().map_or_else(|| inherited(cluster, &pod.name.namespace), |(own, _)| own.all);
     match own {
         Some((own, name)) if !own.exceptions.is_empty() => named.push(converted_name(&name)),
@@ -61,6 +51,55 @@ pub(crate) fn of_pod(cluster: &Cluster, pod: &crate::facts::pod::PodFacts) -> Ve
         _ => {}
     }
     named
+}
+
+/// The same for a pod's agent: where it accepts plain text. What cannot be understood denies.
+pub(crate) fn plain_text(cluster: &Cluster, pod: &PodFacts) -> PlainText {
+    let namespace = &pod.name.namespace;
+    let Selecting { usable, unusable } = selecting(cluster, pod);
+    let own = cluster.peers.in_namespace(namespace);
+    let roots = cluster.config.root_namespaces.iter().flat_map(|root| cluster.peers.in_namespace(root));
+    let reaches = |(name, facts): &(&Name, &PeerFacts)| match facts.reach {
+        Reach::Mesh => true,
+        Reach::Namespace => name.namespace == *namespace,
+        Reach::Pods(..) | Reach::Nothing => false,
+    };
+    let mut wide = own.chain(roots).filter(reaches);
+    if !unusable.is_empty() || wide.any(|(_, facts)| matches!(facts.said, PeerSaid::Unusable(_))) {
+        return PlainText::RefusedBut(Vec::new());
+    }
+    let own = usable.map(|name| effective(cluster, &name));
+    let general = || Effective { all: inherited(cluster, namespace), exceptions: Vec::new() };
+    let Effective { all, exceptions } = own.unwrap_or_else(general);
+    match all {
+        Plain::Accepted => PlainText::AcceptedBut(exceptions),
+        Plain::Refused => PlainText::RefusedBut(exceptions),
+    }
+}
+
+/// The PeerAuthentications with a selector that select a pod.
+struct Selecting {
+    /// The one that counts: the oldest.
+    usable: Option<Name>,
+    unusable: Vec<Name>,
+}
+
+fn selecting(cluster: &Cluster, pod: &PodFacts) -> Selecting {
+    let mut usable: Option<(i64, Name)> = None;
+    let mut unusable = Vec::new();
+    for name in cluster.peers.selectors.matching(&pod.name.namespace, &pod.labels) {
+        let Some(facts) = cluster.peers.get(&name) else {
+            continue;
+        };
+        match facts.said {
+            PeerSaid::Unusable(_) => unusable.push(name),
+            PeerSaid::Modes { .. } => {
+                let this = (facts.created, name);
+                usable = Some(usable.map_or(this.clone(), |other| other.min(this)));
+            }
+        }
+    }
+    Selecting { usable: usable.map(|(_, name)| name), unusable }
 }
 
 /// The policy that a PeerAuthentication becomes, if it becomes one of its own.

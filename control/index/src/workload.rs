@@ -9,11 +9,11 @@ use crate::name::Name;
 use crate::peers;
 use std::net::IpAddr;
 use std::sync::Arc;
-use weft_core::enrolment::{AgentPod, Membership};
+use weft_core::enrolment::{AgentPod, Existing, Membership};
 use weft_core::identity::Identity;
 use weft_core::names::{NodeName, PolicyName, ServiceName, WorkloadUid};
 use weft_core::workload::{
-    Health, Locality, NetworkMode, NodeTunnel, PortPair, TunnelProtocol, Workload, WorkloadKind,
+    Locality, NetworkMode, NodeTunnel, PortPair, TunnelProtocol, Workload, WorkloadKind,
 };
 
 /// The key of a pod's workload.
@@ -56,8 +56,15 @@ pub(crate) fn agent_pod(cluster: &Cluster, pod: &PodFacts) -> Option<AgentPod> {
         cgroup: pod.cgroup.clone(),
         membership: enrolment(cluster, pod),
         acceleration: pod.acceleration,
-        existing: pod.existing,
+        existing: existing(cluster, pod),
+        plain_text: peers::plain_text(cluster, pod),
     })
+}
+
+/// What becomes of its older connections: its own word beats that of its namespace.
+fn existing(cluster: &Cluster, pod: &PodFacts) -> Existing {
+    let namespace = || cluster.namespaces.get(&pod.name.namespace).and_then(|namespace| namespace.existing);
+    pod.existing.or_else(namespace).unwrap_or_default()
 }
 
 /// The pod as discovery tells it; `None` if it has no address or is over.
@@ -65,7 +72,7 @@ pub(crate) fn of_pod(cluster: &Cluster, pod: &PodFacts) -> Option<Workload> {
     if pod.life == Life::Over || pod.addresses.is_empty() {
         return None;
     }
-    let Served { services, unhealthy, terminating } = endpoints::of_pod(cluster, pod);
+    let Served { services, health, terminating } = endpoints::of_pod(cluster, pod);
     let enrolment = enrolment(cluster, pod);
     let config = &cluster.config;
     Some(Workload {
@@ -92,7 +99,7 @@ pub(crate) fn of_pod(cluster: &Cluster, pod: &PodFacts) -> Option<Workload> {
         application_tunnel: None,
         services,
         policies: policies(cluster, pod),
-        health: if pod.ready && !unhealthy { Health::Healthy } else { Health::Unhealthy },
+        health,
         cluster: config.cluster.clone(),
         locality: cluster.nodes.get(&pod.node).map(|node| node.locality.clone()).unwrap_or_default(),
         network_mode: if pod.host_network { NetworkMode::HostNetwork } else { NetworkMode::Standard },

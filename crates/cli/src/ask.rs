@@ -8,6 +8,7 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::io;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -27,6 +28,12 @@ pub enum AskError {
         socket: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// It is something else.
+    #[error("{} is no socket", .socket.display())]
+    NoSocket {
+        /// What was said to be one.
+        socket: PathBuf,
     },
     /// The connection broke.
     #[error("asking {} for {path}", .socket.display())]
@@ -86,6 +93,9 @@ impl AskError {
                      (or WEFT_ADMIN_SOCKET), or with --world DIR"
                 }
             }),
+            Self::NoSocket { .. } => Some(
+                "say where the node proxy's administrative socket is: --socket PATH (or WEFT_ADMIN_SOCKET), or --world DIR",
+            ),
             Self::Late { .. } => Some("the process is stopped or too busy: look at its log and its CPU time"),
             Self::Exchange { .. } | Self::Refused { .. } | Self::Answer { .. } => None,
         }
@@ -102,7 +112,11 @@ pub async fn get(socket: &Path, path: &str) -> Result<Value, AskError> {
 }
 
 async fn exchange(socket: &Path, path: &str) -> Result<Value, AskError> {
-    let refused = |source| AskError::Connect { socket: socket.to_owned(), source };
+    let refused = |source| {
+        let other = std::fs::metadata(socket).is_ok_and(|found| !found.file_type().is_socket());
+        let socket = socket.to_owned();
+        if other { AskError::NoSocket { socket } } else { AskError::Connect { socket, source } }
+    };
     let stream = UnixStream::connect(socket).await.map_err(refused)?;
     let (status, body) = over(stream, path).await.map_err(|source| AskError::Exchange {
         socket: socket.to_owned(),
@@ -173,6 +187,12 @@ mod tests {
         assert!(matches!(garbage, Err(AskError::Answer { .. })));
         let broken = answered("").await;
         assert!(matches!(broken, Err(AskError::Exchange { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_file_is_no_socket() {
+        let error = get(Path::new("/etc/passwd"), "/status").await.expect_err("it is a file");
+        assert_eq!(error.to_string(), "/etc/passwd is no socket");
     }
 
     #[tokio::test]

@@ -1,8 +1,10 @@
 //! `weft check`: the agent knows how to find out, so it is run.
 
 use crate::output::Output;
+use crate::yaml;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 const AGENT: &str = "weft-agent";
 
@@ -20,9 +22,14 @@ pub enum CheckError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// It does not write this.
-    #[error("weft check writes a table or JSON")]
-    Format,
+    /// What it wrote is not JSON.
+    #[error("reading what {} has written", .program.display())]
+    Answer {
+        /// The program.
+        program: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
 }
 
 impl CheckError {
@@ -31,7 +38,7 @@ impl CheckError {
         match self {
             Self::Missing => "install it, or run `weft-agent check` where it is",
             Self::Start { .. } => "see that it may be executed, and that it was built for this machine",
-            Self::Format => "use -o table or -o json",
+            Self::Answer { .. } => "agent and CLI are of different versions: run `weft-agent check` itself",
         }
     }
 }
@@ -41,15 +48,30 @@ impl CheckError {
 /// # Errors
 /// If it cannot be run.
 pub fn run(output: Output) -> Result<ExitCode, CheckError> {
-    let format = match output {
-        Output::Table => "table",
-        Output::Json => "json",
-        Output::Yaml => return Err(CheckError::Format),
-    };
     let program = find().ok_or(CheckError::Missing)?;
-    let status = Command::new(&program).args(["check", "--output", format]).status();
-    let status = status.map_err(|source| CheckError::Start { program, source })?;
+    if !is_root() {
+        eprintln!("weft: run it as root: without its privileges most of these answers are wrong");
+    }
+    let format = if matches!(output, Output::Table) { "table" } else { "json" };
+    let mut command = Command::new(&program);
+    command.args(["check", "--output", format]);
+    let failed = |source| CheckError::Start { program: program.clone(), source };
+    let status = match output {
+        Output::Table | Output::Json => command.status().map_err(failed)?,
+        Output::Yaml => {
+            let answer = command.stderr(Stdio::inherit()).output().map_err(failed)?;
+            let rows = serde_json::from_slice(&answer.stdout);
+            let rows = rows.map_err(|source| CheckError::Answer { program: program.clone(), source })?;
+            print!("{}", yaml::render(&rows));
+            answer.status
+        }
+    };
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A process's own folder belongs to whom it runs as.
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
 fn find() -> Option<PathBuf> {

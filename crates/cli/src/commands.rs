@@ -60,9 +60,9 @@ pub enum Command {
 pub enum PolicyCommand {
     /// Says which policy decides about a connection, and why.
     Explain {
-        /// The client: NAMESPACE/POD, or an address.
+        /// The client: NAMESPACE/POD, POD if only one has the name, or an address.
         source: String,
-        /// The server: NAMESPACE/POD or an address, and the application's port.
+        /// The server: the same, and the application's port.
         #[arg(value_name = "DESTINATION[:PORT]")]
         destination: Destination,
     },
@@ -112,22 +112,27 @@ pub fn run(args: Args) -> Result<ExitCode, CommandError> {
     let chosen = Chosen { socket: args.socket, world: args.world, node: args.node };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(CommandError::Runtime)?;
-    let text = runtime.block_on(answer(&args.command, &chosen, args.output))?;
+    let (text, code) = runtime.block_on(answer(&args.command, &chosen, args.output))?;
     print!("{text}");
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
-async fn answer(command: &Command, chosen: &Chosen, output: Output) -> Result<String, CommandError> {
+async fn answer(
+    command: &Command,
+    chosen: &Chosen,
+    output: Output,
+) -> Result<(String, ExitCode), CommandError> {
     let list = match command {
         Command::Status => {
             let control = chosen.control();
             let status = status::gather(&chosen.places().await?, control.as_deref()).await;
-            return Ok(show(&status, output, status::render));
+            let code = if status::is_answered(&status) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            return Ok((show(&status, output, status::render), code));
         }
         Command::Policy(PolicyCommand::Explain { source, destination }) => {
             let places = chosen.places().await?;
             let explanation = explain::ask(&places, source, destination).await?;
-            return Ok(show(&explanation, output, explain::render));
+            return Ok((show(&explanation, output, explain::render), ExitCode::SUCCESS));
         }
         Command::Workloads => List::Workloads,
         Command::Services => List::Services,
@@ -137,7 +142,7 @@ async fn answer(command: &Command, chosen: &Chosen, output: Output) -> Result<St
     };
     let places: Vec<Place> = chosen.places().await?;
     let rows = lists::gather(list, &places).await?;
-    Ok(show(&rows, output, |rows| lists::render(list, rows)))
+    Ok((show(&rows, output, |rows| lists::render(list, rows)), ExitCode::SUCCESS))
 }
 
 fn show(value: &Value, output: Output, table: impl Fn(&Value) -> String) -> String {

@@ -2,7 +2,8 @@
 //! the one that decides.
 
 use crate::ask::{self, AskError};
-use crate::places::Place;
+use crate::parties::{self, PartyError};
+use crate::places::{self, Place};
 use crate::words::cell;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -21,11 +22,20 @@ pub struct Destination {
 /// The question cannot be asked, or was not answered.
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
-    /// A word that is neither a pod nor an address.
-    #[error("{text:?} is neither NAMESPACE/POD nor an address")]
+    /// A word that is neither a name nor an address.
+    #[error("{text:?} is neither a pod's name nor an address")]
     Name {
         /// What was typed.
         text: String,
+    },
+    /// It is not clear who is meant.
+    #[error(transparent)]
+    Party(#[from] PartyError),
+    /// An address that is no workload's: nobody there asks a policy.
+    #[error("no workload of the mesh has the address {ip}, so no policy of the mesh decides there")]
+    Outside {
+        /// The address.
+        ip: String,
     },
     /// The proxy did not answer.
     #[error(transparent)]
@@ -37,7 +47,10 @@ impl ExplainError {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::Name { .. } => "for example: weft policy explain shop/client shop/reviews-v1:8080",
-            Self::Ask(AskError::Refused { .. }) => "`weft workloads` lists what the proxy knows",
+            Self::Party(error) => error.advice(),
+            Self::Outside { .. } | Self::Ask(AskError::Refused { .. }) => {
+                "`weft workloads` lists what the proxy knows"
+            }
             Self::Ask(error) => error.advice().unwrap_or("look at the log of the node proxy"),
         }
     }
@@ -45,7 +58,7 @@ impl ExplainError {
 
 /// A destination that cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("a destination is NAMESPACE/POD, NAMESPACE/POD:PORT, an address or ADDRESS:PORT")]
+#[error("a destination is NAMESPACE/POD or an address, and may end with :PORT")]
 pub struct BadDestination;
 
 impl FromStr for Destination {
@@ -62,16 +75,19 @@ impl FromStr for Destination {
             Some((host, port)) => (host, Some(port.parse().map_err(|_no_port| BadDestination)?)),
             None => (text, None),
         };
-        if is_pod(host) { Ok(Self { host: host.to_owned(), port }) } else { Err(BadDestination) }
+        if is_name(host) { Ok(Self { host: host.to_owned(), port }) } else { Err(BadDestination) }
     }
 }
 
-/// `<namespace>/<name>` in the letters that Kubernetes allows: nothing in it needs quoting in a URL.
-fn is_pod(text: &str) -> bool {
+/// `<name>` or `<namespace>/<name>` in the letters that Kubernetes allows: nothing in it needs quoting in a URL.
+fn is_name(text: &str) -> bool {
     let name = |part: &str| {
         !part.is_empty() && part.chars().all(|one| one.is_ascii_alphanumeric() || one == '-' || one == '.')
     };
-    text.split_once('/').is_some_and(|(namespace, pod)| name(namespace) && name(pod))
+    match text.split_once('/') {
+        Some((namespace, pod)) => name(namespace) && name(pod),
+        None => name(text),
+    }
 }
 
 /// Asks.
@@ -79,30 +95,34 @@ fn is_pod(text: &str) -> bool {
 /// # Errors
 /// If the source is no name, or without an answer.
 pub async fn ask(places: &[Place], source: &str, destination: &Destination) -> Result<Value, ExplainError> {
-    if !is_pod(source) && source.parse::<IpAddr>().is_err() {
+    if !is_name(source) && source.parse::<IpAddr>().is_err() {
         return Err(ExplainError::Name { text: source.to_owned() });
     }
+    let workloads = places::any(places, "/workloads").await?;
+    let services = places::any(places, "/services").await?;
+    let from = parties::resolve(source, &workloads, &services)?;
+    let to = parties::resolve(&destination.host, &workloads, &services)?;
+    if to.parse::<IpAddr>().is_ok() {
+        return Err(ExplainError::Outside { ip: to });
+    }
     let port = destination.port.unwrap_or(0);
-    let path = format!("/explain?src={source}&dst={}&port={port}", destination.host);
-    Ok(ask::get(&deciding(places, &destination.host).await?.proxy, &path).await?)
+    let path = format!("/explain?src={from}&dst={to}&port={port}");
+    match deciding(places, &workloads, &to).await {
+        Some(place) => Ok(ask::get(&place.proxy, &path).await?),
+        None => Ok(places::any(places, &path).await?),
+    }
 }
 
-/// The place whose proxy decides; the first one, if that is not among them: all know all policies.
-async fn deciding<'a>(places: &'a [Place], host: &str) -> Result<&'a Place, AskError> {
-    let first = places.first().expect("there is at least one place");
-    if places.len() > 1 {
-        let workloads = ask::get(&first.proxy, "/workloads").await?;
-        let node =
-            workloads.as_array().into_iter().flatten().find(|row| is_host(row, host)).map(|row| &row["node"]);
-        for place in places {
-            if node.is_some_and(Value::is_string)
-                && place.node().await.ok().as_deref() == node.and_then(Value::as_str)
-            {
-                return Ok(place);
-            }
+/// The place whose proxy decides; none if that is not among them, or does not answer: all know all policies.
+async fn deciding<'a>(places: &'a [Place], workloads: &Value, host: &str) -> Option<&'a Place> {
+    let row = workloads.as_array().into_iter().flatten().find(|row| is_host(row, host))?;
+    let node = row["node"].as_str()?;
+    for place in places {
+        if place.node().await.is_ok_and(|name| name == node) {
+            return Some(place);
         }
     }
-    Ok(first)
+    None
 }
 
 fn is_host(row: &Value, host: &str) -> bool {
@@ -120,6 +140,11 @@ pub fn render(explanation: &Value) -> String {
         _ => "no identity: it is outside the mesh".to_owned(),
     };
     let mut out = format!("{} ({identity}) to {to}\n{}: {}\n", text("source"), text("verdict"), text("why"));
+    if text("why").contains("istio_converted_static_strict")
+        || text("why").contains("converted_peer_authentication_")
+    {
+        out += "that is PeerAuthentication: here plain text from outside the mesh is refused\n";
+    }
     match explanation["policies"].as_array() {
         Some(policies) if !policies.is_empty() => {
             let names: Vec<String> = policies.iter().map(cell).collect();
@@ -150,7 +175,9 @@ mod tests {
             ("10.0.0.1:80", Some(("10.0.0.1", Some(80)))),
             ("fd00::1", Some(("fd00::1", None))),
             ("[fd00::1]:80", Some(("fd00::1", Some(80)))),
-            ("reviews", None),
+            ("reviews", Some(("reviews", None))),
+            ("reviews:80", Some(("reviews", Some(80)))),
+            ("a b", None),
             ("shop/", None),
             ("shop/a:http", None),
             ("shop/a?x=y", None),

@@ -7,6 +7,7 @@ pub mod check;
 pub mod explain;
 pub mod status;
 pub mod lists;
+pub mod parties;
 pub mod places;
 pub mod ask;
 pub mod table;

@@ -1,7 +1,7 @@
 //! `weft workloads|services|policies|certificates|connections`.
 
 use crate::ask::{self, AskError};
-use crate::places::Place;
+use crate::places::{self, Place};
 use crate::table;
 use crate::words::{bytes, cell, duration};
 use serde_json::Value;
@@ -110,18 +110,18 @@ impl List {
     }
 }
 
-/// Asks. What is about the mesh is asked of the first proxy; what is each proxy's own is asked of all, and every row
+/// Asks. What is about the mesh is asked of the first proxy that answers; what is each proxy's own is asked of all, and every row
 /// says of which node it is.
 ///
 /// # Errors
 /// If one does not answer.
 pub async fn gather(list: List, places: &[Place]) -> Result<Value, AskError> {
+    if list.is_about_the_mesh() {
+        return places::any(places, list.path()).await;
+    }
     let mut rows = Vec::new();
     for place in places {
         let answer = ask::get(&place.proxy, list.path()).await?;
-        if list.is_about_the_mesh() {
-            return Ok(answer);
-        }
         let node = place.node().await?;
         let Value::Array(own) = answer else { continue };
         rows.extend(own.into_iter().map(|row| of_node(&node, row)));

@@ -22,6 +22,8 @@ pub async fn gather(places: &[Place], control: Option<&Path>) -> Value {
             None => Value::Null,
         };
         let node = [&proxy["node"], &agent["node"]].into_iter().find(|name| name.is_string()).cloned();
+        // Who does not answer is named by where it should.
+        let node = node.unwrap_or_else(|| place.proxy.display().to_string().into());
         nodes.push(json!({ "node": node, "proxy": proxy, "agent": agent }));
     }
     json!({ "control": control, "nodes": nodes })
@@ -30,7 +32,7 @@ pub async fn gather(places: &[Place], control: Option<&Path>) -> Value {
 async fn ask_one(socket: &Path) -> Value {
     match ask::get(socket, "/status").await {
         Ok(status) => status,
-        Err(error) => json!({ "error": chain(&error) }),
+        Err(error) => json!({ "error": chain(&error), "advice": error.advice() }),
     }
 }
 
@@ -42,6 +44,19 @@ fn chain(error: &dyn Error) -> String {
         cause = deeper.source();
     }
     text
+}
+
+/// Whether everyone who was asked has answered.
+pub fn is_answered(status: &Value) -> bool {
+    let nodes = status["nodes"].as_array().into_iter().flatten();
+    let mut all = nodes.flat_map(|node| [&node["proxy"], &node["agent"]]).chain([&status["control"]]);
+    all.all(|one| one["error"].is_null())
+}
+
+/// Why one does not answer, and what to do.
+fn silence(name: &'static str, one: &Value, error: &str) -> Vec<Line> {
+    let advice = one["advice"].as_str().map(|advice| ("", advice.to_owned()));
+    std::iter::once((name, format!("does not answer: {error}"))).chain(advice).collect()
 }
 
 /// The whole status for people.
@@ -68,7 +83,7 @@ fn section(out: &mut String, title: &str, lines: &[Line]) {
 
 fn control_lines(control: &Value) -> Vec<Line> {
     if let Some(error) = control["error"].as_str() {
-        return vec![("control", format!("does not answer: {error}"))];
+        return silence("control", control, error);
     }
     let clients = control["clients"].as_array().map(Vec::as_slice).unwrap_or_default();
     let pending = |client: &&Value| {
@@ -114,7 +129,7 @@ fn lines(node: &Value) -> Vec<Line> {
     let (proxy, agent) = (&node["proxy"], &node["agent"]);
     let mut lines = Vec::new();
     match proxy["error"].as_str() {
-        Some(error) => lines.push(("proxy", format!("does not answer: {error}"))),
+        Some(error) => lines.extend(silence("proxy", proxy, error)),
         None => {
             lines.push(("discovery", discovery(&proxy["discovery"])));
             lines.extend(trouble(&proxy["discovery"]).into_iter().map(|text| ("", text)));
@@ -123,7 +138,7 @@ fn lines(node: &Value) -> Vec<Line> {
         }
     }
     match agent["error"].as_str() {
-        Some(error) => lines.push(("agent", format!("does not answer: {error}"))),
+        Some(error) => lines.extend(silence("agent", agent, error)),
         None if agent.is_null() => {}
         None => {
             lines.push(("pods", pods(&agent["pods"])));
@@ -202,6 +217,11 @@ fn unfinished(rows: &Value) -> Vec<String> {
         if row["not_contained"].as_array().is_some_and(|devices| !devices.is_empty()) {
             texts.push(format!("{name} is not contained on {}", cell(&row["not_contained"])));
         }
+        let older = row["existing"].as_array().map_or(0, Vec::len);
+        if older > 0 {
+            let older = count(older, "connection is", "connections are");
+            texts.push(format!("{name}: {older} older than its enrolment and beside the mesh"));
+        }
     }
     texts
 }
@@ -264,9 +284,12 @@ mod tests {
             "agent": {"in_sync": false, "pods": [
                 {"namespace": "shop", "name": "a", "state": "failed", "reason": "no such namespace",
                  "not_contained": []},
-                {"namespace": "shop", "name": "b", "state": "enrolled", "reason": null, "not_contained": ["eth1"]},
+                {"namespace": "shop", "name": "b", "state": "enrolled", "reason": null, "not_contained": ["eth1"],
+                 "existing": [{"local": "10.0.0.1:80", "remote": "10.0.0.2:4000", "opened_by": "peer"}]},
             ], "proxies": [], "sockets_ahead": 0},
-        }, {"node": null, "proxy": {"error": "connecting to /x"}, "agent": {"error": "connecting to /y"}}]});
+        }, {"node": "/x", "proxy": {"error": "connecting to /x", "advice": "run it as root"},
+            "agent": {"error": "connecting to /y"}}]});
+        assert!(!is_answered(&nodes));
         let text = render(&nodes);
         for line in [
             "  serves        1 client, 1 NOT in sync",
@@ -280,9 +303,11 @@ mod tests {
             "  pods          1 of 2 enrolled",
             "                shop/a is failed: no such namespace",
             "                shop/b is not contained on eth1",
+            "                shop/b: 1 connection is older than its enrolment and beside the mesh",
             "  agent         NOT in sync, no proxy is linked, 0 sockets ready",
-            "-",
+            "/x",
             "  proxy         does not answer: connecting to /x",
+            "                run it as root",
             "  agent         does not answer: connecting to /y",
         ] {
             assert!(text.lines().any(|one| one == line), "{line:?} is missing in\n{text}");

@@ -31,6 +31,9 @@ pub struct AgentPod {
     pub acceleration: Acceleration,
     /// What becomes of connections that are older than its enrolment (`weft.dev/existing`).
     pub existing: Existing,
+    /// Which connections in plain text it accepts. The proxy judges new ones by policies that say the same; the agent
+    /// judges those that are older than the enrolment, which no proxy sees.
+    pub plain_text: PlainText,
 }
 
 /// Whether a pod belongs to the mesh.
@@ -62,4 +65,29 @@ pub enum Existing {
     Keep,
     /// Both ends are told that they are over.
     Reset,
+}
+
+/// On which of its ports a pod accepts connections in plain text (PeerAuthentication).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlainText {
+    /// On all but these (PERMISSIVE).
+    AcceptedBut(Vec<u16>),
+    /// On none but these (STRICT).
+    RefusedBut(Vec<u16>),
+}
+
+impl PlainText {
+    /// Whether it refuses them on this port.
+    pub fn refuses(&self, port: u16) -> bool {
+        match self {
+            Self::AcceptedBut(but) => but.contains(&port),
+            Self::RefusedBut(but) => !but.contains(&port),
+        }
+    }
+}
+
+impl Default for PlainText {
+    fn default() -> Self {
+        Self::AcceptedBut(Vec::new())
+    }
 }

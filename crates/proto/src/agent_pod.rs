@@ -1,9 +1,9 @@
 //! `weft.v1.AgentPod` and the core's [`AgentPod`].
 
-use crate::field::{BadValue, Malformed, arc, bad, choice, ip, ip_bytes, message, non_empty, text};
+use crate::field::{BadValue, Malformed, arc, bad, choice, ip, ip_bytes, message, non_empty, port, text};
 use crate::generated::weft as pb;
 use prost::Message;
-use weft_core::enrolment::{Acceleration, AgentPod, Existing, Membership};
+use weft_core::enrolment::{Acceleration, AgentPod, Existing, Membership, PlainText};
 use weft_core::names::{NodeName, WorkloadUid};
 
 /// Reads the bytes of a `weft.v1.AgentPod`.
@@ -15,7 +15,14 @@ pub fn decode_agent_pod(bytes: &[u8]) -> Result<AgentPod, Malformed> {
     if from.workload_uid.is_empty() {
         return Err(bad("AgentPod.workload_uid")(BadValue::Missing));
     }
+    let but = from.plain_text_but.iter().map(|number| port(*number)).collect::<Result<_, _>>();
+    let but = but.map_err(bad("AgentPod.plain_text_but"))?;
     Ok(AgentPod {
+        plain_text: if from.plain_text_refused {
+            PlainText::RefusedBut(but)
+        } else {
+            PlainText::AcceptedBut(but)
+        },
         acceleration: match choice(from.acceleration).map_err(bad("AgentPod.acceleration"))? {
             pb::agent_pod::Acceleration::Standard => Acceleration::Standard,
             pb::agent_pod::Acceleration::Full => Acceleration::Full,
@@ -50,6 +57,10 @@ pub fn encode_agent_pod(pod: &AgentPod) -> Vec<u8> {
         Existing::Keep => pb::agent_pod::Existing::Keep,
         Existing::Reset => pb::agent_pod::Existing::Reset,
     };
+    let (refused, but) = match &pod.plain_text {
+        PlainText::AcceptedBut(but) => (false, but),
+        PlainText::RefusedBut(but) => (true, but),
+    };
     pb::AgentPod {
         workload_uid: pod.workload.to_string(),
         pod_uid: text(&pod.pod_uid),
@@ -63,6 +74,8 @@ pub fn encode_agent_pod(pod: &AgentPod) -> Vec<u8> {
         enrolled: pod.membership == Membership::Enrolled,
         acceleration: acceleration.into(),
         existing: existing.into(),
+        plain_text_refused: refused,
+        plain_text_but: but.iter().copied().map(u32::from).collect(),
     }
     .encode_to_vec()
 }

@@ -6,7 +6,7 @@ use crate::scratch::ReadBuffer;
 use crate::socket::Socket;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::kernel::KernelConnection;
-use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::server::{Acceptor, ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, InsufficientSizeError};
 use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -142,7 +142,7 @@ impl Session {
         name: ServerName<'static>,
     ) -> Result<(Self, ReadBuffer), TlsError> {
         let connection = UnbufferedClientConnection::new(config, name).map_err(TlsError::Tls)?;
-        Self::handshake(stream, Connection::Client(connection)).await
+        Self::handshake(stream, Connection::Client(connection), ReadBuffer::default()).await
     }
 
     /// Accepts a session as the server. The configuration allows extraction of secrets.
@@ -151,12 +151,37 @@ impl Session {
     /// As [`TlsError`] says; among them a client whose certificate proves nothing.
     pub async fn accept(stream: &Socket, config: Arc<ServerConfig>) -> Result<(Self, ReadBuffer), TlsError> {
         let connection = UnbufferedServerConnection::new(config).map_err(TlsError::Tls)?;
-        Self::handshake(stream, Connection::Server(connection)).await
+        Self::handshake(stream, Connection::Server(connection), ReadBuffer::default()).await
+    }
+
+    /// The same for a server that may have to get ready for the name that the client asks for: the certificate is
+    /// chosen when `ready` has returned.
+    ///
+    /// # Errors
+    /// As [`Session::accept`].
+    pub async fn accept_when<F: Future<Output = ()>>(
+        stream: &Socket,
+        config: Arc<ServerConfig>,
+        ready: impl FnOnce(Option<String>) -> F,
+    ) -> Result<(Self, ReadBuffer), TlsError> {
+        let mut incoming = ReadBuffer::default();
+        let hello = loop {
+            receive(stream, &mut incoming).await?;
+            if let Some(bytes) = whole(incoming.filled()) {
+                break bytes;
+            }
+        };
+        ready(name_asked_for(&incoming.filled()[..hello])).await;
+        let connection = UnbufferedServerConnection::new(config).map_err(TlsError::Tls)?;
+        Self::handshake(stream, Connection::Server(connection), incoming).await
     }
 
     /// The returned buffer holds what the peer sent right after its handshake.
-    async fn handshake(stream: &Socket, mut connection: Connection) -> Result<(Self, ReadBuffer), TlsError> {
-        let mut incoming = ReadBuffer::default();
+    async fn handshake(
+        stream: &Socket,
+        mut connection: Connection,
+        mut incoming: ReadBuffer,
+    ) -> Result<(Self, ReadBuffer), TlsError> {
         let mut outgoing = Vec::new();
         // Bytes that rustls is shown: whole records, one more at a time, so that it never sees what comes behind the
         // handshake.
@@ -178,21 +203,10 @@ impl Session {
                 Ok(Step::Done) if shown == 0 => return Ok((Self::take_over(connection)?, incoming)),
                 Ok(Step::Done) => return Err(TlsError::Malformed("a handshake that goes on behind its end")),
                 Ok(Step::Closed) => return Err(TlsError::Closed),
-                Ok(Step::Receive) => {
-                    if let Some(bytes) = whole(&incoming.filled()[shown..]) {
-                        shown += bytes;
-                        continue;
-                    }
-                    if incoming.filled().len() > HANDSHAKE_BYTES_MAX {
-                        return Err(TlsError::HandshakeTooLarge);
-                    }
-                    let space = incoming.space(4_096);
-                    let count = stream.read(space).await.map_err(TlsError::Handshake)?;
-                    if count == 0 {
-                        return Err(TlsError::Closed);
-                    }
-                    incoming.advance(count);
-                }
+                Ok(Step::Receive) => match whole(&incoming.filled()[shown..]) {
+                    Some(bytes) => shown += bytes,
+                    None => receive(stream, &mut incoming).await?,
+                },
             }
         }
     }
@@ -340,6 +354,31 @@ impl Session {
         self.sending.seal(&mut out[start..], payload.len(), content)?;
         Ok(())
     }
+}
+
+/// Some bytes more of the handshake.
+async fn receive(stream: &Socket, incoming: &mut ReadBuffer) -> Result<(), TlsError> {
+    if incoming.filled().len() > HANDSHAKE_BYTES_MAX {
+        return Err(TlsError::HandshakeTooLarge);
+    }
+    let space = incoming.space(4_096);
+    let count = stream.read(space).await.map_err(TlsError::Handshake)?;
+    if count == 0 {
+        return Err(TlsError::Closed);
+    }
+    incoming.advance(count);
+    Ok(())
+}
+
+/// The name that a client asks for in its first record. What cannot be read, or goes on in a second one, asks for
+/// none: the handshake finds out, and tells the client.
+fn name_asked_for(mut record: &[u8]) -> Option<String> {
+    let mut hello = Acceptor::default();
+    while !record.is_empty() {
+        hello.read_tls(&mut record).ok()?;
+    }
+    let accepted = hello.accept().ok()??;
+    accepted.client_hello().server_name().map(str::to_owned)
 }
 
 fn handshake_step(

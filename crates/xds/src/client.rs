@@ -50,6 +50,8 @@ pub struct Client<M: Model> {
     asks: Asks<M>,
     inbox: mpsc::Receiver<Ask<M>>,
     saver: Saver,
+    /// Something is known that the saver has not heard of.
+    unsaved: bool,
 }
 
 /// Why a stream is over.
@@ -89,7 +91,7 @@ impl<M: Model> Client<M> {
         let (asks, inbox) = mpsc::channel(ASKS_QUEUE);
         let view = View { snapshots: store.snapshots(), sync: store.sync(), asks };
         let saver = Saver::new(config.state_file.clone());
-        (Self { config, store, asks: Asks::new(), inbox, saver }, view)
+        (Self { config, store, asks: Asks::new(), inbox, saver, unsaved: false }, view)
     }
 
     /// Keeps in touch with the control plane, until dropped.
@@ -215,7 +217,10 @@ impl<M: Model> Client<M> {
         let count = response.resources.len();
         let applied = self.store.apply(type_url, response, SystemTime::now());
         tracing::debug!(type_url, resources = count, removed = removed.len(), "discovery told");
-        if applied.changed {
+        self.unsaved |= applied.changed;
+        // Not half of it: a process that starts with the workloads and without the policies would let everyone in.
+        if self.unsaved && self.store.is_complete() {
+            self.unsaved = false;
             self.saver.changed();
         }
         for Rejected { name, effect, reason } in &applied.rejected {

@@ -1,4 +1,4 @@
-//! The last known configuration on disk: written some time after a change, read once at the start.
+//! The last known configuration on disk: written after a change, and not too often; read once at the start.
 
 use crate::chain::chain;
 use std::fs::{self, File};
@@ -9,8 +9,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use weft_proto::state::{BadState, State, decode_state};
 
-/// How long changes are gathered before they are written.
-const SAVE_AFTER: Duration = Duration::from_secs(1);
+/// Between two writes. The first change after a quiet time is written at once: a process that dies a moment later
+/// would start with an older one.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// How long to wait after a write that failed.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
@@ -18,6 +19,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 pub(crate) struct Saver {
     file: Option<PathBuf>,
     due: Option<Instant>,
+    /// No write begins before.
+    rest: Option<Instant>,
     writing: JoinSet<Result<(), SaveError>>,
 }
 
@@ -34,13 +37,14 @@ enum SaveError {
 
 impl Saver {
     pub(crate) fn new(file: Option<PathBuf>) -> Self {
-        Self { file, due: None, writing: JoinSet::new() }
+        Self { file, due: None, rest: None, writing: JoinSet::new() }
     }
 
     /// Notes that there is something to write.
     pub(crate) fn changed(&mut self) {
         if self.file.is_some() && self.due.is_none() {
-            self.due = Some(Instant::now() + SAVE_AFTER);
+            let now = Instant::now();
+            self.due = Some(self.rest.map_or(now, |rest| rest.max(now)));
         }
     }
 
@@ -64,6 +68,7 @@ impl Saver {
     /// Begins to write.
     pub(crate) fn write(&mut self, encode: impl FnOnce() -> Vec<u8> + Send + 'static) {
         self.due = None;
+        self.rest = Some(Instant::now() + SAVE_EVERY);
         if let Some(file) = self.file.clone() {
             self.writing.spawn_blocking(move || replace(&file, &encode()));
         }
@@ -104,5 +109,32 @@ pub(crate) fn load(path: &Path) -> Result<Option<State>, LoadError> {
             .map_err(|source| LoadError::Corrupt { path: path.to_owned(), source }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(LoadError::Read { path: path.to_owned(), source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_change_is_written_at_once_and_later_ones_are_gathered() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut saver = Saver::new(Some(folder.path().join("state")));
+        let begun = Instant::now();
+        for (change, want) in [("the first", 0), ("the second", 1), ("the third", 2)] {
+            saver.changed();
+            saver.changed();
+            saver.due().await;
+            assert_eq!(begun.elapsed().as_secs(), want, "{change}");
+            saver.write(|| change.as_bytes().to_vec());
+            while let Some(written) = saver.writing.join_next().await {
+                written.expect("no panic").expect("written");
+            }
+            assert_eq!(fs::read(folder.path().join("state")).expect("a file"), change.as_bytes());
+        }
+        tokio::time::advance(SAVE_EVERY * 5).await;
+        saver.changed();
+        saver.due().await;
+        assert_eq!(begun.elapsed().as_secs(), 7, "after a quiet time at once again");
     }
 }

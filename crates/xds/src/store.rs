@@ -80,6 +80,11 @@ impl<M: Model> Store<M> {
         M::TYPES.iter().find(|known| **known == text).copied()
     }
 
+    /// Whether every type has been told at least once.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.types.iter().all(|known| known.state != TypeState::Waiting)
+    }
+
     /// The versions of what is known of a type, to go on from.
     pub(crate) fn versions(&self, type_url: &str) -> HashMap<String, String> {
         let known = self.types.iter().find(|known| known.type_url == type_url);

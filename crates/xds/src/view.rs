@@ -41,6 +41,11 @@ impl<M: Model> View<M> {
         self.snapshots.borrow().clone()
     }
 
+    /// The newest snapshot; from here on this view has seen it.
+    pub fn seen(&mut self) -> Arc<M::Snapshot> {
+        self.snapshots.borrow_and_update().clone()
+    }
+
     /// The next snapshot that this view has not seen yet; `None` once the client is gone. Cancel-safe.
     pub async fn changed(&mut self) -> Option<Arc<M::Snapshot>> {
         self.snapshots.changed().await.ok()?;

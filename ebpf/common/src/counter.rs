@@ -34,10 +34,12 @@ pub enum Counter {
     DroppedSecondLock,
     /// A helper of the kernel refused; the packet was dropped.
     DroppedFailed,
+    /// Neither TCP nor DNS, and the node's setting says that nothing else leaves a pod.
+    DroppedOther,
 }
 
 /// Every counter with its name, in the order of the array.
-pub const COUNTERS: [(Counter, &str); 15] = [
+pub const COUNTERS: [(Counter, &str); 16] = [
     (Counter::CapturedTcp, "captured_tcp"),
     (Counter::CapturedDns, "captured_dns"),
     (Counter::ChosenOutbound, "chosen_outbound"),
@@ -53,6 +55,7 @@ pub const COUNTERS: [(Counter, &str); 15] = [
     (Counter::DroppedNoListener, "dropped_no_listener"),
     (Counter::DroppedSecondLock, "dropped_second_lock"),
     (Counter::DroppedFailed, "dropped_failed"),
+    (Counter::DroppedOther, "dropped_other"),
 ];
 
 const _: () = {

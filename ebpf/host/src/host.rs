@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use aya::programs::links::{CgroupAttachMode, FdLink};
 use aya::programs::{ProgramError, SockOps};
 use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname, getsockopt, sockopt};
 use parking_lot::Mutex;
-use weft_ebpf_common::{Exemption, Family, Flow, ListenerKind, PodRecord, SlotFlow};
+use weft_ebpf_common::{Family, ListenerKind, PodRecord};
 
 use crate::attach::{self, AttachError, Existing, Programs, TcMode};
 use crate::bpffs::Directory;
@@ -21,12 +21,14 @@ use crate::check;
 use crate::error::{EnrolError, ExemptError, OpenError, RegisterError, ReleaseError, ReserveError};
 use crate::hurry::Hurry;
 use crate::key::PodKey;
-use crate::maps::{Counters, Maps, OwnError, Owner, layout};
+use crate::maps::{Counters, Maps, OwnError, Owner};
 use crate::netlink::Netlink;
 use crate::netns;
-use crate::object::{Copy, Object, PODS_MAX};
+use crate::object::{Copy, Object, OtherProtocols, PODS_MAX};
 use crate::pod::{self, How, PodError};
 use crate::sysctl;
+
+mod exemptions;
 
 /// The programs are attached.
 const ATTACHED: u32 = 1;
@@ -44,6 +46,8 @@ pub struct HostConfig {
     pub probe_cgroup: Option<PathBuf>,
     /// Pods on this node at most, and no more than 4096. What is pinned already keeps its size.
     pub max_pods: u32,
+    /// Whether what is neither TCP nor DNS may leave pods.
+    pub other_protocols: OtherProtocols,
 }
 
 /// A pod to enrol.
@@ -68,15 +72,6 @@ pub struct AdoptedPod {
     pub slot: u32,
     /// The cookie of its network namespace: tells whether the pod of that name is still the same.
     pub netns_cookie: u64,
-}
-
-/// Both ends of a connection, as the pod sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Ends {
-    /// The pod's end.
-    pub local: SocketAddr,
-    /// The other end.
-    pub remote: SocketAddr,
 }
 
 /// The node's capture. Its calls may come from many threads: those for different pods wait for each other only where
@@ -128,7 +123,9 @@ impl Host {
     pub fn open_as(config: HostConfig, mode: Option<TcMode>) -> Result<Self, OpenError> {
         let directory = Directory::open(&config.bpffs_dir).map_err(OpenError::Directory)?;
         let pods_max = config.max_pods.min(PODS_MAX);
-        let object = Arc::new(Object::find(&directory, pods_max).map_err(OpenError::NotBuilt)?);
+        let object = Arc::new(
+            Object::find(&directory, pods_max, config.other_protocols).map_err(OpenError::NotBuilt)?,
+        );
         let mut node = Programs::new(&object, Copy::Node);
         let lock = node.load_lock().map_err(OpenError::Program)?;
         let mode = mode.unwrap_or_else(|| check::tc_mode(lock));
@@ -286,28 +283,6 @@ impl Host {
         self.maps.lock().owner()
     }
 
-    /// Lets connections go on that are older than the enrolment. May come before [`Host::enrol`], and should come
-    /// once more after it for those that opened in between.
-    pub fn exempt_established(&self, key: &PodKey, connections: &[Ends]) -> Result<(), ExemptError> {
-        self.exempt(key, connections, Exemption::Established)
-    }
-
-    /// Lets connections pass for this reason.
-    pub fn exempt(&self, key: &PodKey, connections: &[Ends], reason: Exemption) -> Result<(), ExemptError> {
-        let slot = self.reserve(key).map_err(ExemptError::Reserve)?.slot;
-        let mut flows = connections.iter().map(|ends| SlotFlow { slot, flow: flow(ends) });
-        let mut maps = self.maps.lock();
-        flows.try_for_each(|flow| maps.exempt(flow, reason)).map_err(ExemptError::Maps)
-    }
-
-    /// Ends exemptions, for example because the connections have closed.
-    pub fn end_exemptions(&self, key: &PodKey, connections: &[Ends]) -> Result<(), ExemptError> {
-        let Some(slot) = self.find(key).map(|entry| entry.slot) else { return Ok(()) };
-        let mut flows = connections.iter().map(|ends| SlotFlow { slot, flow: flow(ends) });
-        let mut maps = self.maps.lock();
-        flows.try_for_each(|flow| maps.forget_exempt(flow)).map_err(ExemptError::Maps)
-    }
-
     /// Makes these the pod's addresses.
     pub fn set_addresses(&self, key: &PodKey, addresses: &[IpAddr]) -> Result<(), ExemptError> {
         let slot = self.reserve(key).map_err(ExemptError::Reserve)?.slot;
@@ -452,14 +427,5 @@ fn families(socket: BorrowedFd<'_>) -> Result<&'static [Family], RegisterError> 
             Ok(if only { &[Family::V6] } else { &[Family::V4, Family::V6] })
         }
         _ => Err(RegisterError::NotInternet),
-    }
-}
-
-fn flow(ends: &Ends) -> Flow {
-    Flow {
-        local: layout(ends.local.ip()),
-        remote: layout(ends.remote.ip()),
-        local_port: ends.local.port(),
-        remote_port: ends.remote.port(),
     }
 }

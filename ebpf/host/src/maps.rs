@@ -8,7 +8,7 @@ use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, SockMap};
 use nix::errno::Errno;
 use weft_ebpf_common::{
-    Address, COUNTERS, Counter, Exemption, Family, LISTENERS_PER_POD, Layout, ListenerKind, PodRecord,
+    Address, COUNTERS, Counter, Exemption, Family, Flow, LISTENERS_PER_POD, Layout, ListenerKind, PodRecord,
     SlotAddress, SlotFlow,
 };
 
@@ -152,6 +152,15 @@ impl Maps {
 
     pub(crate) fn exempt(&mut self, flow: SlotFlow, reason: Exemption) -> Result<(), MapError> {
         self.exempt.insert(Plain(flow), reason as u32, 0)
+    }
+
+    /// The flows of a slot that pass for this reason.
+    pub(crate) fn exempted(&self, slot: u32, reason: Exemption) -> Result<Vec<Flow>, MapError> {
+        let of_slot = |entry: &Result<(Plain<SlotFlow>, u32), MapError>| match entry {
+            Ok((key, why)) => key.0.slot == slot && *why == reason as u32,
+            Err(_) => true,
+        };
+        self.exempt.iter().filter(of_slot).map(|entry| entry.map(|(key, _)| key.0.flow)).collect()
     }
 
     pub(crate) fn forget_exempt(&mut self, flow: SlotFlow) -> Result<(), MapError> {

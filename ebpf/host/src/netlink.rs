@@ -1,4 +1,4 @@
-//! As much of rtnetlink as this crate needs: one request, its answers, and attributes. Synchronous, because a socket
+//! As much of netlink as this crate needs: one request, its answers, and attributes. Synchronous, because a socket
 //! belongs to the namespace that its thread was in.
 
 use std::io;
@@ -68,12 +68,12 @@ impl Netlink {
 
     /// Also hears what is sent to these groups.
     pub(crate) fn listen(groups: u32) -> io::Result<Self> {
-        let socket = socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkRoute,
-        )?;
+        Self::connect(SockProtocol::NetlinkRoute, groups)
+    }
+
+    /// To another part of the kernel than rtnetlink.
+    pub(crate) fn connect(protocol: SockProtocol, groups: u32) -> io::Result<Self> {
+        let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
         Ok(Self { socket })
     }

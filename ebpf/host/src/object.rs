@@ -50,6 +50,26 @@ static SLOTS: [u32; PODS_MAX as usize] = {
 /// The number in the copy that is no pod's.
 static NO_SLOT: u32 = u32::MAX;
 
+/// Whether what is neither TCP nor DNS may leave pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OtherProtocols {
+    /// It passes by the mesh.
+    #[default]
+    Pass,
+    /// It is dropped, but for what IP itself needs.
+    Drop,
+}
+
+impl OtherProtocols {
+    /// As the programs read it.
+    fn global(self) -> &'static u32 {
+        match self {
+            Self::Pass => &0,
+            Self::Drop => &1,
+        }
+    }
+}
+
 /// Whose copy of the programs it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Copy {
@@ -79,7 +99,11 @@ pub(crate) struct Object {
 }
 
 impl Object {
-    pub(crate) fn find(directory: &Directory, pods_max: u32) -> Result<Self, NotBuilt> {
+    pub(crate) fn find(
+        directory: &Directory,
+        pods_max: u32,
+        others: OtherProtocols,
+    ) -> Result<Self, NotBuilt> {
         let bytes = embedded()?;
         let mut loader = EbpfLoader::new();
         // Nothing here depends on the kernel's own types.
@@ -90,7 +114,10 @@ impl Object {
         for (name, entries) in sizes(pods_max) {
             loader.map_max_entries(name, entries);
         }
-        Ok(Self { bytes, digest: digest(bytes), loader: Mutex::new(loader) })
+        loader.override_global("DROP_OTHERS", others.global(), true);
+        // Another setting makes other programs: those of pods that are captured already are replaced.
+        let digest = digest(bytes).wrapping_add(u64::from(*others.global()));
+        Ok(Self { bytes, digest, loader: Mutex::new(loader) })
     }
 
     /// For a trial: its maps are its own and go with it.

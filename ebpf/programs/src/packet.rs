@@ -18,6 +18,8 @@ const ETHERTYPE_QINQ_OLD: u16 = 0x9100;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
@@ -56,6 +58,8 @@ pub enum Kind {
     TcpFragment,
     /// IP, but neither TCP nor a whole UDP datagram.
     Other,
+    /// ICMP that IP itself needs: errors (path MTU among them), neighbour discovery, multicast listeners.
+    Signal,
     /// TCP.
     Tcp,
     /// UDP.
@@ -240,8 +244,28 @@ fn read_body(
             read_ports(frame, packet)?;
             Some(Kind::Udp)
         }
+        (ICMP, false) if packet.ends.family == Family::V4 => read_signal(frame, packet, is_signal_v4),
+        (ICMPV6, false) if packet.ends.family == Family::V6 => read_signal(frame, packet, is_signal_v6),
         _ => Some(Kind::Other),
     }
+}
+
+#[inline(always)]
+fn read_signal(frame: &impl Frame, packet: &Packet, is_signal: impl Fn(u8) -> bool) -> Option<Kind> {
+    let [kind] = frame.bytes(packet.header)?;
+    Some(if is_signal(kind) { Kind::Signal } else { Kind::Other })
+}
+
+/// Unreachable, time exceeded, parameter problem (RFC 792).
+#[inline(always)]
+fn is_signal_v4(kind: u8) -> bool {
+    matches!(kind, 3 | 11 | 12)
+}
+
+/// Errors (RFC 4443), multicast listeners (RFC 2710, 3810), neighbour discovery (RFC 4861).
+#[inline(always)]
+fn is_signal_v6(kind: u8) -> bool {
+    matches!(kind, 1..=4 | 130..=137 | 143)
 }
 
 #[inline(always)]

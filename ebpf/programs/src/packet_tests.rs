@@ -150,7 +150,14 @@ fn ethernet_frames() {
             Says::Kind(Kind::Unreadable),
         ),
         ("ARP", ethernet(0x806, &[0; 28]), Says::Kind(Kind::NotIp)),
-        ("ICMP", ethernet(0x800, &v4(1, 0, 0, &[8, 0, 0, 0])), Says::Kind(Kind::Other)),
+        ("ping", ethernet(0x800, &v4(1, 0, 0, &[8, 0, 0, 0])), Says::Kind(Kind::Other)),
+        ("path MTU", ethernet(0x800, &v4(1, 0, 0, &[3, 4, 0, 0])), Says::Kind(Kind::Signal)),
+        ("ICMP without a type", ethernet(0x800, &v4(1, 0, 0, &[])), Says::Kind(Kind::Unreadable)),
+        (
+            "the other version's ICMP",
+            ethernet(0x800, &v4(58, 0, 0, &[135, 0, 0, 0])),
+            Says::Kind(Kind::Other),
+        ),
         ("no header", vec![0; 13], Says::Kind(Kind::Unreadable)),
         ("cut in IP", ethernet(0x800, &v4_syn[..15]), Says::Kind(Kind::Unreadable)),
         ("cut in TCP", ethernet(0x800, &v4_syn[..33]), Says::Kind(Kind::Unreadable)),
@@ -215,7 +222,9 @@ fn ipv6_frames() {
             Says::Kind(Kind::Unreadable),
         ),
         ("no next header", v6(59, b""), Says::Kind(Kind::Other)),
-        ("neighbour discovery", v6(58, &[135, 0, 0, 0]), Says::Kind(Kind::Other)),
+        ("neighbour discovery", v6(58, &[135, 0, 0, 0]), Says::Kind(Kind::Signal)),
+        ("packet too big", v6(58, &[2, 0, 0, 0]), Says::Kind(Kind::Signal)),
+        ("ping of IPv6", v6(58, &[128, 0, 0, 0]), Says::Kind(Kind::Other)),
     ] {
         assert_eq!(says(ethernet(0x86dd, &packet), Link::Ethernet), want, "{case}");
         assert_eq!(says(packet, Link::Bare), want, "{case}, without Ethernet");

@@ -94,7 +94,7 @@ pub fn egress(
     received_here: impl FnOnce(&Ends) -> bool,
 ) -> Verdict {
     match (packet.kind, sender) {
-        (Kind::NotIp | Kind::Other, _) => Verdict::Pass(None),
+        (Kind::NotIp | Kind::Other | Kind::Signal, _) => Verdict::Pass(None),
         (Kind::Unreadable | Kind::TcpFragment | Kind::Tcp | Kind::Udp, Sender::Mesh) => {
             Verdict::Pass(Some(Counter::PassedMesh))
         }
@@ -113,6 +113,26 @@ pub fn egress(
     }
 }
 
+/// Egress of the pod's devices: whether the mesh has no part in this packet, so that a setting decides if it leaves.
+/// Without ARP, neighbour discovery and path MTU the mesh's own packets would not get far either.
+#[inline(always)]
+#[must_use]
+pub fn is_other(packet: &Packet, sender: Sender) -> bool {
+    match (packet.kind, sender) {
+        (_, Sender::Mesh) => false,
+        (Kind::Other, _) => true,
+        (Kind::Udp, _) => packet.ends.dst_port != DNS_PORT,
+        (Kind::NotIp | Kind::Signal | Kind::Unreadable | Kind::TcpFragment | Kind::Tcp, _) => false,
+    }
+}
+
+/// The same at the host's end of the pod's veth. What is captured does not come there, DNS included.
+#[inline(always)]
+#[must_use]
+pub fn is_other_past_capture(packet: &Packet, sender: Sender) -> bool {
+    sender != Sender::Mesh && matches!(packet.kind, Kind::Other | Kind::Udp)
+}
+
 /// RST, TIME_WAIT's ACK, SYN-ACK with a cookie: nothing of an application's is in them, and they open nothing.
 #[inline(always)]
 fn is_kernels_own(packet: &Packet, sender: Sender) -> bool {
@@ -123,7 +143,7 @@ fn is_kernels_own(packet: &Packet, sender: Sender) -> bool {
 #[inline(always)]
 pub fn second_lock(packet: &Packet, sender: Sender, known: impl FnOnce(&Ends) -> Known) -> Verdict {
     match (packet.kind, sender) {
-        (Kind::NotIp | Kind::Other | Kind::Udp, _) | (_, Sender::Mesh) => Verdict::Pass(None),
+        (Kind::NotIp | Kind::Other | Kind::Signal | Kind::Udp, _) | (_, Sender::Mesh) => Verdict::Pass(None),
         (Kind::Unreadable | Kind::TcpFragment, _) => Verdict::Drop(Counter::DroppedSecondLock),
         (Kind::Tcp, sender) => {
             if is_kernels_own(packet, sender) || known(&packet.ends).passes(packet.opens).is_some() {

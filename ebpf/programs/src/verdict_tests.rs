@@ -83,7 +83,8 @@ fn what_else_leaves() {
     let mesh = Verdict::Pass(Some(Counter::PassedMesh));
     for (case, packet, sender, want) in [
         ("ARP", of(Kind::NotIp), Application, Verdict::Pass(None)),
-        ("ICMP", of(Kind::Other), Application, Verdict::Pass(None)),
+        ("ping", of(Kind::Other), Application, Verdict::Pass(None)),
+        ("path MTU", of(Kind::Signal), Kernel, Verdict::Pass(None)),
         ("unreadable", of(Kind::Unreadable), Application, unreadable),
         ("unreadable, no socket", of(Kind::Unreadable), Kernel, unreadable),
         ("a fragment", of(Kind::TcpFragment), Application, unreadable),
@@ -117,6 +118,27 @@ fn the_second_lock() {
         ("ARP", of(Kind::NotIp), Kernel, Known::No, pass),
     ] {
         assert_eq!(second_lock(&packet, sender, |_| known), want, "{case}");
+    }
+}
+
+#[test]
+fn what_the_mesh_has_no_part_in() {
+    use Sender::{Application, Kernel, Mesh};
+    for (case, packet, sender, leaves, past) in [
+        ("TCP", segment(true, false), Application, false, false),
+        ("a fragment of it", of(Kind::TcpFragment), Application, false, false),
+        ("ARP", of(Kind::NotIp), Kernel, false, false),
+        ("neighbour discovery, path MTU", of(Kind::Signal), Kernel, false, false),
+        ("ping, SCTP", of(Kind::Other), Application, true, true),
+        ("a fragment of UDP", of(Kind::Other), Kernel, true, true),
+        ("the mesh's own", of(Kind::Other), Mesh, false, false),
+        ("UDP", datagram(53, 9), Application, true, true),
+        ("UDP without a socket", datagram(9, 443), Kernel, true, true),
+        ("a DNS query, which is captured", datagram(9, 53), Application, false, true),
+        ("a DNS query of the mesh", datagram(9, 53), Mesh, false, false),
+    ] {
+        assert_eq!(is_other(&packet, sender), leaves, "{case}");
+        assert_eq!(is_other_past_capture(&packet, sender), past, "{case}, past the capture");
     }
 }
 

@@ -1,7 +1,7 @@
 //! An agent's pods in discovery.
 
 use super::samples;
-use weft_core::enrolment::{Acceleration, AgentPod, Existing, Membership};
+use weft_core::enrolment::{Acceleration, AgentPod, Existing, Membership, PlainText};
 use weft_proto::{decode_agent_pod, encode_agent_pod};
 
 pub(super) const WORDS: &[&str] = &["\0", "\x50\x01", "/run/netns/", "..", "/"];
@@ -14,6 +14,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         membership: Membership::Outside,
         acceleration: Acceleration::Standard,
         existing: Existing::Keep,
+        plain_text: PlainText::default(),
         ..samples::agent_pod()
     };
     vec![encode_agent_pod(&samples::agent_pod()), encode_agent_pod(&bare)]

@@ -102,7 +102,7 @@ fn check_verdicts(packet: &Packet) {
             Kind::Tcp if bytes || sender == Sender::Application => {
                 assert!(matches!((out, past), (Verdict::Capture(_), Verdict::Drop(_))), "{out:?}, {past:?}");
             }
-            Kind::Tcp | Kind::Udp | Kind::NotIp | Kind::Other => {}
+            Kind::Tcp | Kind::Udp | Kind::NotIp | Kind::Other | Kind::Signal => {}
         }
     }
     let mesh = egress(packet, Sender::Mesh, nothing, |_| false);

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use weft_core::enrolment::{Acceleration, AgentPod, Existing, Membership};
+use weft_core::enrolment::{Acceleration, AgentPod, Existing, Membership, PlainText};
 use weft_core::identity::Identity;
 use weft_core::names::{Network, NetworkAddr, NodeName, PolicyName, ServiceName, WorkloadUid};
 use weft_core::policy::{
@@ -175,5 +175,6 @@ pub(super) fn agent_pod() -> AgentPod {
         membership: Membership::Enrolled,
         acceleration: Acceleration::Full,
         existing: Existing::Reset,
+        plain_text: PlainText::RefusedBut(vec![80, 8080]),
     }
 }

@@ -21,10 +21,12 @@ use weft_runtime::drain::Stop;
 use weft_runtime::fds::{Watched, check_sealed};
 use weft_runtime::ready::Condition;
 
+mod existing;
 mod jobs;
 mod proxies;
 mod words;
 
+use existing::Watch;
 use words::{Batch, Connected, Done, Kept};
 pub use words::{Input, Out};
 
@@ -66,6 +68,8 @@ pub struct Actor {
     node_tunnel: Vec<Arc<OwnedFd>>,
     held_node: Vec<OwnedFd>,
     remembering: Remembering,
+    /// When older connections are looked at again; nothing if there are none.
+    existing_due: Option<Instant>,
     /// Threads that enrol or release pods: they take memory that nobody needs later.
     working: usize,
     jobs: JoinSet<Done>,
@@ -101,6 +105,7 @@ impl Actor {
             node_tunnel: Vec::new(),
             held_node: Vec::new(),
             remembering: Remembering::No,
+            existing_due: None,
             working: 0,
             jobs: JoinSet::new(),
         }
@@ -112,6 +117,7 @@ impl Actor {
         self.on(Event::Tick);
         loop {
             let due = self.machine.deadline(self.now).unwrap_or(self.now + TICK).min(self.now + TICK);
+            let due = self.existing_due.map_or(due, |existing| existing.min(due));
             tokio::select! {
                 Some(input) = inputs.recv() => self.take(input),
                 Some(done) = self.jobs.join_next() => self.done(done.unwrap_or(Done::Nothing)),
@@ -189,6 +195,7 @@ impl Actor {
     fn on_tick(&mut self) {
         self.on(Event::Tick);
         self.supply.expire(self.now);
+        self.judge_all_existing();
         if self.node_tunnel.is_empty() && !self.proxies.is_empty() {
             self.open_node_tunnel();
         }
@@ -214,6 +221,7 @@ impl Actor {
             Effect::Release { uid, key, netns } => self.release(uid, key, netns),
             Effect::ReleaseOrphan(key) => self.release_orphan(key),
             Effect::SetAddresses(uid, addresses) => self.set_addresses(&uid, addresses),
+            Effect::JudgeExisting(uid, rule) => self.judge_by(&uid, rule),
             Effect::CloseSockets(uid) => {
                 self.kept.remove(&uid);
                 self.held.remove(&uid);
@@ -255,6 +263,7 @@ impl Actor {
                     kept.not_contained = not_contained;
                 }
             }
+            Done::Existing(uid, cookie, result) => self.existing_judged(&uid, cookie, result),
             Done::Remembered => {
                 let again = self.remembering == Remembering::Again;
                 self.remembering = Remembering::No;
@@ -289,9 +298,12 @@ impl Actor {
             None
         });
         let devices = watched.map(|watched| self.watch_devices(uid, watched));
-        let Wanted { namespace, name, addresses, .. } = wanted;
-        let kept = Kept { key, netns, listeners, namespace, name, addresses, not_contained, devices };
+        let Wanted { namespace, name, addresses, existing, .. } = wanted;
+        let existing = Watch::new(existing);
+        let kept =
+            Kept { key, netns, listeners, namespace, name, addresses, not_contained, devices, existing };
         self.kept.insert(uid.clone(), kept);
+        self.judge_existing(uid);
     }
 
     fn remembered(&self) -> Remembered {
@@ -314,6 +326,7 @@ impl Actor {
             PodStatus {
                 netns_cookie: kept.map(|kept| kept.netns.cookie),
                 not_contained: kept.map(|kept| kept.not_contained.clone()).unwrap_or_default(),
+                existing: kept.map(|kept| kept.existing.seen.clone()).unwrap_or_default(),
                 ..PodStatus::of(state)
             }
         });

@@ -107,6 +107,7 @@ fn open_kernel(config: &CaptureConfig) -> anyhow::Result<(Kernel, Vec<Key>)> {
         bpffs_dir: config.bpffs.clone(),
         probe_cgroup: config.probe_cgroup.clone(),
         max_pods: config.pods_max,
+        other_protocols: config.other_protocols,
     });
     let host = host.context("opening the kernel's programs")?;
     let adopted = host.adopted().iter().filter_map(|pod| Key::parse(pod.key.as_str())).collect();

@@ -34,6 +34,9 @@ pub enum Chosen {
     Dns,
 }
 
+/// The two ends of a connection: the pod's, and the other.
+pub type Pair = (SocketAddr, SocketAddr);
+
 /// The kernel side refused something.
 #[derive(Debug, thiserror::Error)]
 #[error("{doing}")]
@@ -92,7 +95,25 @@ pub trait Capture: Send + Sync + 'static {
     ///
     /// # Errors
     /// The map refuses them.
-    fn exempt(&self, key: &Key, connections: &[(SocketAddr, SocketAddr)]) -> Result<(), CaptureError>;
+    fn exempt(&self, key: &Key, connections: &[Pair]) -> Result<(), CaptureError>;
+
+    /// The connections that pass so, also by the word of an earlier agent.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    fn exempted(&self, key: &Key) -> Result<Vec<Pair>, CaptureError>;
+
+    /// Lets them pass no more.
+    ///
+    /// # Errors
+    /// The map refuses it.
+    fn end_exemptions(&self, key: &Key, connections: &[Pair]) -> Result<(), CaptureError>;
+
+    /// Ends connections of the namespace that the calling thread is in: both ends are told. Says how many it were.
+    ///
+    /// # Errors
+    /// The kernel cannot, or refuses.
+    fn destroy(&self, connections: &[Pair]) -> Result<usize, CaptureError>;
 
     /// Changes the addresses of a captured pod.
     ///

@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use weft_agent_link::TrustedUid;
 use weft_core::names::NodeName;
+use weft_ebpf_host::OtherProtocols;
 use weft_runtime::Settings;
 use weft_runtime::http::Listen;
 use weft_runtime::log::LogConfig;
@@ -70,6 +72,8 @@ pub struct CaptureConfig {
     pub probe_cgroup: Option<PathBuf>,
     /// Pods at most.
     pub pods_max: u32,
+    /// Whether what is neither TCP nor DNS may leave them.
+    pub other_protocols: OtherProtocols,
 }
 
 impl Config {
@@ -114,6 +118,29 @@ impl CaptureConfig {
             bpffs: settings.get("WEFT_BPF_DIR", "a path on bpffs", PathBuf::from("/sys/fs/bpf/weft")),
             probe_cgroup: settings.optional("WEFT_PROBE_CGROUP", "the path of a cgroup"),
             pods_max: settings.get("WEFT_PODS_MAX", "a number of pods", PODS_MAX),
+            other_protocols: match settings.get("WEFT_OTHER_PROTOCOLS", "pass or drop", PassDrop::Pass) {
+                PassDrop::Pass => OtherProtocols::Pass,
+                PassDrop::Drop => OtherProtocols::Drop,
+            },
+        }
+    }
+}
+
+/// The setting's words.
+#[derive(Debug, Clone, Copy)]
+enum PassDrop {
+    Pass,
+    Drop,
+}
+
+impl FromStr for PassDrop {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "pass" => Ok(Self::Pass),
+            "drop" => Ok(Self::Drop),
+            _ => Err(()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Discovery's word, put into the actor's terms.
 
 use crate::actor::Input;
-use crate::reconcile::{Told, Wanted};
+use crate::reconcile::{ExistingRule, Told, Wanted};
 use std::path::PathBuf;
 use tokio::sync::mpsc;
 use weft_core::enrolment::{AgentPod, Membership};
@@ -53,6 +53,7 @@ fn told(pod: &AgentPod) -> (WorkloadUid, Told) {
             addresses: pod.addresses.clone(),
             netns: pod.netns.as_deref().map(PathBuf::from),
             cgroup: pod.cgroup.as_deref().map(PathBuf::from),
+            existing: ExistingRule { existing: pod.existing, plain_text: pod.plain_text.clone() },
         }),
     };
     (pod.workload.clone(), told)
@@ -61,7 +62,7 @@ fn told(pod: &AgentPod) -> (WorkloadUid, Told) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weft_core::enrolment::{Acceleration, Existing};
+    use weft_core::enrolment::{Acceleration, Existing, PlainText};
 
     #[test]
     fn membership_decides() {
@@ -77,10 +78,12 @@ mod tests {
             cgroup: None,
             membership,
             acceleration: Acceleration::Standard,
-            existing: Existing::Keep,
+            existing: Existing::Reset,
+            plain_text: PlainText::default(),
         };
         assert_eq!(told(&pod(Membership::Outside)).1, Told::Outside { pod_uid: "u".into() });
         let (uid, Told::Enrolled(wanted)) = told(&pod(Membership::Enrolled)) else { panic!("enrolled") };
+        assert_eq!(wanted.existing.existing, Existing::Reset);
         assert_eq!((uid, wanted.netns), (wanted.uid, Some(PathBuf::from("/run/netns/a"))));
     }
 }

@@ -1,8 +1,8 @@
 //! The work of a thread: everything between "this pod is wanted" and "its listeners are there".
 
 use crate::capture::{Attachment, Capture, CaptureError, Chosen, within};
-use crate::existing;
-use crate::reconcile::{Before, Key, Wanted};
+use crate::existing::{self, Connection, Judged};
+use crate::reconcile::{Before, ExistingRule, Key, Wanted};
 use crate::sockets::{self, SocketError};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
@@ -273,16 +273,59 @@ impl Enroller {
             cgroup: wanted.cgroup.as_deref(),
         };
         if before == Before::Nothing {
-            self.exempt(key, netns)?;
+            self.exempt(key, &self.connections(netns)?)?;
         }
         self.capture.enrol(pod).map_err(EnrolError::Capture)?;
         // Once more, for what was opened in between.
-        if before == Before::Nothing { self.exempt(key, netns) } else { Ok(()) }
+        if before == Before::Nothing {
+            self.exempt(key, &existing::before_capture(self.connections(netns)?))?;
+        }
+        Ok(())
     }
 
-    fn exempt(&self, key: &Key, netns: &Netns) -> Result<(), EnrolError> {
-        let open = within(&*self.capture, netns.fd.as_fd(), existing::connections);
-        self.capture.exempt(key, &open.map_err(EnrolError::Enter)?).map_err(EnrolError::Capture)
+    fn connections(&self, netns: &Netns) -> Result<Vec<Connection>, EnrolError> {
+        within(&*self.capture, netns.fd.as_fd(), existing::connections).map_err(EnrolError::Enter)
+    }
+
+    fn exempt(&self, key: &Key, open: &[Connection]) -> Result<(), EnrolError> {
+        let pairs: Vec<_> = open.iter().map(Connection::pair).collect();
+        self.capture.exempt(key, &pairs).map_err(EnrolError::Capture)
+    }
+
+    /// Judges the connections of a pod that are older than its enrolment: forgets what has closed, ends what has to
+    /// end, and says what goes on. `last` is what it said the last time.
+    ///
+    /// # Errors
+    /// They cannot be looked at. What could not be ended passes no more all the same, and breaks.
+    pub fn judge_existing(
+        &self,
+        key: &Key,
+        netns: &Netns,
+        last: &[Connection],
+        rule: &ExistingRule,
+    ) -> Result<Vec<Connection>, EnrolError> {
+        let exempt = self.capture.exempted(key).map_err(EnrolError::Capture)?;
+        if exempt.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Judged { stay, end, closed } = existing::judge(&exempt, last, self.connections(netns)?, rule);
+        if !end.is_empty() {
+            // Before the exemption ends: the RST to the peer still needs it.
+            let destroyed = within(&*self.capture, netns.fd.as_fd(), || self.capture.destroy(&end));
+            match destroyed.map_err(EnrolError::Enter)? {
+                Ok(ended) => tracing::info!(pod = key.as_str(), ended, "older connections ended"),
+                Err(error) => {
+                    tracing::warn!(
+                        pod = key.as_str(),
+                        error = chain(&error),
+                        "older connections only cut off"
+                    );
+                }
+            }
+        }
+        let over = [end, closed].concat();
+        self.capture.end_exemptions(key, &over).map_err(EnrolError::Capture)?;
+        Ok(stay)
     }
 
     /// Listeners that a proxy brought, if they are what they should be and none is missing.

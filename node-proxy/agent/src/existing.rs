@@ -1,30 +1,182 @@
-//! Connections that are older than a pod's enrolment, as the kernel lists them (proc(5), `/proc/net/tcp`).
+//! Connections that are older than a pod's enrolment: which there are, as the kernel lists them (proc(5),
+//! `/proc/net/tcp`), and how long they may go on. They bypass the proxy, so they are judged here.
 
+use crate::capture::Pair;
+use crate::reconcile::ExistingRule;
+use serde::Serialize;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use weft_core::enrolment::Existing;
 
 /// The tables of the calling thread's namespace.
 const TABLES: [&str; 2] = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
-/// States whose connection is over for both ends, or was never open: TIME_WAIT, CLOSE and LISTEN
-/// (include/net/tcp_states.h).
-const NOT_OPEN: [u8; 3] = [6, 7, 10];
+/// From where its applications' own connections come, unless they choose.
+const EPHEMERAL: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+/// The kernel's default for it.
+const EPHEMERAL_DEFAULT: RangeInclusive<u16> = 32_768..=60_999;
 /// Connections of one pod that are noted; what is beyond is captured and reset.
 const CONNECTIONS_MAX: usize = 16_384;
 
-/// The open connections of the namespace that this thread is in, but for those within it.
-pub fn connections() -> Vec<(SocketAddr, SocketAddr)> {
-    let texts = TABLES.iter().filter_map(|path| fs::read_to_string(path).ok());
-    let all: Vec<_> =
-        texts.flat_map(|text| text.lines().filter_map(connection).collect::<Vec<_>>()).collect();
-    all.into_iter().filter(|(_, remote)| !remote.ip().is_loopback()).take(CONNECTIONS_MAX).collect()
+/// A connection of a pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Connection {
+    /// The pod's end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// Who opened it.
+    pub opened_by: Opener,
+    /// The socket; zero while or after no application has it.
+    #[serde(skip)]
+    pub inode: u64,
+    #[serde(skip)]
+    stage: Stage,
 }
 
-/// One line of a table; nothing for its heading and for sockets that are no open connections.
-fn connection(line: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let mut fields = line.split_ascii_whitespace().skip(1);
-    let (local, remote, state) = (fields.next()?, fields.next()?, fields.next()?);
-    let state = u8::from_str_radix(state, 16).ok()?;
-    (!NOT_OPEN.contains(&state)).then_some((address(local)?, address(remote)?))
+/// Who opened a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Opener {
+    /// The pod.
+    Pod,
+    /// The other end.
+    Peer,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Its SYN has no answer yet. Sent again, it is captured, so it is not left alone for long.
+    Opening,
+    Open,
+}
+
+impl Connection {
+    /// Both ends.
+    pub fn pair(&self) -> Pair {
+        (self.local, self.remote)
+    }
+
+    /// Whether it has to end.
+    fn is_over(&self, rule: &ExistingRule) -> bool {
+        let refused = self.opened_by == Opener::Peer && rule.plain_text.refuses(self.local.port());
+        rule.existing == Existing::Reset || refused
+    }
+}
+
+/// The open connections of the namespace that this thread is in, but for those within it.
+pub fn connections() -> Vec<Connection> {
+    let texts = TABLES.iter().filter_map(|path| fs::read_to_string(path).ok());
+    let rows: Vec<Row> =
+        texts.flat_map(|text| text.lines().filter_map(Row::read).collect::<Vec<_>>()).collect();
+    let ephemeral = fs::read_to_string(EPHEMERAL).ok().and_then(|text| range(&text));
+    among(&rows, &ephemeral.unwrap_or(EPHEMERAL_DEFAULT))
+}
+
+/// Those that a pod had before its capture, from a list that was taken after it. What waits to be accepted is left
+/// out: it may wait for the mesh.
+pub fn before_capture(listed: Vec<Connection>) -> Vec<Connection> {
+    listed.into_iter().filter(|one| one.inode != 0).collect()
+}
+
+/// What becomes of a pod's older connections.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// They go on.
+    pub stay: Vec<Connection>,
+    /// Both ends are to be told that they are over.
+    pub end: Vec<Pair>,
+    /// They have closed by themselves.
+    pub closed: Vec<Pair>,
+}
+
+/// Judges the connections that the programs let pass, by what is open now and what was the last time.
+pub fn judge(exempt: &[Pair], last: &[Connection], now: Vec<Connection>, rule: &ExistingRule) -> Judged {
+    let inodes: HashMap<Pair, u64> = last.iter().map(|one| (one.pair(), one.inode)).collect();
+    let mut open: HashMap<Pair, Connection> = now.into_iter().map(|one| (one.pair(), one)).collect();
+    let mut judged = Judged::default();
+    for pair in exempt {
+        match open.remove(pair) {
+            Some(one) if one.is_still(inodes.get(pair).copied()) => {
+                if one.is_over(rule) {
+                    judged.end.push(*pair);
+                } else {
+                    judged.stay.push(one);
+                }
+            }
+            Some(_) | None => judged.closed.push(*pair),
+        }
+    }
+    judged.stay.sort_by_key(Connection::pair);
+    judged
+}
+
+impl Connection {
+    /// Whether it is the one that had this socket: its numbers may have been taken again.
+    fn is_still(&self, inode: Option<u64>) -> bool {
+        let same = inode.is_none_or(|inode| inode == 0 || self.inode == 0 || inode == self.inode);
+        same && self.stage == Stage::Open
+    }
+}
+
+/// A line of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Row {
+    local: SocketAddr,
+    remote: SocketAddr,
+    state: u8,
+    inode: u64,
+}
+
+/// States (include/net/tcp_states.h). TIME_WAIT and CLOSE are over for both ends, or were never open.
+const SYN_SENT: u8 = 2;
+const TIME_WAIT: u8 = 6;
+const CLOSE: u8 = 7;
+const LISTEN: u8 = 10;
+
+impl Row {
+    /// Nothing for a heading: `sl local remote st queues timer retransmits uid timeout inode`.
+    fn read(line: &str) -> Option<Self> {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (local, remote, state) = (fields.next()?, fields.next()?, fields.next()?);
+        Some(Self {
+            local: address(local)?,
+            remote: address(remote)?,
+            state: u8::from_str_radix(state, 16).ok()?,
+            inode: fields.nth(5)?.parse().ok()?,
+        })
+    }
+}
+
+fn among(rows: &[Row], ephemeral: &RangeInclusive<u16>) -> Vec<Connection> {
+    let (listening, rows): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.state == LISTEN);
+    let ports: HashSet<u16> = listening.iter().map(|row| row.local.port()).collect();
+    let pairs: BTreeSet<Pair> = rows.iter().map(|row| (row.local, row.remote)).collect();
+    let open = rows.into_iter().filter(|row| {
+        let over = matches!(row.state, TIME_WAIT | CLOSE);
+        // Its other end is here as well: it does not leave the pod, or the mesh has its other half.
+        let within = row.remote.ip().is_loopback() || pairs.contains(&(row.remote, row.local));
+        !over && !within
+    });
+    let connection = |row: &Row| {
+        // A port that is neither: its listener may be gone, and STRICT must not depend on that.
+        let served = ports.contains(&row.local.port()) || !ephemeral.contains(&row.local.port());
+        Connection {
+            local: row.local,
+            remote: row.remote,
+            opened_by: if served { Opener::Peer } else { Opener::Pod },
+            inode: row.inode,
+            stage: if row.state == SYN_SENT { Stage::Opening } else { Stage::Open },
+        }
+    };
+    open.map(connection).take(CONNECTIONS_MAX).collect()
+}
+
+/// `<first> <last>`.
+fn range(text: &str) -> Option<RangeInclusive<u16>> {
+    let (first, last) = text.split_once(char::is_whitespace)?;
+    Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
 }
 
 /// `<address>:<port>`: the address as words in the machine's order, the port as a number.
@@ -45,54 +197,4 @@ fn address(text: &str) -> Option<SocketAddr> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[cfg(target_endian = "little")]
-    fn lines_of_the_tables() {
-        let row = |local: &str, remote: &str, state: &str| {
-            format!("  0: {local} {remote} {state} 00000000:00000000")
-        };
-        let mapped = "0000000000000000FFFF00000100000A";
-        let six = "000000FD000000000000000001000000";
-        for (case, line, wanted) in [
-            ("the heading", "  sl  local_address rem_address   st tx_queue".to_owned(), None),
-            (
-                "established",
-                row("0100000A:1F90", "0200000A:C350", "01"),
-                Some(("10.0.0.1:8080", "10.0.0.2:50000")),
-            ),
-            ("listening", row("00000000:1F90", "00000000:0000", "0A"), None),
-            ("over", row("0100000A:1F90", "0200000A:C350", "06"), None),
-            (
-                "mapped",
-                row(&format!("{mapped}:0050"), &format!("{mapped}:0051"), "08"),
-                Some(("10.0.0.1:80", "10.0.0.1:81")),
-            ),
-            (
-                "IPv6",
-                row(&format!("{six}:0050"), &format!("{six}:0051"), "01"),
-                Some(("[fd00::1]:80", "[fd00::1]:81")),
-            ),
-            ("half a line", "  0: 0100000A:1F90".to_owned(), None),
-            ("no numbers", row("x:y", "z:1", "01"), None),
-        ] {
-            let wanted = wanted.map(|(local, remote)| {
-                (local.parse().expect("an address"), remote.parse().expect("an address"))
-            });
-            assert_eq!(connection(&line), wanted, "{case}");
-        }
-    }
-
-    #[test]
-    fn this_process_has_connections() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("listening");
-        let _client =
-            std::net::TcpStream::connect(listener.local_addr().expect("address")).expect("connected");
-        assert!(
-            connections().iter().all(|(_, remote)| !remote.ip().is_loopback()),
-            "loopback is not captured"
-        );
-    }
-}
+mod tests;

@@ -81,7 +81,8 @@ fn report(requirements: &[Requirement], output: Output) -> ExitCode {
         Output::Table => requirements.iter().for_each(|one| {
             let (word, detail) = words(&one.found);
             let advice = if is_missing(&one.found) { one.advice } else { "" };
-            println!("{:<20} {word:<8} {}", one.name, [detail, advice].join(" ").trim());
+            let words: Vec<_> = [detail, advice].into_iter().filter(|text| !text.is_empty()).collect();
+            println!("{}", format!("{:<20} {word:<8} {}", one.name, words.join(": ")).trim_end());
         }),
         Output::Json => {
             let rows = requirements.iter().map(|one| {

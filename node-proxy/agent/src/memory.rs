@@ -1,6 +1,6 @@
 //! The pods that the next agent should know of, on disk: it may start while control is away.
 
-use crate::reconcile::{Key, Wanted};
+use crate::reconcile::{ExistingRule, Key, Wanted};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -174,6 +174,8 @@ impl PodBody {
             addresses: self.addresses,
             netns: self.netns,
             cgroup: self.cgroup,
+            // Control says it anew; until then nothing is ended by an old word.
+            existing: ExistingRule::default(),
         };
         Some((Key::parse(&self.key)?, wanted))
     }
@@ -197,6 +199,7 @@ mod tests {
             addresses: vec!["fd00::1".parse().expect("address")],
             netns: Some("/run/netns/a".into()),
             cgroup: None,
+            existing: ExistingRule::default(),
         };
         let remembered = Remembered { pods: vec![(Key::of(&pod), pod)], workers: Some(Workers::clamped(2)) };
         memory.write(&remembered).expect("written");

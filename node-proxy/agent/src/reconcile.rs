@@ -13,7 +13,7 @@ mod step;
 mod entry;
 mod words;
 
-pub use entry::{Before, Key, Told, Wanted};
+pub use entry::{Before, ExistingRule, Key, Told, Wanted};
 pub use words::{CniId, Effect, Event, PodState, ProxyId, Tell};
 
 /// For a proxy to bring back listeners after this agent has started.

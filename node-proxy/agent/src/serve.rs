@@ -2,7 +2,7 @@
 
 use crate::actor::{Input, Out};
 use crate::enrol::chain;
-use crate::reconcile::{ProxyId, Wanted};
+use crate::reconcile::{ExistingRule, ProxyId, Wanted};
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -200,6 +200,8 @@ fn wanted(pod: CniPod, cluster: &str) -> Wanted {
         addresses: pod.addresses,
         netns: Some(PathBuf::from(pod.netns_path)),
         cgroup: None,
+        // One that is being made has none.
+        existing: ExistingRule::default(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the agent says of itself: `weft status` and people read it, as JSON.
 
+use crate::existing::Connection;
 use crate::reconcile::PodState;
 use serde::Serialize;
 use std::net::IpAddr;
@@ -45,6 +46,8 @@ pub struct PodStatus {
     pub netns_cookie: Option<u64>,
     /// Devices on which it is not contained, should it forge packets.
     pub not_contained: Vec<String>,
+    /// Its connections that are older than its enrolment and go on beside the mesh.
+    pub existing: Vec<Connection>,
 }
 
 /// One connected proxy.
@@ -73,6 +76,7 @@ impl PodStatus {
             netns: wanted.and_then(|wanted| wanted.netns),
             netns_cookie: None,
             not_contained: Vec::new(),
+            existing: Vec::new(),
         }
     }
 }

@@ -279,10 +279,14 @@ fn explain(snapshot: &Snapshot, request: &Request) -> Answer {
     let bad = |text: String| Answer::text(StatusCode::BAD_REQUEST, text + "\n");
     let find = |name: &str| request.parameter(name).and_then(|text| find_workload(snapshot, text));
     let port = request.parameter("port").unwrap_or("0").parse();
-    let (Some(destination), Ok(port)) = (find("dst"), port) else {
-        return bad(
-            "dst must be a pod of the mesh, as <namespace>/<name> or address; port a number".to_owned()
-        );
+    let Ok(port) = port else {
+        return bad("port must be a number".to_owned());
+    };
+    let Some(destination) = find("dst") else {
+        let asked = request.parameter("dst").unwrap_or_default();
+        return bad(format!(
+            "dst {asked:?} is no pod that discovery knows, by <namespace>/<name> or address"
+        ));
     };
     let Some(source_text) = request.parameter("src") else {
         return bad("src must be a pod, as <namespace>/<name>, or an address".to_owned());

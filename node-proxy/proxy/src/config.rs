@@ -165,6 +165,8 @@ fn read_limits(settings: &mut Settings<'_>) -> Limits {
         connect: settings.seconds("WEFT_CONNECT_TIMEOUT_SECONDS", Duration::from_secs(10)),
         handshake: settings.seconds("WEFT_HANDSHAKE_TIMEOUT_SECONDS", Duration::from_secs(10)),
         discovery: settings.seconds("WEFT_DISCOVERY_WAIT_SECONDS", Duration::from_secs(2)),
+        idle: Some(settings.seconds("WEFT_IDLE_TIMEOUT_SECONDS", Duration::ZERO))
+            .filter(|idle| !idle.is_zero()),
         drain: settings.seconds("WEFT_DRAIN_SECONDS", Duration::from_secs(10)),
     }
 }

@@ -95,6 +95,22 @@ impl Leaves {
     }
 }
 
+impl Leaves {
+    /// Waits a moment for the leaf that a client asks for by this name, if it is not at hand.
+    pub async fn wait_named(&self, name: Option<String>) {
+        let Some(name) = name else { return };
+        let there = |table: &LeafTable| {
+            table.by_name.get(&name).is_some_and(|identity| table.by_identity.contains_key(identity))
+        };
+        if there(&self.table()) {
+            return;
+        }
+        let mut changes = self.0.clone();
+        // Without it the handshake fails, and says so.
+        drop(tokio::time::timeout(LEAF_WAIT, changes.wait_for(|table| there(table))).await);
+    }
+}
+
 /// Chooses the leaf for one connection to the node's tunnel by the name that the client asks for, and remembers
 /// whom the session is for.
 #[derive(Debug)]

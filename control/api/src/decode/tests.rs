@@ -128,20 +128,32 @@ fn every_field_of_the_policies_is_understood() {
 }
 
 #[test]
-fn a_policy_without_readable_metadata_still_has_a_scope() {
-    let with = |metadata: Value| {
-        refusal(
-            &json!({"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": metadata}),
-        )
-    };
-    for (case, metadata, key, scope) in [
-        ("number", json!({"name": "a", "namespace": 7}), "AuthorizationPolicy 7/a", None),
-        ("list", json!({"name": "a", "namespace": []}), "AuthorizationPolicy (unreadable)/a", Some(())),
-        ("name", json!({"namespace": "shop"}), "AuthorizationPolicy shop/(unnamed)", None),
+fn a_policy_without_readable_metadata_denies_where_it_belongs() {
+    for (case, metadata, want) in [
+        ("a number", json!({"name": "a", "namespace": 7}), Some("AuthorizationPolicy 7/a")),
+        ("no name", json!({"namespace": "shop"}), Some("AuthorizationPolicy shop/(unnamed)")),
+        ("neither", json!({}), Some("AuthorizationPolicy default/(unnamed)")),
+        ("a list", json!({"name": "a", "namespace": []}), None),
+        ("no namespace has such a name", json!({"name": "a", "namespace": "Shop"}), None),
+        ("another word for it", json!({"name": "a", "namespce": "shop"}), None),
+        ("an unknown field besides", json!({"name": "a", "namespace": "shop", "x": 1}), {
+            Some("AuthorizationPolicy shop/a")
+        }),
+        ("no metadata at all", json!(null), None),
+        ("metadata that are none", json!([]), None),
     ] {
-        let refusal = with(metadata);
-        assert_eq!(refusal.key.to_string(), key, "{case}");
-        assert_eq!(refusal.scope == RefusedScope::Mesh, scope.is_some(), "{case}");
+        let policy = json!({
+            "apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": metadata,
+        });
+        let key = match decode(&policy) {
+            Decoded::Refused(refusal) => Some(refusal.key.to_string()),
+            Decoded::Unplaced(notes) => {
+                assert!(!notes.is_empty(), "{case}");
+                None
+            }
+            other => panic!("{case}: {other:?}"),
+        };
+        assert_eq!(key.as_deref(), want, "{case}");
     }
 }
 

@@ -45,15 +45,22 @@ pub fn parse_manifests(bytes: &[u8], file: &str) -> Result<Manifests, Problem> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let documents =
         yaml::read(text).map_err(|bad| whole(Some(bad.line), format!("is not YAML: {}", bad.reason)))?;
-    let mut reader = Reader { file: file.into(), found: Manifests::default(), known: BTreeSet::new() };
+    let mut reader =
+        Reader { file: file.into(), found: Manifests::default(), known: BTreeSet::new(), unplaced: None };
     documents.iter().for_each(|document| reader.document(document));
-    Ok(reader.found)
+    match reader.unplaced {
+        Some(problem) => Err(problem),
+        None => Ok(reader.found),
+    }
 }
 
 struct Reader {
     file: Arc<str>,
     found: Manifests,
     known: BTreeSet<weft_control_api::kind::ObjectKey>,
+    /// The first object of nobody knows which namespace. It may be any of those that the file held before, and a
+    /// policy among them must not be lost by a slip of the pen, nor the whole mesh be denied for it.
+    unplaced: Option<Problem>,
 }
 
 impl Reader {
@@ -73,6 +80,14 @@ impl Reader {
         let change = match decoded(&value, notes) {
             Decoded::Object(object, notes) => Change::Upsert { object, notes, origin },
             Decoded::Refused(refusal) => Change::Refuse { refusal, origin },
+            Decoded::Unplaced(notes) => {
+                let note =
+                    notes.into_iter().next().unwrap_or_else(|| Note::error("metadata", "is unreadable"));
+                let reason = format!("{}; the file's last good version stays in force", note.reason);
+                let problem = origin.locate(None, Note::error(note.field, reason));
+                self.unplaced.get_or_insert(problem);
+                return;
+            }
             Decoded::Skipped(note) => {
                 self.found.problems.push(origin.locate(None, note));
                 return;

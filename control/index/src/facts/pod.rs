@@ -2,7 +2,7 @@
 
 use crate::config::IndexConfig;
 use crate::facts::enrolment::{self, Wish};
-use crate::facts::{owner, port};
+use crate::facts::{existing, owner, port};
 use crate::name::Name;
 use crate::selector::Labels;
 use std::net::IpAddr;
@@ -40,7 +40,7 @@ pub(crate) struct PodFacts {
     pub(crate) netns: Option<Arc<str>>,
     pub(crate) cgroup: Option<Arc<str>>,
     pub(crate) acceleration: Acceleration,
-    pub(crate) existing: Existing,
+    pub(crate) existing: Option<Existing>,
 }
 
 /// Whether a pod still runs.
@@ -85,7 +85,7 @@ pub(crate) fn read(pod: &Pod, name: &Name, config: &IndexConfig, notes: &mut Vec
         netns: annotation(pod, "weft.dev/netns").map(Into::into),
         cgroup: annotation(pod, "weft.dev/cgroup").map(Into::into),
         acceleration: acceleration(pod, notes),
-        existing: existing(pod, notes),
+        existing: existing::read(&pod.metadata, notes),
         labels,
     })
 }
@@ -168,27 +168,9 @@ fn acceleration(pod: &Pod, notes: &mut Vec<Note>) -> Acceleration {
         Some("full") => Acceleration::Full,
         Some("none") => Acceleration::Off,
         Some(other) => {
-            notes.push(unknown_value(NAME, other, "full and none do"));
+            let reason = format!("{other:?} means nothing here: full and none do");
+            notes.push(Note::warning(format!("metadata.annotations.{NAME}"), reason));
             Acceleration::Standard
         }
     }
-}
-
-fn existing(pod: &Pod, notes: &mut Vec<Note>) -> Existing {
-    const NAME: &str = "weft.dev/existing";
-    match annotation(pod, NAME) {
-        None | Some("keep") => Existing::Keep,
-        Some("reset") => Existing::Reset,
-        Some(other) => {
-            notes.push(unknown_value(NAME, other, "keep and reset do"));
-            Existing::Keep
-        }
-    }
-}
-
-fn unknown_value(annotation: &str, value: &str, known: &str) -> Note {
-    Note::warning(
-        format!("metadata.annotations.{annotation}"),
-        format!("{value:?} means nothing here: {known}"),
-    )
 }

@@ -30,6 +30,8 @@ pub(crate) struct Backend {
     /// `None` for a service whose endpoints somebody else writes.
     pub(crate) selector: Option<Selector>,
     pub(crate) headless: bool,
+    /// Whether endpoints that do not serve count (`publishNotReadyAddresses`).
+    pub(crate) health: core::HealthPolicy,
     pub(crate) ports: Vec<BackendPort>,
 }
 
@@ -83,7 +85,8 @@ pub(crate) fn read(
         canonical: true,
     };
     let headless = spec.cluster_ip.as_deref() == Some("None");
-    let backend = Backend { name: key, selector: selector.map(Selector::labels), headless, ports };
+    let (selector, health) = (selector.map(Selector::labels), told.load_balancing.health);
+    let backend = Backend { name: key, selector, headless, health, ports };
     ServiceFacts { told, backend }
 }
 

@@ -10,7 +10,6 @@ pub(crate) fn authorization(refusal: &Refusal, name: &Name, config: &IndexConfig
     let reach = match &refusal.scope {
         RefusedScope::Labels(labels) => authorization::reach(Some(labels.clone()), name, config),
         RefusedScope::Namespace => Reach::wide(name, config),
-        RefusedScope::Mesh => Reach::Mesh,
         RefusedScope::Waypoint => Reach::Nothing,
     };
     let enforcement = if refusal.dry_run { Enforcement::DryRun } else { Enforcement::Enforced };
@@ -21,7 +20,6 @@ pub(crate) fn authorization(refusal: &Refusal, name: &Name, config: &IndexConfig
 pub(crate) fn peer(refusal: &Refusal, name: &Name, config: &IndexConfig) -> PeerFacts {
     let reach = match &refusal.scope {
         RefusedScope::Labels(labels) => peer::reach(Some(labels.clone()), name, config),
-        RefusedScope::Mesh => Reach::Mesh,
         // A PeerAuthentication has no targets; what looks like one is the very field that is wrong.
         RefusedScope::Namespace | RefusedScope::Waypoint => Reach::wide(name, config),
     };

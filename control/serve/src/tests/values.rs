@@ -1,7 +1,7 @@
 //! Core values to serve.
 
 use std::sync::Arc;
-use weft_core::enrolment::{Acceleration, AgentPod, Existing, Membership};
+use weft_core::enrolment::{Acceleration, AgentPod, Existing, Membership, PlainText};
 use weft_core::identity::Identity;
 use weft_core::names::{Network, NetworkAddr, NodeName, PolicyName, ServiceName, WorkloadUid};
 use weft_core::policy::{Action, Enforcement, Policy, PolicyScope, Rule, Ruleset};
@@ -97,5 +97,6 @@ pub(crate) fn agent_pod(name: &str, node: &str) -> AgentPod {
         membership: Membership::Enrolled,
         acceleration: Acceleration::Standard,
         existing: Existing::Keep,
+        plain_text: PlainText::default(),
     }
 }

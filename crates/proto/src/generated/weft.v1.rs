@@ -103,6 +103,11 @@ pub struct AgentPod {
     pub acceleration: i32,
     #[prost(enumeration = "agent_pod::Existing", tag = "12")]
     pub existing: i32,
+    /// Connections in plain text are refused on all ports but these, or on these only.
+    #[prost(bool, tag = "13")]
+    pub plain_text_refused: bool,
+    #[prost(uint32, repeated, tag = "14")]
+    pub plain_text_but: ::prost::alloc::vec::Vec<u32>,
 }
 /// Nested message and enum types in `AgentPod`.
 pub mod agent_pod {

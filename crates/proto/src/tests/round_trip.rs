@@ -4,7 +4,7 @@ use crate::generated::istio::security;
 use crate::*;
 use prost::Message;
 use std::time::Duration;
-use weft_core::enrolment::{Acceleration, AgentPod, Existing, Membership};
+use weft_core::enrolment::{Acceleration, AgentPod, Existing, Membership, PlainText};
 use weft_core::identity::Identity;
 use weft_core::names::{Network, NetworkAddr, NodeName, PolicyName, ServiceName, WorkloadUid};
 use weft_core::policy as core_policy;
@@ -159,6 +159,7 @@ fn agent_pods_come_back_as_they_went() {
         membership: Membership::Outside,
         acceleration: Acceleration::Standard,
         existing: Existing::Keep,
+        plain_text: PlainText::default(),
     };
     let full = AgentPod {
         pod_uid: "3c2a".into(),
@@ -168,6 +169,7 @@ fn agent_pods_come_back_as_they_went() {
         membership: Membership::Enrolled,
         acceleration: Acceleration::Full,
         existing: Existing::Reset,
+        plain_text: PlainText::RefusedBut(vec![8080]),
         ..bare.clone()
     };
     for (case, pod) in [("bare", bare), ("full", full)] {

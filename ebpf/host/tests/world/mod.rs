@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use nix::sched::{CloneFlags, setns};
 use socket2::{Domain, Socket, Type};
 use weft_ebpf_host::netns::{self, Entered};
-use weft_ebpf_host::{Host, HostConfig, ListenerKind, PodAttachment, PodKey, TcMode};
+use weft_ebpf_host::{Host, HostConfig, ListenerKind, OtherProtocols, PodAttachment, PodKey, TcMode};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) const POD_V4: &str = "10.99.0.2";
@@ -171,8 +171,12 @@ impl World {
     }
 
     pub(crate) fn open(&mut self) {
-        let config =
-            HostConfig { bpffs_dir: self.bpffs.clone(), probe_cgroup: self.cgroup.clone(), max_pods: 8 };
+        let config = HostConfig {
+            bpffs_dir: self.bpffs.clone(),
+            probe_cgroup: self.cgroup.clone(),
+            max_pods: 8,
+            other_protocols: OtherProtocols::Pass,
+        };
         self.host =
             Some(Host::open_as(config, self.mode).unwrap_or_else(|error| panic!("{}", chain(&error))));
     }

@@ -28,6 +28,16 @@ pub(super) fn slot() -> u32 {
     unsafe { ptr::read_volatile(&raw const POD_SLOT) }
 }
 
+/// Whether what is neither TCP nor DNS may leave a pod: zero if it may. The loader writes it.
+#[unsafe(no_mangle)]
+static DROP_OTHERS: u32 = 0;
+
+#[inline(always)]
+pub(super) fn drops_others() -> bool {
+    // SAFETY: as above.
+    unsafe { ptr::read_volatile(&raw const DROP_OTHERS) != 0 }
+}
+
 /// Socket storage that accepted sockets inherit: aya's own type has no `BPF_F_CLONE`. The fields are what the loader
 /// reads from BTF; nothing reads them here.
 #[repr(C)]

@@ -25,7 +25,12 @@ const CLOSED: u32 = 7;
 #[classifier]
 pub(crate) fn second_lock(ctx: TcContext) -> i32 {
     let packet = packet::read(&Skb(&ctx), Link::Ethernet);
-    let verdict = verdict::second_lock(&packet, facts::sender(&ctx), |ends| {
+    let sender = facts::sender(&ctx);
+    if verdict::is_other_past_capture(&packet, sender) && maps::drops_others() {
+        maps::count(Counter::DroppedSecondLock);
+        return TC_ACT_SHOT as i32;
+    }
+    let verdict = verdict::second_lock(&packet, sender, |ends| {
         // SAFETY: a plain read of the context.
         match maps::slot_behind(unsafe { (*ctx.skb.skb).ifindex }) {
             Some(slot) => maps::known(slot, verdict::leaving(ends)),

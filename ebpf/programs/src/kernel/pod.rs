@@ -36,9 +36,14 @@ pub(crate) fn egress_bare(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn leave(ctx: &TcContext, link: Link) -> i32 {
     let packet = packet::read(&Skb(ctx), link);
+    let sender = facts::sender(ctx);
+    if verdict::is_other(&packet, sender) && maps::drops_others() {
+        maps::count(Counter::DroppedOther);
+        return TC_ACT_SHOT as i32;
+    }
     let verdict = verdict::egress(
         &packet,
-        facts::sender(ctx),
+        sender,
         |ends| maps::known(maps::slot(), verdict::leaving(ends)),
         |ends| facts::received_here(ctx, ends),
     );

@@ -12,7 +12,7 @@ use weft_ebpf_host::memory;
 use weft_runtime::fds::Watched;
 
 /// Runs work whose result somebody waits for, also if it panics.
-fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     // What it held is dropped with it; the pod is tried again from the beginning.
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("a bug: the thread panicked".to_owned()))
 }

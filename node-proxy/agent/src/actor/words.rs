@@ -1,6 +1,8 @@
 //! What comes to the actor, what its threads bring back, and what it keeps of each pod and proxy.
 
+use crate::actor::existing::Watch;
 use crate::enrol::{Enrolled, Netns};
+use crate::existing::Connection;
 use crate::reconcile::{Key, ProxyId, Told, Wanted};
 use crate::status::Status;
 use std::net::IpAddr;
@@ -64,6 +66,8 @@ pub(super) enum Done {
     Made(Batch, Result<Vec<OwnedFd>, String>),
     DevicesChanged(WorkloadUid, Watched),
     Contained(WorkloadUid, Vec<String>),
+    /// By the cookie of the namespace that was looked at.
+    Existing(WorkloadUid, u64, Result<Vec<Connection>, String>),
     Remembered,
     Nothing,
 }
@@ -90,6 +94,7 @@ pub(super) struct Kept {
     pub(super) addresses: Vec<IpAddr>,
     pub(super) not_contained: Vec<String>,
     pub(super) devices: Option<AbortHandle>,
+    pub(super) existing: Watch,
 }
 
 impl Drop for Kept {

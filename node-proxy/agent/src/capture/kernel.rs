@@ -1,8 +1,8 @@
 //! The kernel side of a real machine: `weft-ebpf-host`.
 
-use super::{Attachment, Capture, CaptureError, Chosen};
+use super::{Attachment, Capture, CaptureError, Chosen, Pair};
 use crate::reconcile::Key;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use weft_ebpf_host::{Ends, Host, ListenerKind, Owner, PodAttachment, PodKey, ReleaseError, netns};
@@ -32,6 +32,10 @@ impl Kernel {
 
 fn key_of(key: &Key) -> Result<PodKey, CaptureError> {
     key.as_str().parse().map_err(|error| CaptureError::new("naming the pod", error))
+}
+
+fn ends((local, remote): &Pair) -> Ends {
+    Ends { local: *local, remote: *remote }
 }
 
 impl Capture for Kernel {
@@ -76,11 +80,27 @@ impl Capture for Kernel {
         self.owner.own(socket).map_err(|error| CaptureError::new("marking the socket", error))
     }
 
-    fn exempt(&self, key: &Key, connections: &[(SocketAddr, SocketAddr)]) -> Result<(), CaptureError> {
-        let ends: Vec<_> =
-            connections.iter().map(|(local, remote)| Ends { local: *local, remote: *remote }).collect();
+    fn exempt(&self, key: &Key, connections: &[Pair]) -> Result<(), CaptureError> {
+        let ends: Vec<_> = connections.iter().map(ends).collect();
         let exempted = self.host.exempt_established(&key_of(key)?, &ends);
         exempted.map_err(|error| CaptureError::new("noting older connections", error))
+    }
+
+    fn exempted(&self, key: &Key) -> Result<Vec<Pair>, CaptureError> {
+        let found = self.host.established(&key_of(key)?);
+        let found = found.map_err(|error| CaptureError::new("reading the older connections", error))?;
+        Ok(found.iter().map(|ends| (ends.local, ends.remote)).collect())
+    }
+
+    fn end_exemptions(&self, key: &Key, connections: &[Pair]) -> Result<(), CaptureError> {
+        let ends: Vec<_> = connections.iter().map(ends).collect();
+        let ended = self.host.end_exemptions(&key_of(key)?, &ends);
+        ended.map_err(|error| CaptureError::new("forgetting older connections", error))
+    }
+
+    fn destroy(&self, connections: &[Pair]) -> Result<usize, CaptureError> {
+        let ended = weft_ebpf_host::destroy(&connections.iter().map(ends).collect());
+        ended.map_err(|error| CaptureError::new("ending older connections", error))
     }
 
     fn set_addresses(&self, key: &Key, addresses: &[IpAddr]) -> Result<(), CaptureError> {

@@ -1,10 +1,10 @@
 //! Enrolments against a kernel side that only takes notes; namespaces are files.
 
 use super::*;
-use crate::capture::CaptureError;
+use crate::capture::{CaptureError, Pair};
 use std::collections::HashSet;
 use std::fs::File;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 
 /// Takes notes. A namespace's cookie is the number of its file.
@@ -63,8 +63,20 @@ impl Capture for Notes {
         Ok(1)
     }
 
-    fn exempt(&self, _: &Key, _: &[(SocketAddr, SocketAddr)]) -> Result<(), CaptureError> {
+    fn exempt(&self, _: &Key, _: &[Pair]) -> Result<(), CaptureError> {
         self.note("exempt")
+    }
+
+    fn exempted(&self, _: &Key) -> Result<Vec<Pair>, CaptureError> {
+        Ok(Vec::new())
+    }
+
+    fn end_exemptions(&self, _: &Key, _: &[Pair]) -> Result<(), CaptureError> {
+        Ok(())
+    }
+
+    fn destroy(&self, _: &[Pair]) -> Result<usize, CaptureError> {
+        Ok(0)
     }
 
     fn device_events(&self, _: &Key) -> Result<OwnedFd, CaptureError> {
@@ -93,6 +105,7 @@ fn task(name: &str, netns: &std::path::Path, before: Before) -> Task {
         addresses: Vec::new(),
         netns: Some(netns.to_owned()),
         cgroup: None,
+        existing: ExistingRule::default(),
     };
     Task { key: Key::of(&wanted), wanted, netns: None, held: None, workers: Workers::clamped(1), before }
 }

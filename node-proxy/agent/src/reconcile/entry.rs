@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
+use weft_core::enrolment::{Existing, PlainText};
 use weft_core::names::WorkloadUid;
 
 /// A pod that is to be enrolled, as discovery, the CNI plugin or the state file tells of it.
@@ -25,6 +26,17 @@ pub struct Wanted {
     pub netns: Option<PathBuf>,
     /// Where its cgroup is, if anyone has said.
     pub cgroup: Option<PathBuf>,
+    /// What ends its connections that are older than its enrolment. Only discovery knows.
+    pub existing: ExistingRule,
+}
+
+/// What ends connections that are older than their pod's enrolment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExistingRule {
+    /// Whether all of them are to end (`weft.dev/existing`).
+    pub existing: Existing,
+    /// Where plain text from others is refused (PeerAuthentication), and with it those that others have opened.
+    pub plain_text: PlainText,
 }
 
 impl Wanted {

@@ -39,6 +39,9 @@ impl Entry {
                     effects.extend(proxies.serving.iter().map(tell));
                     effects.push(Effect::Remember);
                 }
+                if wanted.existing != desired.existing {
+                    effects.push(Effect::JudgeExisting(uid.clone(), desired.existing.clone()));
+                }
                 *wanted = desired.clone();
             }
             (Phase::Enrolled { .. } | Phase::Adopted { .. }, Desire::Enrol(_) | Desire::Release) => {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use weft_agent_link::cni::Answer;
+use weft_core::enrolment::Existing;
 
 const PROXY: ProxyId = ProxyId(1);
 
@@ -21,6 +22,7 @@ fn wanted(name: &str) -> Wanted {
         addresses: vec![IpAddr::from([10, 0, 0, 1])],
         netns: Some(PathBuf::from("/run/netns").join(name)),
         cgroup: None,
+        existing: ExistingRule::default(),
     }
 }
 
@@ -145,6 +147,16 @@ fn addresses_change_in_place() {
         effects,
         [Effect::SetAddresses(uid("a"), addresses), Effect::Tell(PROXY, tell), Effect::Remember]
     );
+}
+
+#[test]
+fn older_connections_are_judged_anew_when_their_rule_changes() {
+    let mut world = enrolled_with_proxy();
+    let rule = ExistingRule { existing: Existing::Reset, ..ExistingRule::default() };
+    let reset = Wanted { existing: rule.clone(), ..wanted("a") };
+    let effects = world.on(told(std::slice::from_ref(&reset)));
+    assert_eq!(effects, [Effect::JudgeExisting(uid("a"), rule)]);
+    assert_eq!(world.on(told(&[reset])), [], "once");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the state machine is told and what it answers.
 
-use super::entry::{Before, Key, Told, Wanted};
+use super::entry::{Before, ExistingRule, Key, Told, Wanted};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use weft_agent_link::cni::Answer;
@@ -70,6 +70,8 @@ pub enum Effect {
     ReleaseOrphan(Key),
     /// A pod's addresses have changed.
     SetAddresses(WorkloadUid, Vec<IpAddr>),
+    /// Another rule holds for a pod's connections that are older than its enrolment.
+    JudgeExisting(WorkloadUid, ExistingRule),
     /// Close the listeners and ready sockets of a pod.
     CloseSockets(WorkloadUid),
     /// Tell a proxy.

@@ -3,18 +3,18 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use weft_agent::actor::{Actor, Input, Parts};
-use weft_agent::capture::{Attachment, Capture, CaptureError, Chosen};
+use weft_agent::capture::{Attachment, Capture, CaptureError, Chosen, Pair};
 use weft_agent::enrol::Enroller;
 use weft_agent::memory::Memory;
 use weft_agent::metrics::AgentMetrics;
-use weft_agent::reconcile::{Key, Told, Wanted};
+use weft_agent::reconcile::{ExistingRule, Key, Told, Wanted};
 use weft_agent::serve;
 use weft_agent_link::{FromAgent, FromProxy, ProxyEnd, TrustedUid, Workers};
 use weft_core::names::{NodeName, WorkloadUid};
@@ -60,8 +60,20 @@ impl Capture for Notes {
         Ok(())
     }
 
-    fn exempt(&self, _: &Key, _: &[(SocketAddr, SocketAddr)]) -> Result<(), CaptureError> {
+    fn exempt(&self, _: &Key, _: &[Pair]) -> Result<(), CaptureError> {
         Ok(())
+    }
+
+    fn exempted(&self, _: &Key) -> Result<Vec<Pair>, CaptureError> {
+        Ok(Vec::new())
+    }
+
+    fn end_exemptions(&self, _: &Key, _: &[Pair]) -> Result<(), CaptureError> {
+        Ok(())
+    }
+
+    fn destroy(&self, _: &[Pair]) -> Result<usize, CaptureError> {
+        Ok(0)
     }
 
     fn set_addresses(&self, _: &Key, _: &[IpAddr]) -> Result<(), CaptureError> {
@@ -199,5 +211,6 @@ pub(crate) fn wanted(name: &str, netns: &Path) -> Wanted {
         addresses: vec!["10.0.0.1".parse().expect("an address")],
         netns: Some(netns.to_owned()),
         cgroup: None,
+        existing: ExistingRule::default(),
     }
 }

@@ -54,6 +54,7 @@ pub struct Families {
     failed: IntCounterVec,
     received: IntCounterVec,
     sent: IntCounterVec,
+    ended: IntCounterVec,
 }
 
 impl Families {
@@ -69,6 +70,11 @@ impl Families {
             failed: family("istio_tcp_connections_failed_total", "Connections that could not be opened.")?,
             received: family("istio_tcp_received_bytes_total", "Bytes from clients to servers.")?,
             sent: family("istio_tcp_sent_bytes_total", "Bytes from servers to clients.")?,
+            ended: metrics.counters(
+                "weft_proxy_connections_ended_total",
+                "Connections that have ended, by how: as in the access log, or why they could not be opened.",
+                &["end"],
+            )?,
         })
     }
 }
@@ -115,6 +121,11 @@ impl WorkerMetrics {
     /// Counters of one worker.
     pub fn new(families: Families) -> Self {
         Self { families, pairs: RefCell::default() }
+    }
+
+    /// Counts the end of a connection.
+    pub fn ended(&self, end: &str) {
+        self.families.ended.with_label_values(&[end]).inc();
     }
 
     /// The counters for a connection.

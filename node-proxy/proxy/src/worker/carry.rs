@@ -5,6 +5,7 @@ use super::registry::{Direction, Entry, Judged, OpenConnection};
 use crate::telemetry::Parties;
 use crate::telemetry::access::Line;
 use crate::telemetry::metrics::{Pair, Reporter};
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use tokio::time::Instant;
@@ -28,6 +29,48 @@ pub(super) struct Attempt {
     /// [`Snapshot::policy_generation`]: weft_core::snapshot::Snapshot::policy_generation
     pub judged_by: Option<u64>,
     pub begun: Instant,
+}
+
+/// Why a connection could not be opened, in so many kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// A policy.
+    Denied,
+    /// Nobody knows where to, from whom, or for whom.
+    Unknown,
+    /// The other end did not answer in time.
+    ConnectTimeout,
+    /// The other end cannot be reached.
+    ConnectFailed,
+    /// No certificate, or the peer's is not good.
+    Handshake,
+    /// The agent, or a tunnel that does not last.
+    Mesh,
+}
+
+impl Cause {
+    /// As the metric has it.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Denied => "denied",
+            Self::Unknown => "unknown_party",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::ConnectFailed => "connect_failed",
+            Self::Handshake => "handshake_failed",
+            Self::Mesh => "mesh_failed",
+        }
+    }
+
+    /// Of a connect that failed so.
+    pub(super) fn of_connect(error: &std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::TimedOut { Self::ConnectTimeout } else { Self::ConnectFailed }
+    }
+}
+
+/// An error that keeps a connection from being opened.
+pub(super) trait Failure: std::fmt::Display {
+    /// Of which kind it is.
+    fn cause(&self) -> Cause;
 }
 
 /// A connection that is being carried. Its access line is written when it ends, whatever ends it.
@@ -70,6 +113,7 @@ impl Attempt {
             judged,
             begun: self.begun,
             carried: Carried::default(),
+            quiet: Cell::new((0, self.begun)),
         });
         // Policy may have changed while the application was dialled, before the registry knew of this one.
         if let Some(generation) = self.judged_by {
@@ -80,7 +124,8 @@ impl Attempt {
     }
 
     /// It will not be: counts it, and says why in one line.
-    pub(super) fn refuse(self, worker: &Worker, why: &dyn std::fmt::Display) {
+    pub(super) fn refuse(self, worker: &Worker, why: &impl Failure) {
+        worker.metrics.ended(why.cause().as_str());
         for pair in self.pairs(worker) {
             pair.failed.inc();
         }
@@ -145,6 +190,7 @@ impl Drop for Ongoing {
             // Its task was dropped with the worker.
             None => "aborted".to_owned(),
         };
+        self.worker.metrics.ended(&end);
         self.worker.access.add(&Line {
             direction: direction_word(self.entry.direction),
             client: self.entry.client,

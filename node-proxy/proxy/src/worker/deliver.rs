@@ -1,5 +1,6 @@
 //! Connects to an application of this node, from its client's address.
 
+use super::carry::{Cause, Failure};
 use super::pods::Pod;
 use super::stock::{NoSocket, tcp_kind};
 use std::io;
@@ -21,6 +22,15 @@ pub(super) enum DeliverError {
     /// The application does not answer.
     #[error("cannot connect to {target}: {source}")]
     Connect { target: SocketAddr, source: io::Error },
+}
+
+impl Failure for DeliverError {
+    fn cause(&self) -> Cause {
+        match self {
+            Self::NoSocket(_) | Self::Bind { .. } => Cause::Mesh,
+            Self::Connect { source, .. } => Cause::of_connect(source),
+        }
+    }
 }
 
 /// How the client's own connection reached this node.

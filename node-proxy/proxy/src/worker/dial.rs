@@ -1,6 +1,7 @@
 //! Opens tunnels as the client, in either dialect.
 
 use super::Knowledge;
+use super::carry::{Cause, Failure};
 use super::pods::Pod;
 use super::stock::{NoSocket, tcp_kind};
 use crate::describe;
@@ -41,6 +42,17 @@ pub(super) enum DialError {
     /// The node has no address.
     #[error("discovery names no address of the node's tunnel")]
     NoAddr,
+}
+
+impl Failure for DialError {
+    fn cause(&self) -> Cause {
+        match self {
+            Self::NoLeaf(_) | Self::Handshake { .. } => Cause::Handshake,
+            Self::NoSocket(_) => Cause::Mesh,
+            Self::Connect { source, .. } => Cause::of_connect(source),
+            Self::NoAddr => Cause::Unknown,
+        }
+    }
 }
 
 /// A tunnel of either dialect. Clones share it.

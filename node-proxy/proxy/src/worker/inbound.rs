@@ -2,7 +2,7 @@
 //! looks like. Nobody has proven an identity; policy (STRICT is one) decides.
 
 use super::Worker;
-use super::carry::Attempt;
+use super::carry::{Attempt, Cause, Failure};
 use super::deliver::{Came, DeliverError, deliver};
 use super::pods::Pod;
 use super::registry::{Direction, Judged};
@@ -28,6 +28,16 @@ enum InboundError {
     Denied(Denial),
     #[error(transparent)]
     Deliver(#[from] DeliverError),
+}
+
+impl Failure for InboundError {
+    fn cause(&self) -> Cause {
+        match self {
+            Self::UnknownPod(_) | Self::MeshPort(_) => Cause::Unknown,
+            Self::Denied(_) => Cause::Denied,
+            Self::Deliver(error) => error.cause(),
+        }
+    }
 }
 
 impl Worker {

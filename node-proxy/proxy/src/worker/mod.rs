@@ -30,6 +30,7 @@ use pool::Pool;
 use registry::Registry;
 use request::{Command, Request, Requests};
 use std::cell::{Cell, RefCell};
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +74,9 @@ pub struct Limits {
     pub handshake: Duration,
     /// How long a connection waits for discovery to tell of an address.
     pub discovery: Duration,
+    /// How long a connection may carry nothing; for ever if nobody says. TCP itself has no such limit, and applications
+    /// rely on that: pools, subscriptions, shells. A peer that is gone is found by keepalives.
+    pub idle: Option<Duration>,
     /// How long open connections may go on after the word to drain.
     pub drain: Duration,
 }
@@ -90,6 +94,8 @@ pub(crate) struct Worker {
     node_tunnel: RefCell<Vec<AbortHandle>>,
     peers: Peers,
     chance: Cell<u64>,
+    /// When idle connections are looked for again.
+    idle_due: Cell<Instant>,
     /// The trust bundle that the open tunnels were checked against.
     trusted: Cell<Option<Fingerprint>>,
 }
@@ -110,6 +116,8 @@ pub struct WorkerParts {
 
 /// Access lines wait at most so long.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
+/// How often idle connections are looked for, at most and at least: an eighth of their limit is exact enough.
+const IDLE_EVERY: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(30);
 /// How long a released pod's connections may take to close before its sockets are dropped.
 const RELEASE_WITHIN: Duration = Duration::from_secs(4);
 
@@ -160,6 +168,7 @@ impl Worker {
             node_tunnel: RefCell::default(),
             peers: Peers::default(),
             chance: Cell::new(seed(index)),
+            idle_due: Cell::new(Instant::now()),
             trusted: Cell::new(None),
         }
     }
@@ -220,12 +229,22 @@ impl Worker {
 
     fn on_tick(&self) {
         self.access.flush();
+        self.stop_idle();
         let trust = self.knowledge.trust.now();
         let changed = self.trusted.replace(Some(trust.fingerprint())) != Some(trust.fingerprint());
         if changed {
             self.peers.close_distrusted(&trust);
         }
         self.pool.close_idle(changed.then_some(&trust));
+    }
+
+    fn stop_idle(&self) {
+        let Some(limit) = self.knowledge.limits.idle else { return };
+        let now = Instant::now();
+        if self.idle_due.get() <= now {
+            self.idle_due.set(now + (limit / 8).clamp(*IDLE_EVERY.start(), *IDLE_EVERY.end()));
+            self.open.stop_idle(now, limit);
+        }
     }
 
     /// Where session affinity sends this client, if it has been to the service before.
@@ -291,8 +310,11 @@ impl Worker {
         let _ = self.requests.send(Request::Drained { worker: self.index }).await;
     }
 
-    fn pod(&self, uid: &WorkloadUid) -> Option<Rc<Pod>> {
-        self.pods.get(uid)
+    /// A pod that is, or is about to be, enrolled on this node: others hear of it from discovery, at times before the
+    /// agent is done with it.
+    async fn await_pod(&self, uid: &WorkloadUid) -> Option<Rc<Pod>> {
+        let found = self.pods.wait(uid);
+        tokio::time::timeout(self.knowledge.limits.handshake, found).await.ok()
     }
 
     /// A number below `bound` (xorshift64*; good enough to spread load, and no more is asked of it).

@@ -1,7 +1,7 @@
 //! The node's own tunnel: other nodes bring connections for this node's pods, in Weft's own dialect.
 
 use super::Worker;
-use super::carry::Attempt;
+use super::carry::{Attempt, Cause, Failure};
 use super::deliver::{Came, DeliverError, deliver};
 use super::dial::{Handle, watch_peer};
 use super::pods::Pod;
@@ -80,6 +80,16 @@ impl StreamError {
     }
 }
 
+impl Failure for StreamError {
+    fn cause(&self) -> Cause {
+        match self {
+            Self::NotAdmitted(_) | Self::NotHere(_) => Cause::Unknown,
+            Self::Denied(_) => Cause::Denied,
+            Self::Deliver(error) => error.cause(),
+        }
+    }
+}
+
 impl Worker {
     pub(super) async fn serve_node_tunnel(self: Rc<Self>, listener: OwnedFd) {
         self.accept_all(listener, "node tunnel", |worker, socket, peer| worker.node_session(socket, peer))
@@ -106,7 +116,9 @@ impl Worker {
     ) -> Result<(Session, weft_tunnel::scratch::ReadBuffer, PeerSession), SessionError> {
         let leaf = Arc::new(SessionLeaf::new(self.knowledge.leaves.clone()));
         let config = server_config(leaf.clone(), self.knowledge.trust.clone(), &[ALPN])?;
-        let accepted = Session::accept(socket, Arc::new(config));
+        // A peer may hear of a new pod before the authority has signed for it.
+        let ready = |name| self.knowledge.leaves.wait_named(name);
+        let accepted = Session::accept_when(socket, Arc::new(config), ready);
         let limit = self.knowledge.limits.handshake;
         let accepted = tokio::time::timeout(limit, accepted).await.map_err(|_| SessionError::Timeout)?;
         let (session, leftover) = accepted?;
@@ -178,7 +190,7 @@ impl Worker {
         let Admitted { source, destination } = admitted.map_err(StreamError::NotAdmitted)?;
         attempt.parties.source = source;
         attempt.parties.destination = Some(destination.clone());
-        let pod = self.pod(&destination.uid);
+        let pod = self.await_pod(&destination.uid).await;
         let pod = pod.ok_or_else(|| StreamError::NotHere(request.destination.ip()))?;
         let connection = Connection {
             source_ip: request.source.ip(),

@@ -1,7 +1,7 @@
 //! Captured connections of a pod of this node to anywhere.
 
 use super::Worker;
-use super::carry::{Attempt, Ongoing};
+use super::carry::{Attempt, Cause, Failure, Ongoing};
 use super::deliver::{Came, DeliverError, deliver, dial};
 use super::dial::DialError;
 use super::dns::{DNS_PORT, DnsStream};
@@ -57,6 +57,20 @@ enum OutboundError {
     /// No tunnel lasted long enough.
     #[error("the tunnel broke {TUNNEL_TRIES} times before the connection was taken")]
     TunnelLost,
+}
+
+impl Failure for OutboundError {
+    fn cause(&self) -> Cause {
+        match self {
+            Self::UnknownClient(_) | Self::ForeignSource { .. } | Self::Refused(_) | Self::NotHere(_) => {
+                Cause::Unknown
+            }
+            Self::Denied(_) => Cause::Denied,
+            Self::Deliver(error) => error.cause(),
+            Self::Dial(error) => error.cause(),
+            Self::TunnelLost => Cause::Mesh,
+        }
+    }
 }
 
 impl Worker {
@@ -159,8 +173,10 @@ impl Worker {
     /// Where to; asks discovery if nobody knows the address yet.
     async fn route(&self, client: &Workload, dst: OriginalDst) -> Hop {
         let mut asked = Asked::No;
+        let mut view = self.knowledge.view.clone();
+        let deadline = Instant::now() + self.knowledge.limits.discovery;
         loop {
-            let snapshot = self.knowledge.view.now();
+            let snapshot = view.seen();
             let sticky = self.sticky(&snapshot, client, dst);
             let question = Question { client, dst, sticky: sticky.as_ref(), asked };
             let hop = next_hop(&snapshot, &self.knowledge.rules, &question, &mut |bound| self.below(bound));
@@ -168,9 +184,12 @@ impl Worker {
                 Hop::Ask(addr) if asked == Asked::No => {
                     let answer = self.knowledge.view.ask(addr);
                     // Late or not, the snapshot says what is known now.
-                    let _ = tokio::time::timeout(self.knowledge.limits.discovery, answer).await;
+                    let _ = tokio::time::timeout_at(deadline, answer).await;
                     asked = Asked::Yes;
                 }
+                // Control may be told of a new pod a moment after its first client.
+                Hop::Refuse(Refusal::Unknown(_))
+                    if matches!(tokio::time::timeout_at(deadline, view.changed()).await, Ok(Some(_))) => {}
                 hop => {
                     self.stick(&hop, client);
                     return hop;
@@ -204,7 +223,8 @@ impl Worker {
     ) -> Result<(), OutboundError> {
         attempt.direction = Direction::SameNode;
         attempt.parties.security = Security::MutualTls;
-        let server = self.pod(&hop.workload.uid);
+        // Discovery may tell of a new pod before the agent has enrolled it.
+        let server = self.await_pod(&hop.workload.uid).await;
         let server = server.ok_or_else(|| OutboundError::NotHere(hop.workload.uid.clone()))?;
         // The kernel's word: the connection came out of the client's own namespace.
         let connection = Connection {

@@ -1,7 +1,7 @@
 //! A pod's own tunnel port: peers that are not Weft bring connections for this pod by HBONE.
 
 use super::Worker;
-use super::carry::Attempt;
+use super::carry::{Attempt, Cause, Failure};
 use super::deliver::{Came, DeliverError, deliver};
 use super::dial::{Handle, watch_peer};
 use super::pods::Pod;
@@ -75,6 +75,16 @@ impl StreamError {
             Self::UnknownPod(_) => Refused::NoWorkload,
             Self::Denied(_) => Refused::Policy,
             Self::Deliver(_) => Refused::AppUnreachable,
+        }
+    }
+}
+
+impl Failure for StreamError {
+    fn cause(&self) -> Cause {
+        match self {
+            Self::Name | Self::UnknownPod(_) | Self::NotAdmitted(_) => Cause::Unknown,
+            Self::Denied(_) => Cause::Denied,
+            Self::Deliver(error) => error.cause(),
         }
     }
 }

@@ -5,6 +5,7 @@ use super::stock::Stock;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
 use weft_core::names::WorkloadUid;
 
@@ -44,6 +45,7 @@ impl Pod {
 #[derive(Default)]
 pub(super) struct Pods {
     by_uid: RefCell<HashMap<WorkloadUid, Rc<Pod>>>,
+    arrived: Notify,
 }
 
 impl Pods {
@@ -51,6 +53,7 @@ impl Pods {
     pub(super) fn insert(&self, pod: Rc<Pod>) -> Option<Rc<Pod>> {
         let old = self.remove(&pod.uid);
         self.by_uid.borrow_mut().insert(pod.uid.clone(), pod);
+        self.arrived.notify_waiters();
         old
     }
 
@@ -62,6 +65,18 @@ impl Pods {
     /// The pod with this key.
     pub(super) fn get(&self, uid: &WorkloadUid) -> Option<Rc<Pod>> {
         self.by_uid.borrow().get(uid).cloned()
+    }
+
+    /// The pod with this key, once there is one.
+    pub(super) async fn wait(&self, uid: &WorkloadUid) -> Rc<Pod> {
+        loop {
+            // Before looking: an arrival in between counts.
+            let arrival = self.arrived.notified();
+            if let Some(pod) = self.get(uid) {
+                return pod;
+            }
+            arrival.await;
+        }
     }
 
     /// Does something with every pod.

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::time::Instant;
 use weft_core::names::WorkloadUid;
 use weft_core::policy::{Connection, Verdict, decide};
@@ -44,6 +45,8 @@ pub struct OpenConnection {
     pub begun: Instant,
     /// What it carries.
     pub carried: Carried,
+    /// How much that was when it was last looked at, and since when.
+    pub quiet: Cell<(u64, Instant)>,
 }
 
 /// What a connection is judged by.
@@ -158,6 +161,20 @@ impl Registry {
     pub fn stop_all(&self, why: Stop) {
         for connection in self.open.borrow().values() {
             connection.carried.stop(why);
+        }
+    }
+
+    /// Stops what has carried nothing for so long. It is found by looking now and then: a timer for each connection
+    /// would have to be set anew with each of its packets.
+    pub fn stop_idle(&self, now: Instant, limit: Duration) {
+        for connection in self.open.borrow().values() {
+            let bytes = connection.request_bytes() + connection.response_bytes();
+            let (before, since) = connection.quiet.get();
+            if bytes != before {
+                connection.quiet.set((bytes, now));
+            } else if now.duration_since(since) >= limit {
+                connection.carried.stop(Stop::Idle);
+            }
         }
     }
 

@@ -129,6 +129,17 @@ fn a_selector_that_is_there_twice_reaches_the_namespace() {
 }
 
 #[test]
+fn an_object_of_no_namespace_leaves_the_file_as_it_was() {
+    const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n";
+    let text = format!("{POD}---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: b\n  namespace: Shop\n");
+    let problem = parse_manifests(text.as_bytes(), "a.yaml").expect_err("nobody knows where pod b belongs");
+    assert_eq!(
+        problem.to_string(),
+        "a.yaml:9: metadata.namespace: is no name: a-z, 0-9, - and . are; the file's last good version stays in force"
+    );
+}
+
+#[test]
 fn an_object_that_is_there_twice_is_told() {
     let manifests = read(
         "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: a}\n",

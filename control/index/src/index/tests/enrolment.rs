@@ -187,6 +187,24 @@ fn an_agent_is_told_of_its_own_pods() {
 }
 
 #[test]
+fn what_becomes_of_older_connections_is_said_by_the_pod_or_its_namespace() {
+    let says = |place: &str, value: &str| json!({"metadata": {place: {"weft.dev/existing": value}}});
+    for (case, of_namespace, of_pod, want) in [
+        ("nothing", json!({}), json!({}), Existing::Keep),
+        ("a namespace's label", says("labels", "reset"), json!({}), Existing::Reset),
+        ("a namespace's annotation", says("annotations", "reset"), json!({}), Existing::Reset),
+        ("a pod's label", json!({}), says("labels", "reset"), Existing::Reset),
+        ("the pod's word counts", says("labels", "reset"), says("annotations", "keep"), Existing::Keep),
+    ] {
+        let mut world = World::of([meshed(), with(pod("web", "10.0.0.1"), of_pod)]);
+        // The namespace speaks last: its pods have to hear.
+        world.put(with(meshed(), of_namespace));
+        let agent = world.0.agent_pods().next().unwrap();
+        assert_eq!(agent.existing, want, "{case}");
+    }
+}
+
+#[test]
 fn host_network_pods_are_told_in_plain_text() {
     let world =
         World::of([meshed(), with(pod("agent", "172.16.0.1"), json!({"spec": {"hostNetwork": true}}))]);

@@ -9,12 +9,13 @@ use weft_core::snapshot::Snapshot;
 const STRICT: &str = "weft-system/istio_converted_static_strict";
 const OWN: &str = "shop/converted_peer_authentication_own";
 
-/// Whether plain text gets to pod `web` on ports 80 and 81.
+/// Whether plain text gets to pod `web` on ports 80 and 81. Its agent is told the same as its proxy.
 fn accepts_plain(world: &World) -> [bool; 2] {
     let mut snapshot = Snapshot::default();
     world.0.policies().for_each(|policy| snapshot.insert_policy(policy.clone()));
     let policies = snapshot.policies_of(world.pod("web").expect("the test made the pod"));
     assert!(policies.iter().all(|one| matches!(one, Applicable::Known(_))), "all that are named are told");
+    let agent = world.0.agent_pods().find(|one| &*one.name == "web").expect("the test made the pod");
     [80, 81].map(|destination_port| {
         let connection = Connection {
             source_ip: "192.0.2.1".parse().unwrap(),
@@ -22,7 +23,9 @@ fn accepts_plain(world: &World) -> [bool; 2] {
             destination_ip: "10.0.0.1".parse().unwrap(),
             destination_port,
         };
-        matches!(decide(&policies, &connection).verdict, Verdict::Allowed(_))
+        let accepted = matches!(decide(&policies, &connection).verdict, Verdict::Allowed(_));
+        assert_eq!(agent.plain_text.refuses(destination_port), !accepted, "port {destination_port}");
+        accepted
     })
 }
 

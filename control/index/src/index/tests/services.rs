@@ -174,6 +174,40 @@ fn conditions_of_a_slice_count() {
     }
 }
 
+/// A pod of two services, each with a slice of its own.
+#[test]
+fn a_pod_may_be_ready_for_one_service_and_not_for_another() {
+    let (yes, no) = (json!({"ready": true}), json!({"ready": false}));
+    let all = spec(json!({"publishNotReadyAddresses": true}));
+    let (web, api) = ("web 80>8080", "api 80>8080");
+    for (case, of_web, of_api, over, want) in [
+        ("for both", &yes, &yes, json!({}), (Health::Healthy, vec![api, web])),
+        ("for one", &yes, &no, json!({}), (Health::Healthy, vec![web])),
+        ("for the other", &no, &yes, json!({}), (Health::Healthy, vec![api])),
+        ("for none", &no, &no, json!({}), (Health::Unhealthy, vec![api, web])),
+        ("one takes it as it is", &yes, &no, all.clone(), (Health::Healthy, vec![api, web])),
+        ("one takes it as it is, the other does not", &no, &yes, all, (Health::Unhealthy, vec![api, web])),
+    ] {
+        let endpoint = |conditions: &Value| {
+            json!([with(at_pod("web", "10.0.0.1"), json!({ "conditions": conditions }))])
+        };
+        let mut world = World::of([
+            service("web", "10.1.0.1"),
+            service("api", "10.1.0.2"),
+            pod("web", "10.0.0.1"),
+            slice("web-1", "web", endpoint(of_web)),
+            slice("api-1", "api", endpoint(of_api)),
+        ]);
+        // The service changes last: its pods have to hear.
+        world.put(with(service("api", "10.1.0.2"), over));
+        assert_eq!(
+            (world.pod("web").unwrap().health, world.services_of("web")),
+            { (want.0, want.1.into_iter().map(str::to_owned).collect()) },
+            "{case}"
+        );
+    }
+}
+
 #[test]
 fn endpoints_that_are_no_pods_are_workloads_of_their_own() {
     let endpoints = json!([{

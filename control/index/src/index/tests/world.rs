@@ -81,6 +81,7 @@ pub(super) fn change(value: Value) -> Change {
     match decode(&value) {
         Decoded::Object(object, notes) => Change::Upsert { object, notes, origin },
         Decoded::Refused(refusal) => Change::Refuse { refusal, origin },
+        Decoded::Unplaced(notes) => panic!("no namespace: {notes:?}"),
         Decoded::Skipped(note) => panic!("not an object: {note:?}"),
     }
 }
