@@ -12,6 +12,7 @@ pub mod mux;
 pub mod join;
 mod tls_stream;
 mod batch;
+mod handshake;
 pub mod tls;
 mod record;
 pub mod end;
