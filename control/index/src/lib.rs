@@ -16,8 +16,8 @@ mod facts;
 mod agents;
 mod told;
 mod selector;
-pub mod agent;
 pub mod change;
+pub mod agent;
 pub mod config;
 mod name;
 

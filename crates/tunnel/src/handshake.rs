@@ -1,7 +1,7 @@
 //! The handshake of a TLS session, over rustls' unbuffered interface: this side owns every buffer, and rustls never
 //! sees what comes behind the handshake.
 
-use crate::record::whole;
+use crate::record::{RecordError, whole};
 use crate::scratch::ReadBuffer;
 use crate::socket::Socket;
 use crate::tls::{HANDSHAKE_BYTES_MAX, Secrets, Session, TlsError};
@@ -213,10 +213,10 @@ fn encode(
     let needed = match encode(&mut []) {
         Ok(_) => return Ok(()),
         Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) => required_size,
-        Err(EncodeError::AlreadyEncoded) => return Err(TlsError::Exhausted),
+        Err(EncodeError::AlreadyEncoded) => return Err(RecordError::Exhausted.into()),
     };
     out.resize(start + needed, 0);
-    let written = encode(&mut out[start..]).map_err(|_| TlsError::Exhausted)?;
+    let written = encode(&mut out[start..]).map_err(|_| RecordError::Exhausted)?;
     out.truncate(start + written);
     Ok(())
 }

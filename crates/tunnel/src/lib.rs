@@ -14,7 +14,7 @@ mod tls_stream;
 mod batch;
 mod handshake;
 pub mod tls;
-mod record;
+pub mod record;
 pub mod end;
 pub mod socket;
 pub mod scratch;

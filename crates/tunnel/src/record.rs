@@ -1,12 +1,28 @@
 //! TLS 1.3 records (RFC 8446 §5.2), sealed and opened where they lie. rustls does the handshake and hands over the
 //! keys: its own record layer would copy every byte twice more on the way out.
 
-use crate::tls::TlsError;
 use aws_lc_rs::aead::{
     AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey,
 };
 use rustls::ConnectionTrafficSecrets;
 use std::ops::Range;
+
+/// Why a record cannot be sealed or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The chosen cipher is none that records are sealed with here.
+    #[error("the TLS session has a cipher that is not supported")]
+    Cipher,
+    /// The session's keys do not open it.
+    #[error("the peer sent a TLS record that was forged or damaged")]
+    Forged,
+    /// RFC 8446 does not allow it.
+    #[error("the peer broke TLS: {0}")]
+    Malformed(&'static str),
+    /// The keys are used up.
+    #[error("the session cannot seal any more")]
+    Exhausted,
+}
 
 /// Most payload bytes in a record (RFC 8446 §5.1).
 pub(crate) const PAYLOAD_MAX: usize = 16_384;
@@ -58,15 +74,15 @@ pub(crate) struct Opened {
 }
 
 impl Keys {
-    pub(crate) fn new((sequence, secrets): (u64, ConnectionTrafficSecrets)) -> Result<Self, TlsError> {
+    pub(crate) fn new((sequence, secrets): (u64, ConnectionTrafficSecrets)) -> Result<Self, RecordError> {
         let (algorithm, key, iv) = match &secrets {
             ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (&AES_128_GCM, key, iv),
             ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (&AES_256_GCM, key, iv),
             ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (&CHACHA20_POLY1305, key, iv),
-            _ => return Err(TlsError::Cipher),
+            _ => return Err(RecordError::Cipher),
         };
-        let key = UnboundKey::new(algorithm, key.as_ref()).map_err(|_| TlsError::Cipher)?;
-        let iv = iv.as_ref().try_into().map_err(|_| TlsError::Cipher)?;
+        let key = UnboundKey::new(algorithm, key.as_ref()).map_err(|_| RecordError::Cipher)?;
+        let iv = iv.as_ref().try_into().map_err(|_| RecordError::Cipher)?;
         Ok(Self { key: LessSafeKey::new(key), iv, sequence })
     }
 
@@ -76,12 +92,12 @@ impl Keys {
     }
 
     /// The next record's nonce (RFC 8446 §5.3). None is used twice: who seals changes keys long before the end.
-    fn nonce(&mut self) -> Result<Nonce, TlsError> {
+    fn nonce(&mut self) -> Result<Nonce, RecordError> {
         let mut nonce = self.iv;
         for (byte, mask) in nonce[NONCE_LEN - 8..].iter_mut().zip(self.sequence.to_be_bytes()) {
             *byte ^= mask;
         }
-        self.sequence = self.sequence.checked_add(1).ok_or(TlsError::Exhausted)?;
+        self.sequence = self.sequence.checked_add(1).ok_or(RecordError::Exhausted)?;
         Ok(Nonce::assume_unique_for_key(nonce))
     }
 
@@ -92,7 +108,7 @@ impl Keys {
         record: &mut [u8],
         payload: usize,
         content: Content,
-    ) -> Result<usize, TlsError> {
+    ) -> Result<usize, RecordError> {
         let sealed = payload + TRAILER_BYTES;
         let (header, rest) = record.split_at_mut(HEADER_BYTES);
         let [.., high, low] = sealed.to_be_bytes();
@@ -101,41 +117,41 @@ impl Keys {
         let (inner, tag_space) = rest.split_at_mut(payload + 1);
         let nonce = self.nonce()?;
         let tag = self.key.seal_in_place_separate_tag(nonce, Aad::from(&*header), inner);
-        tag_space[..TAG_BYTES].copy_from_slice(tag.map_err(|_| TlsError::Exhausted)?.as_ref());
+        tag_space[..TAG_BYTES].copy_from_slice(tag.map_err(|_| RecordError::Exhausted)?.as_ref());
         Ok(HEADER_BYTES + sealed)
     }
 
     /// Opens the record at the beginning of `bytes`. `None` if it is not all there.
-    pub(crate) fn open(&mut self, bytes: &mut [u8]) -> Result<Option<Opened>, TlsError> {
+    pub(crate) fn open(&mut self, bytes: &mut [u8]) -> Result<Option<Opened>, RecordError> {
         let Some((header, rest)) = bytes.split_first_chunk_mut::<HEADER_BYTES>() else { return Ok(None) };
         let length = sealed_length(*header)?;
         let Some(sealed) = rest.get_mut(..length) else { return Ok(None) };
         let nonce = self.nonce()?;
         let inner = self.key.open_in_place(nonce, Aad::from(*header), sealed);
-        let inner = inner.map_err(|_| TlsError::Forged)?;
+        let inner = inner.map_err(|_| RecordError::Forged)?;
         // Behind the payload stand its kind, which is never zero, and any number of zeros (RFC 8446 §5.4).
         let end =
-            inner.iter().rposition(|byte| *byte != 0).ok_or(TlsError::Malformed("a record of no kind"))?;
+            inner.iter().rposition(|byte| *byte != 0).ok_or(RecordError::Malformed("a record of no kind"))?;
         let content = match inner[end] {
             23 => Content::Data,
             22 => Content::Handshake,
             21 => Content::Alert,
-            _ => return Err(TlsError::Malformed("a record of an unknown kind")),
+            _ => return Err(RecordError::Malformed("a record of an unknown kind")),
         };
         if end > PAYLOAD_MAX {
-            return Err(TlsError::Malformed("a record that is too long"));
+            return Err(RecordError::Malformed("a record that is too long"));
         }
         Ok(Some(Opened { content, payload: HEADER_BYTES..HEADER_BYTES + end, bytes: HEADER_BYTES + length }))
     }
 }
 
-fn sealed_length([kind, _, _, high, low]: [u8; HEADER_BYTES]) -> Result<usize, TlsError> {
+fn sealed_length([kind, _, _, high, low]: [u8; HEADER_BYTES]) -> Result<usize, RecordError> {
     let length = usize::from(u16::from_be_bytes([high, low]));
     if kind != Content::Data.byte() {
-        return Err(TlsError::Malformed("a record that is not sealed"));
+        return Err(RecordError::Malformed("a record that is not sealed"));
     }
     if !(TRAILER_BYTES..=SEALED_MAX).contains(&length) {
-        return Err(TlsError::Malformed("a record of an impossible length"));
+        return Err(RecordError::Malformed("a record of an impossible length"));
     }
     Ok(length)
 }
@@ -185,7 +201,7 @@ mod tests {
         assert_eq!(opened.bytes, first.len());
         let opened = far.open(&mut second).expect("opens").expect("whole");
         assert_eq!((opened.content, opened.payload.len()), (Content::Alert, 0));
-        assert!(matches!(far.open(&mut first), Err(TlsError::Forged)), "a record again");
+        assert!(matches!(far.open(&mut first), Err(RecordError::Forged)), "a record again");
     }
 
     #[test]
@@ -226,7 +242,7 @@ mod tests {
             ("too short", [23, 3, 3, 0, 16]),
             ("too long", [23, 3, 3, 0x41, 1]),
         ] {
-            assert!(matches!(sealed_length(header), Err(TlsError::Malformed(_))), "{case}");
+            assert!(matches!(sealed_length(header), Err(RecordError::Malformed(_))), "{case}");
         }
         assert_eq!(sealed_length([23, 3, 3, 0x41, 0]).expect("the longest"), SEALED_MAX);
     }

@@ -1,7 +1,7 @@
 //! One TLS session behind its handshake (`handshake.rs`). rustls keeps the secrets; the records are sealed and opened
 //! where they lie (`record.rs`).
 
-use crate::record::{Content, HEADER_BYTES, Keys, TRAILER_BYTES};
+use crate::record::{Content, HEADER_BYTES, Keys, RecordError, TRAILER_BYTES};
 use rustls::ExtractedSecrets;
 use rustls::client::ClientConnectionData;
 use rustls::kernel::KernelConnection;
@@ -28,21 +28,15 @@ pub enum TlsError {
     /// The handshake, or a message behind it, is larger than any of the mesh's can be.
     #[error("the peer's handshake exceeds {HANDSHAKE_BYTES_MAX} bytes")]
     HandshakeTooLarge,
-    /// The chosen cipher is none that records are sealed with here.
-    #[error("the TLS session has a cipher that is not supported")]
-    Cipher,
-    /// A record that the session's keys do not open.
-    #[error("the peer sent a TLS record that was forged or damaged")]
-    Forged,
-    /// A record or message that RFC 8446 does not allow.
+    /// A record could not be sealed or opened.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A message that RFC 8446 does not allow.
     #[error("the peer broke TLS: {0}")]
     Malformed(&'static str),
     /// The peer gave up.
     #[error("the peer ended the TLS session with alert {0}")]
     Alert(u8),
-    /// A record could not be sealed.
-    #[error("the session cannot seal any more")]
-    Exhausted,
 }
 
 /// Messages behind the handshake (RFC 8446 §4), and what a KeyUpdate asks for (§4.6.3).
@@ -127,7 +121,7 @@ impl Session {
     /// Opens the record at the beginning of `bytes` where it lies.
     ///
     /// # Errors
-    /// [`TlsError::Forged`], [`TlsError::Malformed`] or [`TlsError::Alert`]: the session is over.
+    /// [`TlsError::Record`], [`TlsError::Malformed`] or [`TlsError::Alert`]: the session is over.
     pub fn open(&mut self, bytes: &mut [u8]) -> Result<Received, TlsError> {
         let Some(opened) = self.receiving.open(bytes)? else { return Ok(Received::Part) };
         if !self.message.is_empty() && opened.content != Content::Handshake {
@@ -192,7 +186,7 @@ impl Session {
         record: &mut [u8],
         payload: usize,
         content: Content,
-    ) -> Result<usize, TlsError> {
+    ) -> Result<usize, RecordError> {
         self.sending.seal(record, payload, content)
     }
 

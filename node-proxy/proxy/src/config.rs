@@ -1,5 +1,6 @@
 //! The proxy's settings.
 
+use crate::sandbox::SandboxConfig;
 use crate::telemetry::access::AccessFormat;
 use crate::worker::Limits;
 use crate::worker::dns::{DnsRules, DnsUpstream};
@@ -63,24 +64,6 @@ pub struct MeshConfig {
     pub ip: IpAddr,
 }
 
-/// What the process gives up.
-#[derive(Debug, Clone)]
-pub struct SandboxConfig {
-    /// The user and group to become if started as root.
-    pub uid: u32,
-    /// Whether to run on if privileges cannot be given up.
-    pub mode: SandboxMode,
-}
-
-/// Whether privileges have to go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SandboxMode {
-    /// The process does not run with any.
-    Required,
-    /// The operator has said that it may (`WEFT_SANDBOX=off`): for debugging.
-    Off,
-}
-
 impl Config {
     /// Reads the settings; [`Settings::finish`] tells whether they may be used.
     pub fn read(settings: &mut Settings<'_>) -> Self {
@@ -111,19 +94,10 @@ impl Config {
                 "a path",
                 PathBuf::from("/run/weft/proxy-admin.sock"),
             )),
-            sandbox: SandboxConfig {
-                uid: settings.get("WEFT_PROXY_UID", "a numeric user id other than 0", DEFAULT_UID),
-                mode: match settings.get("WEFT_SANDBOX", "on or off", OnOff::On) {
-                    OnOff::On => SandboxMode::Required,
-                    OnOff::Off => SandboxMode::Off,
-                },
-            },
+            sandbox: SandboxConfig::read(settings),
         }
     }
 }
-
-/// The user that the proxy becomes: in no system's own range, and used by nothing else.
-const DEFAULT_UID: u32 = 15_008;
 
 fn address(settings: &mut Settings<'_>, name: &'static str, port: u16) -> SocketAddr {
     settings.get(name, "an address and a port", SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), port))
@@ -190,6 +164,5 @@ macro_rules! words {
     };
 }
 
-words! { OnOff { On = "on", Off = "off" } }
 words! { AllowRefuse { Allow = "allow", Refuse = "refuse" } }
 words! { JoinEncrypt { Join = "join", Encrypt = "encrypt" } }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod config;
 pub mod admin;
 pub mod link;
 pub mod keeper;
@@ -10,7 +11,6 @@ pub mod worker;
 pub mod telemetry;
 pub mod leaves;
 pub mod sandbox;
-pub mod config;
 
 /// An error with all of its causes in one line.
 pub fn describe(error: &dyn std::error::Error) -> String {

@@ -2,7 +2,6 @@
 //! capability (also those that it could get back), new privileges, and all system calls but the ones that
 //! carrying bytes takes. Runs before any other thread exists, so that every thread is bound by it.
 
-use crate::config::{SandboxConfig, SandboxMode};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setresgid, setresuid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use seccompiler::{
@@ -10,6 +9,50 @@ use seccompiler::{
 };
 use std::collections::BTreeMap;
 use std::io;
+use weft_runtime::Settings;
+
+/// What the process gives up.
+#[derive(Debug, Clone)]
+pub struct SandboxConfig {
+    /// The user and group to become if started as root.
+    pub uid: u32,
+    /// Whether to run on if privileges cannot be given up.
+    pub mode: SandboxMode,
+}
+
+/// Whether privileges have to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SandboxMode {
+    /// The process does not run with any.
+    Required,
+    /// The operator has said that it may (`WEFT_SANDBOX=off`): for debugging.
+    Off,
+}
+
+/// The user that the proxy becomes: in no system's own range, and used by nothing else.
+const DEFAULT_UID: u32 = 15_008;
+
+impl SandboxConfig {
+    /// Reads the settings.
+    pub fn read(settings: &mut Settings<'_>) -> Self {
+        Self {
+            uid: settings.get("WEFT_PROXY_UID", "a numeric user id other than 0", DEFAULT_UID),
+            mode: settings.get("WEFT_SANDBOX", "on or off", SandboxMode::Required),
+        }
+    }
+}
+
+impl std::str::FromStr for SandboxMode {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "on" => Ok(Self::Required),
+            "off" => Ok(Self::Off),
+            _ => Err(()),
+        }
+    }
+}
 
 /// Why the process cannot be confined.
 #[derive(Debug, thiserror::Error)]

@@ -5,8 +5,7 @@ use rustix::process::{getegid, geteuid};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{TcpListener, TcpStream};
-use weft_node_proxy::config::{SandboxConfig, SandboxMode};
-use weft_node_proxy::sandbox::{SandboxError, confine};
+use weft_node_proxy::sandbox::{SandboxConfig, SandboxError, SandboxMode, confine};
 
 /// Tells a run of this test program that it is the one to be confined.
 const IS_THE_CHILD: &str = "SANDBOX_TEST_CHILD";

@@ -1,6 +1,7 @@
 //! Sessions against rustls' own record layer at the other end.
 
 use super::TlsStream;
+use crate::record::RecordError;
 use crate::socket::Socket;
 use crate::tls::{Session, TlsError};
 use rcgen::{CertificateParams, KeyPair};
@@ -171,7 +172,10 @@ fn a_peer_that_closes_ends_the_stream_and_a_forged_record_breaks_it() {
             let end = stream.read(&mut words).await;
             if forged {
                 let error = end.unwrap_err().into_inner().unwrap();
-                assert!(matches!(error.downcast_ref(), Some(TlsError::Forged)), "{error}");
+                assert!(
+                    matches!(error.downcast_ref(), Some(TlsError::Record(RecordError::Forged))),
+                    "{error}"
+                );
             } else {
                 assert_eq!(end.unwrap(), 0);
             }
