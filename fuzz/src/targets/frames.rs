@@ -61,7 +61,7 @@ fn cut(bytes: &[u8], step: usize) -> (Vec<Found>, Result<(), BadFrame>) {
     let fed = bytes.chunks(step).try_for_each(|chunk| {
         cutter.feed(chunk, |piece| {
             match piece {
-                Piece::Data { stream, bytes } => data(&mut found, stream, bytes),
+                Piece::Data { stream, at } => data(&mut found, stream, &chunk[at]),
                 Piece::Frame(header, payload) => {
                     assert_eq!(header.length, payload.len());
                     assert_ne!(header.kind, Kind::Data);
