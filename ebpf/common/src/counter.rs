@@ -34,10 +34,14 @@ pub enum Counter {
     DroppedSecondLock,
     /// A helper of the kernel refused; the packet was dropped.
     DroppedFailed,
+    /// The two ends of a connection between an application and its proxy were joined.
+    JoinedEnds,
+    /// A message went past TCP to the other end.
+    Accelerated,
 }
 
 /// Every counter with its name, in the order of the array.
-pub const COUNTERS: [(Counter, &str); 15] = [
+pub const COUNTERS: [(Counter, &str); 17] = [
     (Counter::CapturedTcp, "captured_tcp"),
     (Counter::CapturedDns, "captured_dns"),
     (Counter::ChosenOutbound, "chosen_outbound"),
@@ -53,6 +57,8 @@ pub const COUNTERS: [(Counter, &str); 15] = [
     (Counter::DroppedNoListener, "dropped_no_listener"),
     (Counter::DroppedSecondLock, "dropped_second_lock"),
     (Counter::DroppedFailed, "dropped_failed"),
+    (Counter::JoinedEnds, "joined_ends"),
+    (Counter::Accelerated, "accelerated"),
 ];
 
 const _: () = {

@@ -13,11 +13,13 @@ use aya::programs::links::{CgroupAttachMode, FdLink};
 use aya::programs::{ProgramError, SockOps};
 use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname, getsockopt, sockopt};
 use parking_lot::Mutex;
-use weft_ebpf_common::{Exemption, Family, Flow, ListenerKind, PodRecord, SlotFlow};
+use weft_ebpf_common::{Acceleration, Exemption, Family, Flow, ListenerKind, PodRecord, SlotFlow};
 
+use crate::acceleration;
 use crate::attach::{self, AttachError, Existing, Programs, TcMode};
 use crate::bpffs::Directory;
 use crate::check;
+use crate::devices::Device;
 use crate::error::{EnrolError, ExemptError, OpenError, RegisterError, ReleaseError, ReserveError};
 use crate::hurry::Hurry;
 use crate::key::PodKey;
@@ -44,6 +46,8 @@ pub struct HostConfig {
     pub probe_cgroup: Option<PathBuf>,
     /// Pods on this node at most, and no more than 4096. What is pinned already keeps its size.
     pub max_pods: u32,
+    /// How far connections are accelerated at most, whatever pods want.
+    pub acceleration: Acceleration,
 }
 
 /// A pod to enrol.
@@ -55,8 +59,8 @@ pub struct PodAttachment<'a> {
     pub netns: BorrowedFd<'a>,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
-    /// Its cgroup, for acceleration, which this version does not have.
-    pub cgroup: Option<PathBuf>,
+    /// How far its connections are to be accelerated, as far as the node's limit and its kernel allow.
+    pub acceleration: Acceleration,
 }
 
 /// A pod that was found pinned.
@@ -87,6 +91,8 @@ pub struct Host {
     hurry: Hurry,
     mode: TcMode,
     pods_max: u32,
+    /// Off where the kernel cannot do it.
+    acceleration: Acceleration,
     /// Held for moments, and never while a pod is waited for.
     pods: Mutex<BTreeMap<PodKey, Arc<Entry>>>,
     /// Holds the second lock, loaded once.
@@ -106,13 +112,16 @@ struct Pod {
     /// Known once this process has enrolled the pod. It keeps the namespace alive until release.
     netns: Option<OwnedFd>,
     uncontained: Vec<String>,
+    /// As it wants it.
+    acceleration: Acceleration,
     /// Who has waited for it meanwhile begins anew.
     released: bool,
 }
 
 impl Entry {
     fn new(slot: u32, record: PodRecord) -> Arc<Self> {
-        let pod = Pod { record, netns: None, uncontained: Vec::new(), released: false };
+        let (uncontained, acceleration) = (Vec::new(), Acceleration::Off);
+        let pod = Pod { record, netns: None, uncontained, acceleration, released: false };
         Arc::new(Self { slot, pod: Mutex::new(pod) })
     }
 }
@@ -129,10 +138,12 @@ impl Host {
         let directory = Directory::open(&config.bpffs_dir).map_err(OpenError::Directory)?;
         let pods_max = config.max_pods.min(PODS_MAX);
         let object = Arc::new(Object::find(&directory, pods_max).map_err(OpenError::NotBuilt)?);
+        let acceleration = possible_acceleration(config.acceleration);
         let mut node = Programs::new(&object, Copy::Node);
         let lock = node.load_lock().map_err(OpenError::Program)?;
         let mode = mode.unwrap_or_else(|| check::tc_mode(lock));
         let ebpf = node.ebpf().map_err(OpenError::Program)?;
+        let acceleration = load_acceleration(ebpf, acceleration);
         if let Some(cgroup) = config.probe_cgroup {
             note_probes(ebpf, &cgroup, &directory.probe())
                 .map_err(|source| OpenError::Probe { cgroup, source })?;
@@ -142,7 +153,7 @@ impl Host {
         let pods = adopt(&maps).map_err(OpenError::Maps)?;
         let hurry = Hurry::new(directory.hurry());
         let (pods, node, maps) = (Mutex::new(pods), Mutex::new(node), Mutex::new(maps));
-        Ok(Self { directory, object, hurry, mode, pods_max, pods, node, maps })
+        Ok(Self { directory, object, hurry, mode, pods_max, acceleration, pods, node, maps })
     }
 
     /// The pods that are enrolled, as an earlier process left them or this one made them. Those of an earlier process
@@ -193,6 +204,7 @@ impl Host {
             known.record.netns_cookie = cookie;
             known.netns = Some(netns);
             self.maps.lock().set_addresses(slot, &pod.addresses).map_err(EnrolError::Maps)?;
+            known.acceleration = pod.acceleration;
             self.attach(&pod.key, slot, known)
         };
         let result = begun();
@@ -216,7 +228,9 @@ impl Host {
             let _entered = pod::enter(netns).map_err(EnrolError::Pod)?;
             self.save(slot, &mut known.record)?;
             pod::set_up().map_err(EnrolError::Pod)?;
-            pod::attach_inside(&mut programs, netns, how).map_err(EnrolError::Pod)?
+            let inside = pod::attach_inside(&mut programs, netns, how).map_err(EnrolError::Pod)?;
+            self.accelerate(&mut programs, (slot, known.acceleration), &inside, how)?;
+            inside
         };
         let (ends, uncontained) = pod::find_ends(netns, &inside).map_err(EnrolError::Pod)?;
         for end in &ends {
@@ -227,6 +241,43 @@ impl Host {
         known.record.object = self.object.digest();
         known.record.state |= ATTACHED;
         self.maps.lock().remember(slot, known.record).map_err(EnrolError::Maps)
+    }
+
+    /// In the pod's namespace. A pod is captured all the same where this cannot be had.
+    fn accelerate(
+        &self,
+        programs: &mut Programs,
+        (slot, wanted): (u32, Acceleration),
+        inside: &[Device],
+        how: How<'_>,
+    ) -> Result<(), EnrolError> {
+        let mut level = wanted.min(self.acceleration);
+        if let Err(error) = pod::accelerate(programs, inside, level, how) {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a pod's connections are not accelerated"
+            );
+            level = Acceleration::Off;
+        }
+        self.maps.lock().set_acceleration(slot, level).map_err(EnrolError::Maps)
+    }
+
+    /// How far an enrolled pod's connections are accelerated from now on. What waits past TCP is read before anything
+    /// else.
+    pub fn set_acceleration(&self, key: &PodKey, level: Acceleration) -> Result<(), EnrolError> {
+        let entry = self.find(key).ok_or(EnrolError::NamespaceUnknown)?;
+        let mut pod = entry.pod.lock();
+        if pod.released {
+            return Err(EnrolError::NamespaceUnknown);
+        }
+        pod.acceleration = level;
+        self.attach(key, entry.slot, &mut pod)
+    }
+
+    /// How far connections can be accelerated on this node.
+    #[must_use]
+    pub fn acceleration(&self) -> Acceleration {
+        self.acceleration
     }
 
     /// Remembers the sysctls as they were, before anything changes them, where the next process finds them.
@@ -406,6 +457,34 @@ fn leave(pod: &Pod, how: How<'_>) -> Result<(), ReleaseError> {
         None => Ok(()),
     };
     filters.and(restored)
+}
+
+/// What the operator allows, if the kernel can do it.
+fn possible_acceleration(allowed: Acceleration) -> Acceleration {
+    if allowed == Acceleration::Off {
+        return allowed;
+    }
+    match acceleration::trial() {
+        Ok(()) => allowed,
+        Err(refused) => {
+            tracing::info!(error = &refused as &dyn std::error::Error, "connections are not accelerated");
+            Acceleration::Off
+        }
+    }
+}
+
+/// The same again for what runs once a node: a newer kernel may allow the trial and refuse this.
+fn load_acceleration(node: &mut Ebpf, possible: Acceleration) -> Acceleration {
+    if possible == Acceleration::Off {
+        return possible;
+    }
+    match acceleration::load(node) {
+        Ok(()) => possible,
+        Err(refused) => {
+            tracing::warn!(error = &refused as &dyn std::error::Error, "connections are not accelerated");
+            Acceleration::Off
+        }
+    }
 }
 
 fn adopt(maps: &Maps) -> Result<BTreeMap<PodKey, Arc<Entry>>, MapError> {

@@ -1,0 +1,288 @@
+//! Connections that leave TCP out between an application and its proxy: that they do, and that nobody can tell.
+//! They need root: `cargo xtask test`, or `cargo test -p weft-ebpf-host -- --ignored`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod world;
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
+use std::time::{Duration, Instant};
+
+use socket2::{SockRef, Socket};
+use weft_ebpf_host::{Acceleration, Counter, ListenerKind};
+use world::{PATIENCE, POD_V4, REMOTE_V4, REMOTE_V6, World, at};
+
+/// Turns after which a lively connection has been joined and its floor passed.
+const TURNS: usize = 8;
+/// What may wait past TCP, and one message more.
+const QUEUE_MAX: usize = (256 + 68) * 1024;
+
+/// A captured connection: the application's end and the mesh's.
+struct Pair {
+    application: TcpStream,
+    mesh: TcpStream,
+}
+
+impl Pair {
+    fn connect(world: &World, listener: &Socket, remote: &str) -> Self {
+        let to = at(remote, 8080);
+        let application = world.pod.within(move || TcpStream::connect_timeout(&to, PATIENCE)).unwrap();
+        let mesh: TcpStream = listener.accept().unwrap().0.into();
+        for stream in [&application, &mesh] {
+            stream.set_nodelay(true).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        }
+        Self { application, mesh }
+    }
+
+    fn talk(&mut self, turns: usize) {
+        let mut came = [0; 4];
+        for turn in 0..turns as u32 {
+            self.application.write_all(&turn.to_be_bytes()).unwrap();
+            self.mesh.read_exact(&mut came).unwrap();
+            assert_eq!(u32::from_be_bytes(came), turn);
+            self.mesh.write_all(&turn.to_le_bytes()).unwrap();
+            self.application.read_exact(&mut came).unwrap();
+            assert_eq!(u32::from_le_bytes(came), turn);
+        }
+    }
+}
+
+fn count(world: &mut World, counter: Counter) -> u64 {
+    world.host().counters().of(counter)
+}
+
+/// An enrolled pod and a connection that is joined.
+fn joined(level: Acceleration) -> (World, Socket, Pair) {
+    let mut world = World::accelerated(level);
+    let listener = world.listener(ListenerKind::Outbound, 15001);
+    world.enrol();
+    let mut pair = Pair::connect(&world, &listener, REMOTE_V4);
+    pair.talk(TURNS);
+    assert_eq!(count(&mut world, Counter::JoinedEnds), 1);
+    assert!(count(&mut world, Counter::Accelerated) > 0);
+    (world, listener, pair)
+}
+
+/// Messages that went past TCP while something was done.
+fn accelerated(world: &mut World, work: impl FnOnce()) -> u64 {
+    let before = count(world, Counter::Accelerated);
+    work();
+    count(world, Counter::Accelerated) - before
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn messages_leave_tcp_out() {
+    for (case, level, remote, want) in [
+        ("off", Acceleration::Off, REMOTE_V4, 0),
+        ("to the proxy, IPv4", Acceleration::Proxy, REMOTE_V4, 100),
+        ("to the proxy, IPv6", Acceleration::Proxy, REMOTE_V6, 100),
+        ("both ways, IPv4", Acceleration::Full, REMOTE_V4, 200),
+        ("both ways, IPv6", Acceleration::Full, REMOTE_V6, 200),
+    ] {
+        let mut world = World::accelerated(level);
+        let listener = world.listener(ListenerKind::Outbound, 15001);
+        world.enrol();
+        let mut pair = Pair::connect(&world, &listener, remote);
+        pair.talk(TURNS);
+        assert_eq!(accelerated(&mut world, || pair.talk(100)), want, "{case}");
+        let joined = u64::from(level != Acceleration::Off);
+        assert_eq!(count(&mut world, Counter::JoinedEnds), joined, "{case}");
+    }
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn one_request_and_bulk_are_left_to_tcp() {
+    let mut world = World::accelerated(Acceleration::Full);
+    let listener = world.listener(ListenerKind::Outbound, 15001);
+    world.enrol();
+    for _ in 0..10 {
+        Pair::connect(&world, &listener, REMOTE_V4).talk(1);
+    }
+    let Pair { mut application, mut mesh } = Pair::connect(&world, &listener, REMOTE_V4);
+    mesh.write_all(b"go").unwrap();
+    let reader = std::thread::spawn(move || application.read_to_end(&mut Vec::new()).unwrap());
+    mesh.write_all(&vec![1; 4 << 20]).unwrap();
+    drop(mesh);
+    assert_eq!(reader.join().unwrap(), (4 << 20) + 2);
+    assert_eq!(count(&mut world, Counter::JoinedEnds), 0);
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn applications_of_one_pod_are_not_joined() {
+    let mut world = World::accelerated(Acceleration::Full);
+    world.enrol();
+    let (application, mesh) = world.pod.within(|| {
+        let listener = TcpListener::bind(at(POD_V4, 0)).unwrap();
+        let application = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (application, listener.accept().unwrap().0)
+    });
+    Pair { application, mesh }.talk(TURNS);
+    assert_eq!(count(&mut world, Counter::JoinedEnds), 0);
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn a_slow_reader_holds_its_sender_up() {
+    let (mut world, _listener, mut pair) = joined(Acceleration::Proxy);
+    pair.application.set_nonblocking(true).unwrap();
+    let (mut sent, chunk) = (Vec::new(), pattern(20_000));
+    let past = accelerated(&mut world, || {
+        while let Ok(count) = pair.application.write(&chunk) {
+            sent.extend_from_slice(&chunk[..count]);
+            assert!(sent.len() < 64 << 20, "nothing holds the sender up");
+        }
+    });
+    assert!((10..20).contains(&past), "{past} messages of 20 kB fill the queue; the others go by TCP");
+    let mut came = vec![0; sent.len()];
+    pair.mesh.read_exact(&mut came).unwrap();
+    assert!(came == sent, "in order, and whole");
+    pair.application.set_nonblocking(false).unwrap();
+    assert_eq!(accelerated(&mut world, || pair.talk(10)), 10, "and back past TCP");
+    assert!((past as usize) * chunk.len() <= QUEUE_MAX);
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn ends_come_behind_what_was_sent() {
+    let (mut world, listener, mut pair) = joined(Acceleration::Full);
+    let sent = pattern(30_000);
+    assert!(accelerated(&mut world, || pair.application.write_all(&sent).unwrap()) > 0);
+    pair.application.shutdown(Shutdown::Write).unwrap();
+    let mut came = Vec::new();
+    pair.mesh.read_to_end(&mut came).unwrap();
+    assert!(came == sent);
+    assert!(accelerated(&mut world, || pair.mesh.write_all(&sent).unwrap()) > 0, "the other half goes on");
+    drop(pair.mesh);
+    came.clear();
+    pair.application.read_to_end(&mut came).unwrap();
+    assert!(came == sent);
+
+    let mut pair = Pair::connect(&world, &listener, REMOTE_V4);
+    pair.talk(TURNS);
+    assert!(accelerated(&mut world, || pair.application.write_all(&sent).unwrap()) > 0);
+    SockRef::from(&pair.application).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(pair.application);
+    let mut came = vec![0; sent.len()];
+    pair.mesh.read_exact(&mut came).unwrap();
+    assert!(came == sent);
+    let end = pair.mesh.read(&mut came).unwrap_err();
+    assert_eq!(end.raw_os_error(), Some(libc_econnreset()), "a reset is a reset: {end}");
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn a_sender_hears_that_its_reader_is_gone() {
+    for level in [Acceleration::Proxy, Acceleration::Full] {
+        let (_world, _listener, mut pair) = joined(level);
+        SockRef::from(&pair.mesh).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(pair.mesh);
+        let end = pair.application.read(&mut [0; 8]).unwrap_err();
+        assert_eq!(end.raw_os_error(), Some(libc_econnreset()), "{level:?}: {end}");
+        assert!(pair.application.write(b"more").is_err(), "{level:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn switching_while_bytes_flow_loses_none() {
+    let (mut world, _listener, pair) = joined(Acceleration::Full);
+    let key = world.key.clone();
+    let Pair { application, mesh } = pair;
+    let flows = [(&application, &mesh), (&mesh, &application)].map(|(from, to)| {
+        let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+        let total: usize = 24 << 20;
+        let writer = std::thread::spawn(move || {
+            let (bytes, mut at) = (pattern(total), 0);
+            let mut random = 7u64;
+            while at < total {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let size = (random >> 48) as usize % 40_000 + 1;
+                let end = total.min(at + size);
+                from.write_all(&bytes[at..end]).unwrap();
+                at = end;
+                if random >> 60 == 0 {
+                    std::thread::sleep(Duration::from_micros(500));
+                }
+            }
+            from.shutdown(Shutdown::Write).unwrap();
+        });
+        let reader = std::thread::spawn(move || {
+            let mut came = vec![0; total];
+            read_whole(&mut to, &mut came);
+            assert!(came == pattern(total), "lost, changed or out of order");
+            assert_eq!(to.read(&mut [0; 1]).unwrap(), 0);
+        });
+        (writer, reader)
+    });
+    let start = Instant::now();
+    let mut levels = [Acceleration::Off, Acceleration::Proxy, Acceleration::Full].into_iter().cycle();
+    let before = count(&mut world, Counter::Accelerated);
+    while flows.iter().any(|(writer, reader)| !writer.is_finished() || !reader.is_finished()) {
+        assert!(start.elapsed() < Duration::from_secs(60), "stuck");
+        world.host().set_acceleration(&key, levels.next().unwrap()).unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for (writer, reader) in flows {
+        writer.join().unwrap();
+        reader.join().unwrap();
+    }
+    assert!(count(&mut world, Counter::Accelerated) > before);
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn acceleration_outlives_the_agent() {
+    let (mut world, listener, mut pair) = joined(Acceleration::Full);
+    world.host = None;
+    pair.talk(10);
+    let mut next = Pair::connect(&world, &listener, REMOTE_V4);
+    next.talk(TURNS);
+    world.open();
+    assert_eq!(count(&mut world, Counter::JoinedEnds), 2, "also while it is away");
+    world.enrol();
+    assert_eq!(accelerated(&mut world, || pair.talk(10)), 20);
+    let mut newest = Pair::connect(&world, &listener, REMOTE_V4);
+    newest.talk(TURNS);
+    assert_eq!(accelerated(&mut world, || newest.talk(10)), 20);
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn release_ends_it() {
+    let (mut world, _listener, mut pair) = joined(Acceleration::Full);
+    let key = world.key.clone();
+    world.host().set_acceleration(&key, Acceleration::Off).unwrap();
+    assert_eq!(accelerated(&mut world, || pair.talk(10)), 0, "off is off");
+    world.host().set_acceleration(&key, Acceleration::Full).unwrap();
+    assert_eq!(accelerated(&mut world, || pair.talk(10)), 20);
+    world.host().release(&key).unwrap();
+    assert_eq!(accelerated(&mut world, || pair.talk(0)), 0);
+    world.enrol();
+}
+
+fn libc_econnreset() -> i32 {
+    nix::errno::Errno::ECONNRESET as i32
+}
+
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at ^ at >> 8 ^ at >> 16) as u8).collect()
+}
+
+/// Other than `read_exact`, goes on after EAGAIN: the kernel answers that to a blocking reader of a joined socket that
+/// is woken for nothing.
+fn read_whole(from: &mut TcpStream, into: &mut [u8]) {
+    let (mut at, deadline) = (0, Instant::now() + Duration::from_secs(30));
+    while at < into.len() {
+        match from.read(&mut into[at..]) {
+            Ok(0) => panic!("the end after {at} bytes"),
+            Ok(count) => at += count,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && Instant::now() < deadline => {}
+            Err(error) => panic!("{error} after {at} bytes of {}", from.as_raw_fd()),
+        }
+    }
+}
