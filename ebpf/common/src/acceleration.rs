@@ -102,10 +102,16 @@ pub enum KernelField {
     Waiting = 2,
     /// `inet_connection_sock.icsk_ulp_ops`: something, such as the kernel's TLS, that transforms the stream.
     Transformer = 3,
+    /// `sock.sk_socket`: what the process has of it.
+    Socket = 4,
+    /// `socket.file`: the file behind the descriptor.
+    File = 5,
+    /// `file.f_flags`: `O_…`.
+    Flags = 6,
 }
 
 /// How many there are.
-pub const KERNEL_FIELDS: usize = 4;
+pub const KERNEL_FIELDS: usize = 7;
 
 const _: () = assert!(size_of::<EndKey>() == 16);
 const _: () = assert!(size_of::<Joined>() == 8 + 8 + 16 + 4 + 4);

@@ -10,6 +10,7 @@ use aya::Ebpf;
 use aya::maps::{MapError, SockHash};
 use aya::programs::tc::{NlOptions, TcAttachOptions, qdisc_add_clsact};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, SkMsg};
+use nix::poll::{PollFd, PollFlags, poll};
 use weft_ebpf_common::{Acceleration, Counter, EndKey, LIVELY_SEGMENTS};
 
 use crate::attach::Hook;
@@ -23,6 +24,7 @@ use crate::object::{NotBuilt, Object, embedded, names};
 const ACCELERATE: &str = "accelerate";
 /// For each step of the trial, which takes microseconds.
 const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE_MS: u16 = 2000;
 /// Bytes that are left to wait in the trial, to see whether the kernel counts them.
 const WAITING: usize = 1000;
 /// The pod of the trial.
@@ -182,6 +184,8 @@ fn connect(maps: &Maps) -> Result<(TcpStream, TcpStream), Refused> {
             stream.set_read_timeout(Some(PATIENCE))?;
             stream.set_nodelay(true)?;
         }
+        // Others are not joined. The mesh's end may wait: it is told of the end of the wait by bytes alone.
+        application.set_nonblocking(true)?;
         Ok((application, mesh))
     };
     connected().map_err(Refused::Exchange)
@@ -189,8 +193,18 @@ fn connect(maps: &Maps) -> Result<(TcpStream, TcpStream), Refused> {
 
 fn talk(ends: [&mut TcpStream; 2], from: usize, to: usize, turn: u8, byte: &mut [u8; 1]) -> io::Result<()> {
     ends[from].write_all(&[turn])?;
+    await_bytes(&*ends[to])?;
     ends[to].read_exact(byte)?;
     if byte[0] == turn { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+}
+
+/// Waits as a program does that reads without waiting.
+fn await_bytes(stream: &TcpStream) -> io::Result<()> {
+    let mut polled = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut polled, PATIENCE_MS)? {
+        0 => Err(io::ErrorKind::TimedOut.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Bytes that wait in front of a socket, as the kernel counts them for its receive buffer.

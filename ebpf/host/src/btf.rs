@@ -50,6 +50,9 @@ const FIELDS: [(KernelField, &str, &[&str]); KERNEL_FIELDS] = [
     (KernelField::Read, "tcp_sock", &["copied_seq"]),
     (KernelField::Waiting, "sock", &["sk_backlog", "rmem_alloc"]),
     (KernelField::Transformer, "inet_connection_sock", &["icsk_ulp_ops"]),
+    (KernelField::Socket, "sock", &["sk_socket"]),
+    (KernelField::File, "socket", &["file"]),
+    (KernelField::Flags, "file", &["f_flags"]),
 ];
 
 /// The offset of every field, in the order of [`KernelField`].

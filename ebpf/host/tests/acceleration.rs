@@ -4,11 +4,12 @@
 
 mod world;
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, poll};
 use socket2::{SockRef, Socket};
 use weft_ebpf_host::{Acceleration, Counter, ListenerKind};
 use world::{PATIENCE, POD_V4, REMOTE_V4, REMOTE_V6, World, at};
@@ -31,7 +32,7 @@ impl Pair {
         let mesh: TcpStream = listener.accept().unwrap().0.into();
         for stream in [&application, &mesh] {
             stream.set_nodelay(true).unwrap();
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.set_nonblocking(true).unwrap();
         }
         Self { application, mesh }
     }
@@ -39,11 +40,11 @@ impl Pair {
     fn talk(&mut self, turns: usize) {
         let mut came = [0; 4];
         for turn in 0..turns as u32 {
-            self.application.write_all(&turn.to_be_bytes()).unwrap();
-            self.mesh.read_exact(&mut came).unwrap();
+            write_whole(&mut self.application, &turn.to_be_bytes());
+            read_whole(&mut self.mesh, &mut came);
             assert_eq!(u32::from_be_bytes(came), turn);
-            self.mesh.write_all(&turn.to_le_bytes()).unwrap();
-            self.application.read_exact(&mut came).unwrap();
+            write_whole(&mut self.mesh, &turn.to_le_bytes());
+            read_whole(&mut self.application, &mut came);
             assert_eq!(u32::from_le_bytes(came), turn);
         }
     }
@@ -103,11 +104,9 @@ fn one_request_and_bulk_are_left_to_tcp() {
         Pair::connect(&world, &listener, REMOTE_V4).talk(1);
     }
     let Pair { mut application, mut mesh } = Pair::connect(&world, &listener, REMOTE_V4);
-    mesh.write_all(b"go").unwrap();
-    let reader = std::thread::spawn(move || application.read_to_end(&mut Vec::new()).unwrap());
-    mesh.write_all(&vec![1; 4 << 20]).unwrap();
-    drop(mesh);
-    assert_eq!(reader.join().unwrap(), (4 << 20) + 2);
+    let reader = std::thread::spawn(move || read_whole(&mut application, &mut vec![0; 4 << 20]));
+    write_whole(&mut mesh, &vec![1; 4 << 20]);
+    reader.join().unwrap();
     assert_eq!(count(&mut world, Counter::JoinedEnds), 0);
 }
 
@@ -121,7 +120,21 @@ fn applications_of_one_pod_are_not_joined() {
         let application = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         (application, listener.accept().unwrap().0)
     });
+    application.set_nonblocking(true).unwrap();
+    mesh.set_nonblocking(true).unwrap();
     Pair { application, mesh }.talk(TURNS);
+    assert_eq!(count(&mut world, Counter::JoinedEnds), 0);
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn applications_that_wait_in_a_read_are_left_to_tcp() {
+    let mut world = World::accelerated(Acceleration::Full);
+    let listener = world.listener(ListenerKind::Outbound, 15001);
+    world.enrol();
+    let mut pair = Pair::connect(&world, &listener, REMOTE_V4);
+    pair.application.set_nonblocking(false).unwrap();
+    pair.talk(TURNS);
     assert_eq!(count(&mut world, Counter::JoinedEnds), 0);
 }
 
@@ -129,7 +142,6 @@ fn applications_of_one_pod_are_not_joined() {
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
 fn a_slow_reader_holds_its_sender_up() {
     let (mut world, _listener, mut pair) = joined(Acceleration::Proxy);
-    pair.application.set_nonblocking(true).unwrap();
     let (mut sent, chunk) = (Vec::new(), pattern(20_000));
     let past = accelerated(&mut world, || {
         while let Ok(count) = pair.application.write(&chunk) {
@@ -139,9 +151,8 @@ fn a_slow_reader_holds_its_sender_up() {
     });
     assert!((10..20).contains(&past), "{past} messages of 20 kB fill the queue; the others go by TCP");
     let mut came = vec![0; sent.len()];
-    pair.mesh.read_exact(&mut came).unwrap();
+    read_whole(&mut pair.mesh, &mut came);
     assert!(came == sent, "in order, and whole");
-    pair.application.set_nonblocking(false).unwrap();
     assert_eq!(accelerated(&mut world, || pair.talk(10)), 10, "and back past TCP");
     assert!((past as usize) * chunk.len() <= QUEUE_MAX);
 }
@@ -153,14 +164,16 @@ fn ends_come_behind_what_was_sent() {
     let sent = pattern(30_000);
     assert!(accelerated(&mut world, || pair.application.write_all(&sent).unwrap()) > 0);
     pair.application.shutdown(Shutdown::Write).unwrap();
-    let mut came = Vec::new();
-    pair.mesh.read_to_end(&mut came).unwrap();
+    let mut came = vec![0; sent.len()];
+    read_whole(&mut pair.mesh, &mut came);
     assert!(came == sent);
+    assert_eq!(end(&mut pair.mesh), Ok(()));
     assert!(accelerated(&mut world, || pair.mesh.write_all(&sent).unwrap()) > 0, "the other half goes on");
     drop(pair.mesh);
-    came.clear();
-    pair.application.read_to_end(&mut came).unwrap();
+    came.fill(0);
+    read_whole(&mut pair.application, &mut came);
     assert!(came == sent);
+    assert_eq!(end(&mut pair.application), Ok(()));
 
     let mut pair = Pair::connect(&world, &listener, REMOTE_V4);
     pair.talk(TURNS);
@@ -168,10 +181,9 @@ fn ends_come_behind_what_was_sent() {
     SockRef::from(&pair.application).set_linger(Some(Duration::ZERO)).unwrap();
     drop(pair.application);
     let mut came = vec![0; sent.len()];
-    pair.mesh.read_exact(&mut came).unwrap();
+    read_whole(&mut pair.mesh, &mut came);
     assert!(came == sent);
-    let end = pair.mesh.read(&mut came).unwrap_err();
-    assert_eq!(end.raw_os_error(), Some(libc_econnreset()), "a reset is a reset: {end}");
+    assert_eq!(end(&mut pair.mesh), Err(ErrorKind::ConnectionReset));
 }
 
 #[test]
@@ -181,8 +193,7 @@ fn a_sender_hears_that_its_reader_is_gone() {
         let (_world, _listener, mut pair) = joined(level);
         SockRef::from(&pair.mesh).set_linger(Some(Duration::ZERO)).unwrap();
         drop(pair.mesh);
-        let end = pair.application.read(&mut [0; 8]).unwrap_err();
-        assert_eq!(end.raw_os_error(), Some(libc_econnreset()), "{level:?}: {end}");
+        assert_eq!(end(&mut pair.application), Err(ErrorKind::ConnectionReset), "{level:?}");
         assert!(pair.application.write(b"more").is_err(), "{level:?}");
     }
 }
@@ -203,7 +214,7 @@ fn switching_while_bytes_flow_loses_none() {
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let size = (random >> 48) as usize % 40_000 + 1;
                 let end = total.min(at + size);
-                from.write_all(&bytes[at..end]).unwrap();
+                write_whole(&mut from, &bytes[at..end]);
                 at = end;
                 if random >> 60 == 0 {
                     std::thread::sleep(Duration::from_micros(500));
@@ -215,7 +226,7 @@ fn switching_while_bytes_flow_loses_none() {
             let mut came = vec![0; total];
             read_whole(&mut to, &mut came);
             assert!(came == pattern(total), "lost, changed or out of order");
-            assert_eq!(to.read(&mut [0; 1]).unwrap(), 0);
+            assert_eq!(end(&mut to), Ok(()));
         });
         (writer, reader)
     });
@@ -265,24 +276,45 @@ fn release_ends_it() {
     world.enrol();
 }
 
-fn libc_econnreset() -> i32 {
-    nix::errno::Errno::ECONNRESET as i32
-}
-
 fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at ^ at >> 8 ^ at >> 16) as u8).collect()
 }
 
-/// Other than `read_exact`, goes on after EAGAIN: the kernel answers that to a blocking reader of a joined socket that
-/// is woken for nothing.
+fn await_flags(stream: &TcpStream, flags: PollFlags) {
+    let mut polled = [PollFd::new(stream.as_fd(), flags)];
+    assert!(poll(&mut polled, 10_000u16).unwrap() > 0, "nothing comes");
+}
+
+fn write_whole(to: &mut TcpStream, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match to.write(bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => await_flags(to, PollFlags::POLLOUT),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 fn read_whole(from: &mut TcpStream, into: &mut [u8]) {
-    let (mut at, deadline) = (0, Instant::now() + Duration::from_secs(30));
+    let mut at = 0;
     while at < into.len() {
         match from.read(&mut into[at..]) {
             Ok(0) => panic!("the end after {at} bytes"),
             Ok(count) => at += count,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && Instant::now() < deadline => {}
-            Err(error) => panic!("{error} after {at} bytes of {}", from.as_raw_fd()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => await_flags(from, PollFlags::POLLIN),
+            Err(error) => panic!("{error} after {at} bytes"),
+        }
+    }
+}
+
+/// How it ends, if nothing comes any more.
+fn end(of: &mut TcpStream) -> Result<(), ErrorKind> {
+    loop {
+        match of.read(&mut [0; 8]) {
+            Ok(0) => return Ok(()),
+            Ok(_) => panic!("more comes"),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => await_flags(of, PollFlags::POLLIN),
+            Err(error) => return Err(error.kind()),
         }
     }
 }

@@ -200,6 +200,7 @@ fn join_sides(application: &Held, mesh: &Held, level: Acceleration) -> Option<()
     let (at_application, at_mesh) = (application.joined()?, mesh.joined()?);
     write(at_application, application, mesh, mesh_key);
     write(at_mesh, mesh, application, application_key);
+    never_waits(at_application)?;
     mesh.put((&raw const RECEIVERS).cast_mut().cast(), &mesh_key).then_some(())?;
     set_floor(at_application)?;
     if level == Acceleration::Full {
@@ -229,6 +230,19 @@ fn set_floor(place: *mut Joined) -> Option<()> {
         (*place).floor = read(own, KernelField::Written, 0u32)?;
     }
     Some(())
+}
+
+/// Whether nobody sleeps in a read of this socket: it is O_NONBLOCK. To one who does, the kernel answers EAGAIN where
+/// TCP would go on waiting, as soon as the socket is in a map and anything wakes it: a signal, a reset, room to write.
+#[inline(always)]
+fn never_waits(place: *mut Joined) -> Option<()> {
+    const O_NONBLOCK: u32 = 0o4000;
+    // SAFETY: as for `set_floor`.
+    let own = unsafe { ptr::read_volatile(&raw const (*place).own) };
+    let socket = read(own, KernelField::Socket, 0u64)?;
+    let file = read(socket, KernelField::File, 0u64)?;
+    let flags = read(file, KernelField::Flags, 0u32)?;
+    (flags & O_NONBLOCK != 0).then_some(())
 }
 
 /// Sees every message of the sockets in [`SENDERS`].
