@@ -214,6 +214,7 @@ impl Actor {
             Effect::Release { uid, key, netns } => self.release(uid, key, netns),
             Effect::ReleaseOrphan(key) => self.release_orphan(key),
             Effect::SetAddresses(uid, addresses) => self.set_addresses(&uid, addresses),
+            Effect::SetAcceleration(uid, acceleration) => self.set_acceleration(&uid, acceleration),
             Effect::CloseSockets(uid) => {
                 self.kept.remove(&uid);
                 self.held.remove(&uid);

@@ -3,7 +3,7 @@
 use crate::actor::{Actor, Parts};
 use crate::capture::Capture;
 use crate::capture::kernel::Kernel;
-use crate::config::{CaptureConfig, Config};
+use crate::config::{AccelerationMax, CaptureConfig, Config};
 use crate::enrol::{Enroller, chain};
 use crate::memory::{Memory, Remembered};
 use crate::metrics::{AgentMetrics, CaptureCounters};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use weft_ebpf_host::{Host, HostConfig};
+use weft_ebpf_host::{Acceleration, Host, HostConfig};
 use weft_runtime::drain::{self, Stop};
 use weft_runtime::fds::{SeqListener, raise_open_files_limit};
 use weft_runtime::http::{Listen, Routes, Server};
@@ -107,6 +107,11 @@ fn open_kernel(config: &CaptureConfig) -> anyhow::Result<(Kernel, Vec<Key>)> {
         bpffs_dir: config.bpffs.clone(),
         probe_cgroup: config.probe_cgroup.clone(),
         max_pods: config.pods_max,
+        acceleration: match config.acceleration {
+            AccelerationMax::Off => Acceleration::Off,
+            AccelerationMax::Proxy => Acceleration::Proxy,
+            AccelerationMax::Full => Acceleration::Full,
+        },
     });
     let host = host.context("opening the kernel's programs")?;
     let adopted = host.adopted().iter().filter_map(|pod| Key::parse(pod.key.as_str())).collect();

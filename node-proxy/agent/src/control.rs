@@ -53,6 +53,7 @@ fn told(pod: &AgentPod) -> (WorkloadUid, Told) {
             addresses: pod.addresses.clone(),
             netns: pod.netns.as_deref().map(PathBuf::from),
             cgroup: pod.cgroup.as_deref().map(PathBuf::from),
+            acceleration: pod.acceleration,
         }),
     };
     (pod.workload.clone(), told)

@@ -16,8 +16,8 @@ impl Cluster {
             Some(now) => self.namespaces.insert(name.clone(), now),
             None => self.namespaces.remove(name),
         };
-        let wish = |facts: Option<&NamespaceFacts>| facts.and_then(|facts| facts.wish);
-        if wish(old.as_ref()) != wish(self.namespaces.get(name)) {
+        // One without wishes is as good as none.
+        if old.unwrap_or_default() != self.namespaces.get(name).cloned().unwrap_or_default() {
             dirty.pods(self.pods.in_namespace(name));
         }
     }

@@ -112,6 +112,7 @@ pub mod agent_pod {
         Standard = 0,
         Full = 1,
         Off = 2,
+        Proxy = 3,
     }
     impl Acceleration {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -123,6 +124,7 @@ pub mod agent_pod {
                 Self::Standard => "STANDARD",
                 Self::Full => "FULL",
                 Self::Off => "OFF",
+                Self::Proxy => "PROXY",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -131,6 +133,7 @@ pub mod agent_pod {
                 "STANDARD" => Some(Self::Standard),
                 "FULL" => Some(Self::Full),
                 "OFF" => Some(Self::Off),
+                "PROXY" => Some(Self::Proxy),
                 _ => None,
             }
         }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
+use weft_core::enrolment::Acceleration;
 use weft_core::names::WorkloadUid;
 
 /// A pod that is to be enrolled, as discovery, the CNI plugin or the state file tells of it.
@@ -25,6 +26,8 @@ pub struct Wanted {
     pub netns: Option<PathBuf>,
     /// Where its cgroup is, if anyone has said.
     pub cgroup: Option<PathBuf>,
+    /// How far its connections are to be accelerated.
+    pub acceleration: Acceleration,
 }
 
 impl Wanted {

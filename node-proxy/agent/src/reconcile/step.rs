@@ -39,6 +39,10 @@ impl Entry {
                     effects.extend(proxies.serving.iter().map(tell));
                     effects.push(Effect::Remember);
                 }
+                if wanted.acceleration != desired.acceleration {
+                    effects.push(Effect::SetAcceleration(uid.clone(), desired.acceleration));
+                    effects.push(Effect::Remember);
+                }
                 *wanted = desired.clone();
             }
             (Phase::Enrolled { .. } | Phase::Adopted { .. }, Desire::Enrol(_) | Desire::Release) => {

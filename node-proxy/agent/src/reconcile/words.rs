@@ -4,6 +4,7 @@ use super::entry::{Before, Key, Told, Wanted};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use weft_agent_link::cni::Answer;
+use weft_core::enrolment::Acceleration;
 use weft_core::names::WorkloadUid;
 
 /// One connection of a node proxy. A later one has a higher number.
@@ -70,6 +71,8 @@ pub enum Effect {
     ReleaseOrphan(Key),
     /// A pod's addresses have changed.
     SetAddresses(WorkloadUid, Vec<IpAddr>),
+    /// A pod is to be accelerated so far from now on.
+    SetAcceleration(WorkloadUid, Acceleration),
     /// Close the listeners and ready sockets of a pod.
     CloseSockets(WorkloadUid),
     /// Tell a proxy.

@@ -17,6 +17,7 @@ use weft_agent::metrics::AgentMetrics;
 use weft_agent::reconcile::{Key, Told, Wanted};
 use weft_agent::serve;
 use weft_agent_link::{FromAgent, FromProxy, ProxyEnd, TrustedUid, Workers};
+use weft_core::enrolment::Acceleration;
 use weft_core::names::{NodeName, WorkloadUid};
 use weft_ebpf_host::netns;
 use weft_runtime::drain::{self, Stopper};
@@ -199,5 +200,6 @@ pub(crate) fn wanted(name: &str, netns: &Path) -> Wanted {
         addresses: vec!["10.0.0.1".parse().expect("an address")],
         netns: Some(netns.to_owned()),
         cgroup: None,
+        acceleration: Acceleration::Standard,
     }
 }
