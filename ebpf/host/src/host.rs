@@ -23,6 +23,7 @@ use crate::devices::Device;
 use crate::error::{EnrolError, ExemptError, OpenError, RegisterError, ReleaseError, ReserveError};
 use crate::hurry::Hurry;
 use crate::key::PodKey;
+use crate::log::Words;
 use crate::maps::{Counters, Maps, OwnError, Owner, layout};
 use crate::netlink::Netlink;
 use crate::netns;
@@ -98,6 +99,7 @@ pub struct Host {
     /// Holds the second lock, loaded once.
     node: Mutex<Programs>,
     maps: Mutex<Maps>,
+    words: Mutex<Option<Words>>,
 }
 
 /// A pod and its number, which it keeps.
@@ -150,10 +152,11 @@ impl Host {
         }
         // Last: programs are loaded with the maps that are still in there.
         let maps = Maps::take(ebpf).map_err(OpenError::Maps)?;
+        let words = Mutex::new(Words::take(ebpf));
         let pods = adopt(&maps).map_err(OpenError::Maps)?;
         let hurry = Hurry::new(directory.hurry());
         let (pods, node, maps) = (Mutex::new(pods), Mutex::new(node), Mutex::new(maps));
-        Ok(Self { directory, object, hurry, mode, pods_max, acceleration, pods, node, maps })
+        Ok(Self { directory, object, hurry, mode, pods_max, acceleration, pods, node, maps, words })
     }
 
     /// The pods that are enrolled, as an earlier process left them or this one made them. Those of an earlier process
@@ -167,6 +170,11 @@ impl Host {
             attached.then_some(AdoptedPod { key, slot: entry.slot, netns_cookie: record.netns_cookie })
         });
         known.collect()
+    }
+
+    /// What the programs say, if they are a debug build; once.
+    pub fn words(&self) -> Option<Words> {
+        self.words.lock().take()
     }
 
     /// How tc programs are attached here.

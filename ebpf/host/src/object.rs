@@ -119,6 +119,7 @@ impl Object {
         for name in names::ALL {
             loader.map_pin_path(name, directory.maps().join(name));
         }
+        loader.map_pin_path(crate::log::MAP, directory.maps().join(crate::log::MAP));
         for (name, entries) in sizes(pods_max) {
             loader.map_max_entries(name, entries);
         }

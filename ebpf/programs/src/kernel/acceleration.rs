@@ -27,7 +27,7 @@ use weft_ebpf_programs::acceleration::{self, End, Moment, Way};
 use weft_ebpf_programs::packet::{self, Ends, Kind, Link};
 
 use super::facts::{CURRENT_NAMESPACE, Skb, Tuple};
-use super::maps;
+use super::{log, maps};
 
 /// Connections that can be joined at once on a node.
 const CONNECTIONS: usize = 65_536;
@@ -183,6 +183,7 @@ fn join_ends(ctx: &TcContext, ends: &Ends, level: Acceleration) {
                 None => None,
             };
             if done.is_some() {
+                log::say!("joins", *ends);
                 maps::count(Counter::JoinedEnds);
             }
         });

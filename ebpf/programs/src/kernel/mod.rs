@@ -1,5 +1,6 @@
 //! Everything that runs in the kernel.
 
+mod log;
 mod maps;
 mod facts;
 mod acceleration;

@@ -5,7 +5,7 @@ use crate::reconcile::Key;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use weft_core::enrolment::Acceleration;
-use weft_ebpf_host::{Ends, Host, ListenerKind, Owner, PodAttachment, PodKey, ReleaseError, netns};
+use weft_ebpf_host::{Ends, Host, ListenerKind, Owner, PodAttachment, PodKey, ReleaseError, Words, netns};
 
 /// What pods get that do not say.
 const STANDARD: weft_ebpf_host::Acceleration = weft_ebpf_host::Acceleration::Off;
@@ -25,6 +25,11 @@ impl Kernel {
         let owner =
             host.owner().map_err(|error| CaptureError::new("opening the map of owned sockets", error))?;
         Ok(Self { host, owner })
+    }
+
+    /// What the programs say, if they are a debug build.
+    pub fn words(&self) -> Option<Words> {
+        self.host.words()
     }
 
     /// Releases what is left and removes every pin.
