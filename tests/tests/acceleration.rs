@@ -13,7 +13,7 @@ use weft_tests::waiting::eventually;
 
 const PATIENCE: Duration = Duration::from_secs(15);
 const PROBE: u16 = 7002;
-/// Words after which a connection has been joined.
+/// Words after which a connection has been paired.
 const WORDS: usize = 12;
 
 struct Stage {

@@ -49,23 +49,23 @@ pub enum Side {
 }
 
 /// One end of one connection, for as long as the kernel runs: time never comes twice on one CPU, and no two
-/// connections are joined there at once. Addresses and ports would not do: they are taken again, also by a pod that
+/// connections are paired there at once. Addresses and ports would not do: they are taken again, also by a pod that
 /// got the number of another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct EndKey {
-    /// Nanoseconds since boot when the two ends were joined.
-    pub joined_at: u64,
+    /// Nanoseconds since boot when the two ends were paired.
+    pub paired_at: u64,
     /// On which CPU.
     pub cpu: u32,
     /// A [`Side`].
     pub side: u32,
 }
 
-/// What a joined socket carries with it.
+/// What a paired socket carries with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
-pub struct Joined {
+pub struct Paired {
     /// Where the kernel keeps this socket.
     pub own: u64,
     /// Where it keeps the other end. Whether that still lives is known by its key: a socket that closes leaves the
@@ -84,7 +84,7 @@ pub struct Joined {
 /// both queues from one that has emptied only the first.
 pub const QUEUE_BYTES_MAX: u32 = 256 * 1024;
 
-/// Segments with data that each end must have sent before a connection is joined. Joining costs as much as a few
+/// Segments with data that each end must have sent before a connection is paired. Pairing costs as much as a few
 /// messages save, so a connection that carries one request should not pay for it; and bulk, which only one end
 /// sends, is faster by TCP.
 pub const LIVELY_SEGMENTS: u32 = 4;
@@ -114,7 +114,7 @@ pub enum KernelField {
 pub const KERNEL_FIELDS: usize = 7;
 
 const _: () = assert!(size_of::<EndKey>() == 16);
-const _: () = assert!(size_of::<Joined>() == 8 + 8 + 16 + 4 + 4);
+const _: () = assert!(size_of::<Paired>() == 8 + 8 + 16 + 4 + 4);
 
 // SAFETY: `repr(C)`, plain integers, and the size asserted above is the sum of the fields.
 unsafe impl Layout for EndKey {}

@@ -34,8 +34,8 @@ pub enum Counter {
     DroppedSecondLock,
     /// A helper of the kernel refused; the packet was dropped.
     DroppedFailed,
-    /// The two ends of a connection between an application and its proxy were joined.
-    JoinedEnds,
+    /// The two ends of a connection between an application and its proxy were paired.
+    PairedEnds,
     /// A message went past TCP to the other end.
     Accelerated,
 }
@@ -57,7 +57,7 @@ pub const COUNTERS: [(Counter, &str); 17] = [
     (Counter::DroppedNoListener, "dropped_no_listener"),
     (Counter::DroppedSecondLock, "dropped_second_lock"),
     (Counter::DroppedFailed, "dropped_failed"),
-    (Counter::JoinedEnds, "joined_ends"),
+    (Counter::PairedEnds, "paired_ends"),
     (Counter::Accelerated, "accelerated"),
 ];
 

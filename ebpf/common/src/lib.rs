@@ -7,7 +7,7 @@ mod counter;
 mod layout;
 
 pub use acceleration::{
-    Acceleration, EndKey, Joined, KERNEL_FIELDS, KernelField, LIVELY_SEGMENTS, QUEUE_BYTES_MAX, Side,
+    Acceleration, EndKey, KERNEL_FIELDS, KernelField, LIVELY_SEGMENTS, Paired, QUEUE_BYTES_MAX, Side,
 };
 pub use counter::{COUNTERS, Counter};
 pub use layout::{

@@ -20,7 +20,7 @@ use crate::maps::{Maps, OwnError, Plain};
 use crate::netns::{self, EnterError};
 use crate::object::{NotBuilt, Object, embedded, names};
 
-/// The program that sees the messages of joined sockets.
+/// The program that sees the messages of paired sockets.
 const ACCELERATE: &str = "accelerate";
 /// For each step of the trial, which takes microseconds.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -72,8 +72,8 @@ pub(crate) enum Refused {
     #[error("exchanging bytes in a trial")]
     Exchange(#[source] io::Error),
     /// Nothing went past TCP.
-    #[error("the kernel joins no sockets")]
-    NotJoined,
+    #[error("the kernel pairs no sockets")]
+    NotPaired,
     /// It does not say how much waits in front of a reader, so memory would be without a bound.
     #[error("the kernel does not count bytes that wait past TCP")]
     NotCounted,
@@ -85,7 +85,7 @@ impl Refused {
         match self {
             Self::Fields(_) => "TCP throughout: the kernel does not describe its sockets (BTF)",
             Self::NotCounted => "TCP throughout: the kernel does not count bytes that wait past it",
-            Self::NotJoined | Self::Exchange(_) => "TCP throughout: a trial failed",
+            Self::NotPaired | Self::Exchange(_) => "TCP throughout: a trial failed",
             Self::NotBuilt(_)
             | Self::Object(_)
             | Self::Program { .. }
@@ -99,7 +99,7 @@ impl Refused {
 }
 
 /// Makes the map of senders run the program. It stays so when this process ends; the next one puts its own program in
-/// its place, which sockets that are joined from then on have.
+/// its place, which sockets that are paired from then on have.
 pub(crate) fn load(node: &mut Ebpf) -> Result<(), Refused> {
     let map = node.map(names::SENDERS).ok_or(Refused::Absent { name: names::SENDERS })?;
     let senders: SockHash<_, Plain<EndKey>> = map.try_into().map_err(Refused::Maps)?;
@@ -119,15 +119,15 @@ pub(crate) fn trial() -> Result<(), Refused> {
     let mut ebpf = load_trial()?;
     load(&mut ebpf)?;
     let found: Option<Result<&mut SchedClassifier, _>> =
-        ebpf.program_mut(Hook::JOIN.program).map(TryInto::try_into);
-    let name = Hook::JOIN.program;
+        ebpf.program_mut(Hook::PAIR.program).map(TryInto::try_into);
+    let name = Hook::PAIR.program;
     let refused = |source: ProgramError| Refused::Program { name, source: source.into() };
-    let join = found.ok_or(Refused::Absent { name })?.map_err(refused)?;
-    join.load().map_err(refused)?;
+    let pair = found.ok_or(Refused::Absent { name })?.map_err(refused)?;
+    pair.load().map_err(refused)?;
     let scratch = netns::scratch().map_err(Refused::Namespace)?;
     let _entered = netns::enter(scratch.as_fd()).map_err(Refused::Enter)?;
     devices::raise_loopback().map_err(Refused::Namespace)?;
-    attach_to_loopback(join).map_err(refused)?;
+    attach_to_loopback(pair).map_err(refused)?;
     let mut maps = Maps::take(&mut ebpf).map_err(Refused::Maps)?;
     maps.set_acceleration(TRIAL_SLOT, Acceleration::Full).map_err(Refused::Maps)?;
     exchange(&maps)
@@ -139,29 +139,25 @@ fn load_trial() -> Result<Ebpf, Refused> {
     Object::load_trial(bytes, offsets, &TRIAL_SLOT).map_err(|error| Refused::Object(error.into()))
 }
 
-fn attach_to_loopback(join: &mut SchedClassifier) -> Result<(), ProgramError> {
+fn attach_to_loopback(pair: &mut SchedClassifier) -> Result<(), ProgramError> {
     let tcx = TcAttachOptions::TcxOrder(LinkOrder::first());
-    if join.attach_with_options("lo", Hook::JOIN.direction, tcx).is_ok() {
+    if pair.attach_with_options("lo", Hook::PAIR.direction, tcx).is_ok() {
         return Ok(());
     }
     qdisc_add_clsact("lo")?;
     let options = TcAttachOptions::Netlink(NlOptions::default());
-    join.attach_with_options("lo", Hook::JOIN.direction, options).map(drop)
+    pair.attach_with_options("lo", Hook::PAIR.direction, options).map(drop)
 }
 
-/// Both ends of a connection talk until they must be joined; then one does not read for a while.
+/// Both ends of a connection talk until they must be paired; then one does not read for a while.
 fn exchange(maps: &Maps) -> Result<(), Refused> {
     let (mut application, mut mesh) = connect(maps)?;
-    let mut byte = [0];
     for turn in 0..LIVELY_SEGMENTS as u8 * 2 {
-        for (from, to) in [(0, 1), (1, 0)] {
-            let ends = [&mut application, &mut mesh];
-            let talked = talk(ends, from, to, turn, &mut byte);
-            talked.map_err(Refused::Exchange)?;
-        }
+        say(&mut application, &mut mesh, turn).map_err(Refused::Exchange)?;
+        say(&mut mesh, &mut application, turn).map_err(Refused::Exchange)?;
     }
     if maps.counters().of(Counter::Accelerated) == 0 {
-        return Err(Refused::NotJoined);
+        return Err(Refused::NotPaired);
     }
     let sent = [7; WAITING];
     application.write_all(&sent).map_err(Refused::Exchange)?;
@@ -184,18 +180,19 @@ fn connect(maps: &Maps) -> Result<(TcpStream, TcpStream), Refused> {
             stream.set_read_timeout(Some(PATIENCE))?;
             stream.set_nodelay(true)?;
         }
-        // Others are not joined. The mesh's end may wait: it is told of the end of the wait by bytes alone.
+        // Others are not paired. That is asked of applications only.
         application.set_nonblocking(true)?;
         Ok((application, mesh))
     };
     connected().map_err(Refused::Exchange)
 }
 
-fn talk(ends: [&mut TcpStream; 2], from: usize, to: usize, turn: u8, byte: &mut [u8; 1]) -> io::Result<()> {
-    ends[from].write_all(&[turn])?;
-    await_bytes(&*ends[to])?;
-    ends[to].read_exact(byte)?;
-    if byte[0] == turn { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+fn say(from: &mut TcpStream, to: &mut TcpStream, word: u8) -> io::Result<()> {
+    let mut heard = [0];
+    from.write_all(&[word])?;
+    await_bytes(to)?;
+    to.read_exact(&mut heard)?;
+    if heard == [word] { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
 /// Waits as a program does that reads without waiting.

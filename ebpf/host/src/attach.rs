@@ -76,8 +76,8 @@ impl Hook {
         Self { program: "second_lock", direction: TcAttachType::Ingress, pin: "lock", handle: FILTER_HANDLE };
 
     /// Stands on `lo` beside [`Self::LO_INGRESS`] where a pod wants to be accelerated; in whichever order.
-    pub(crate) const JOIN: Self =
-        Self { program: "join", direction: TcAttachType::Ingress, pin: "join", handle: FILTER_HANDLE_BESIDE };
+    pub(crate) const PAIR: Self =
+        Self { program: "pair", direction: TcAttachType::Ingress, pin: "pair", handle: FILTER_HANDLE_BESIDE };
 
     fn handle(self) -> TcHandle {
         TcHandle::new(0, self.handle)

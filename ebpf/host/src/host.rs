@@ -15,11 +15,9 @@ use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsoc
 use parking_lot::Mutex;
 use weft_ebpf_common::{Acceleration, Exemption, Family, Flow, ListenerKind, PodRecord, SlotFlow};
 
-use crate::acceleration;
 use crate::attach::{self, AttachError, Existing, Programs, TcMode};
 use crate::bpffs::Directory;
 use crate::check;
-use crate::devices::Device;
 use crate::error::{EnrolError, ExemptError, OpenError, RegisterError, ReleaseError, ReserveError};
 use crate::hurry::Hurry;
 use crate::key::PodKey;
@@ -30,6 +28,8 @@ use crate::netns;
 use crate::object::{Copy, Object, PODS_MAX};
 use crate::pod::{self, How, PodError};
 use crate::sysctl;
+
+mod accelerate;
 
 /// The programs are attached.
 const ATTACHED: u32 = 1;
@@ -140,12 +140,12 @@ impl Host {
         let directory = Directory::open(&config.bpffs_dir).map_err(OpenError::Directory)?;
         let pods_max = config.max_pods.min(PODS_MAX);
         let object = Arc::new(Object::find(&directory, pods_max).map_err(OpenError::NotBuilt)?);
-        let acceleration = possible_acceleration(config.acceleration);
+        let acceleration = accelerate::possible(config.acceleration);
         let mut node = Programs::new(&object, Copy::Node);
         let lock = node.load_lock().map_err(OpenError::Program)?;
         let mode = mode.unwrap_or_else(|| check::tc_mode(lock));
         let ebpf = node.ebpf().map_err(OpenError::Program)?;
-        let acceleration = load_acceleration(ebpf, acceleration);
+        let acceleration = accelerate::load(ebpf, acceleration);
         if let Some(cgroup) = config.probe_cgroup {
             note_probes(ebpf, &cgroup, &directory.probe())
                 .map_err(|source| OpenError::Probe { cgroup, source })?;
@@ -249,43 +249,6 @@ impl Host {
         known.record.object = self.object.digest();
         known.record.state |= ATTACHED;
         self.maps.lock().remember(slot, known.record).map_err(EnrolError::Maps)
-    }
-
-    /// In the pod's namespace. A pod is captured all the same where this cannot be had.
-    fn accelerate(
-        &self,
-        programs: &mut Programs,
-        (slot, wanted): (u32, Acceleration),
-        inside: &[Device],
-        how: How<'_>,
-    ) -> Result<(), EnrolError> {
-        let mut level = wanted.min(self.acceleration);
-        if let Err(error) = pod::accelerate(programs, inside, level, how) {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "a pod's connections are not accelerated"
-            );
-            level = Acceleration::Off;
-        }
-        self.maps.lock().set_acceleration(slot, level).map_err(EnrolError::Maps)
-    }
-
-    /// How far an enrolled pod's connections are accelerated from now on. What waits past TCP is read before anything
-    /// else.
-    pub fn set_acceleration(&self, key: &PodKey, level: Acceleration) -> Result<(), EnrolError> {
-        let entry = self.find(key).ok_or(EnrolError::NamespaceUnknown)?;
-        let mut pod = entry.pod.lock();
-        if pod.released {
-            return Err(EnrolError::NamespaceUnknown);
-        }
-        pod.acceleration = level;
-        self.attach(key, entry.slot, &mut pod)
-    }
-
-    /// How far connections can be accelerated on this node.
-    #[must_use]
-    pub fn acceleration(&self) -> Acceleration {
-        self.acceleration
     }
 
     /// Remembers the sysctls as they were, before anything changes them, where the next process finds them.
@@ -465,34 +428,6 @@ fn leave(pod: &Pod, how: How<'_>) -> Result<(), ReleaseError> {
         None => Ok(()),
     };
     filters.and(restored)
-}
-
-/// What the operator allows, if the kernel can do it.
-fn possible_acceleration(allowed: Acceleration) -> Acceleration {
-    if allowed == Acceleration::Off {
-        return allowed;
-    }
-    match acceleration::trial() {
-        Ok(()) => allowed,
-        Err(refused) => {
-            tracing::info!(error = &refused as &dyn std::error::Error, "connections are not accelerated");
-            Acceleration::Off
-        }
-    }
-}
-
-/// The same again for what runs once a node: a newer kernel may allow the trial and refuse this.
-fn load_acceleration(node: &mut Ebpf, possible: Acceleration) -> Acceleration {
-    if possible == Acceleration::Off {
-        return possible;
-    }
-    match acceleration::load(node) {
-        Ok(()) => possible,
-        Err(refused) => {
-            tracing::warn!(error = &refused as &dyn std::error::Error, "connections are not accelerated");
-            Acceleration::Off
-        }
-    }
 }
 
 fn adopt(maps: &Maps) -> Result<BTreeMap<PodKey, Arc<Entry>>, MapError> {

@@ -26,7 +26,7 @@ pub(crate) mod names {
     pub(crate) const WORD: &str = "WORD";
     pub(crate) const COUNTS: &str = "COUNTS";
     pub(crate) const PODS_KNOWN: &str = "PODS_KNOWN";
-    pub(crate) const JOINED: &str = "JOINED";
+    pub(crate) const PAIRED: &str = "PAIRED";
     pub(crate) const RECEIVERS: &str = "RECEIVERS";
     pub(crate) const SENDERS: &str = "SENDERS";
     pub(crate) const LEVELS: &str = "LEVELS";
@@ -42,7 +42,7 @@ pub(crate) mod names {
         WORD,
         COUNTS,
         PODS_KNOWN,
-        JOINED,
+        PAIRED,
         RECEIVERS,
         SENDERS,
         LEVELS,

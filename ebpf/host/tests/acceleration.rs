@@ -14,7 +14,7 @@ use socket2::{SockRef, Socket};
 use weft_ebpf_host::{Acceleration, Counter, ListenerKind};
 use world::{PATIENCE, POD_V4, REMOTE_V4, REMOTE_V6, World, at};
 
-/// Turns after which a lively connection has been joined and its floor passed.
+/// Turns after which a lively connection has been paired and its floor passed.
 const TURNS: usize = 8;
 /// What may wait past TCP, and one message more.
 const QUEUE_MAX: usize = (256 + 68) * 1024;
@@ -54,14 +54,14 @@ fn count(world: &mut World, counter: Counter) -> u64 {
     world.host().counters().of(counter)
 }
 
-/// An enrolled pod and a connection that is joined.
-fn joined(level: Acceleration) -> (World, Socket, Pair) {
+/// An enrolled pod and a connection that is paired.
+fn paired(level: Acceleration) -> (World, Socket, Pair) {
     let mut world = World::accelerated(level);
     let listener = world.listener(ListenerKind::Outbound, 15001);
     world.enrol();
     let mut pair = Pair::connect(&world, &listener, REMOTE_V4);
     pair.talk(TURNS);
-    assert_eq!(count(&mut world, Counter::JoinedEnds), 1);
+    assert_eq!(count(&mut world, Counter::PairedEnds), 1);
     assert!(count(&mut world, Counter::Accelerated) > 0);
     (world, listener, pair)
 }
@@ -89,8 +89,8 @@ fn messages_leave_tcp_out() {
         let mut pair = Pair::connect(&world, &listener, remote);
         pair.talk(TURNS);
         assert_eq!(accelerated(&mut world, || pair.talk(100)), want, "{case}");
-        let joined = u64::from(level != Acceleration::Off);
-        assert_eq!(count(&mut world, Counter::JoinedEnds), joined, "{case}");
+        let paired = u64::from(level != Acceleration::Off);
+        assert_eq!(count(&mut world, Counter::PairedEnds), paired, "{case}");
     }
 }
 
@@ -107,7 +107,7 @@ fn one_request_and_bulk_are_left_to_tcp() {
     let reader = std::thread::spawn(move || read_whole(&mut application, &mut vec![0; 4 << 20]));
     write_whole(&mut mesh, &vec![1; 4 << 20]);
     reader.join().unwrap();
-    assert_eq!(count(&mut world, Counter::JoinedEnds), 0);
+    assert_eq!(count(&mut world, Counter::PairedEnds), 0);
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn applications_of_one_pod_are_not_joined() {
     application.set_nonblocking(true).unwrap();
     mesh.set_nonblocking(true).unwrap();
     Pair { application, mesh }.talk(TURNS);
-    assert_eq!(count(&mut world, Counter::JoinedEnds), 0);
+    assert_eq!(count(&mut world, Counter::PairedEnds), 0);
 }
 
 #[test]
@@ -135,13 +135,13 @@ fn applications_that_wait_in_a_read_are_left_to_tcp() {
     let mut pair = Pair::connect(&world, &listener, REMOTE_V4);
     pair.application.set_nonblocking(false).unwrap();
     pair.talk(TURNS);
-    assert_eq!(count(&mut world, Counter::JoinedEnds), 0);
+    assert_eq!(count(&mut world, Counter::PairedEnds), 0);
 }
 
 #[test]
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
 fn a_slow_reader_holds_its_sender_up() {
-    let (mut world, _listener, mut pair) = joined(Acceleration::Proxy);
+    let (mut world, _listener, mut pair) = paired(Acceleration::Proxy);
     let (mut sent, chunk) = (Vec::new(), pattern(20_000));
     let past = accelerated(&mut world, || {
         while let Ok(count) = pair.application.write(&chunk) {
@@ -160,7 +160,7 @@ fn a_slow_reader_holds_its_sender_up() {
 #[test]
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
 fn ends_come_behind_what_was_sent() {
-    let (mut world, listener, mut pair) = joined(Acceleration::Full);
+    let (mut world, listener, mut pair) = paired(Acceleration::Full);
     let sent = pattern(30_000);
     assert!(accelerated(&mut world, || pair.application.write_all(&sent).unwrap()) > 0);
     pair.application.shutdown(Shutdown::Write).unwrap();
@@ -190,7 +190,7 @@ fn ends_come_behind_what_was_sent() {
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
 fn a_sender_hears_that_its_reader_is_gone() {
     for level in [Acceleration::Proxy, Acceleration::Full] {
-        let (_world, _listener, mut pair) = joined(level);
+        let (_world, _listener, mut pair) = paired(level);
         SockRef::from(&pair.mesh).set_linger(Some(Duration::ZERO)).unwrap();
         drop(pair.mesh);
         assert_eq!(end(&mut pair.application), Err(ErrorKind::ConnectionReset), "{level:?}");
@@ -201,7 +201,7 @@ fn a_sender_hears_that_its_reader_is_gone() {
 #[test]
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
 fn switching_while_bytes_flow_loses_none() {
-    let (mut world, _listener, pair) = joined(Acceleration::Full);
+    let (mut world, _listener, pair) = paired(Acceleration::Full);
     let key = world.key.clone();
     let Pair { application, mesh } = pair;
     let flows = [(&application, &mesh), (&mesh, &application)].map(|(from, to)| {
@@ -248,13 +248,13 @@ fn switching_while_bytes_flow_loses_none() {
 #[test]
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
 fn acceleration_outlives_the_agent() {
-    let (mut world, listener, mut pair) = joined(Acceleration::Full);
+    let (mut world, listener, mut pair) = paired(Acceleration::Full);
     world.host = None;
     pair.talk(10);
     let mut next = Pair::connect(&world, &listener, REMOTE_V4);
     next.talk(TURNS);
     world.open();
-    assert_eq!(count(&mut world, Counter::JoinedEnds), 2, "also while it is away");
+    assert_eq!(count(&mut world, Counter::PairedEnds), 2, "also while it is away");
     world.enrol();
     assert_eq!(accelerated(&mut world, || pair.talk(10)), 20);
     let mut newest = Pair::connect(&world, &listener, REMOTE_V4);
@@ -265,7 +265,7 @@ fn acceleration_outlives_the_agent() {
 #[test]
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
 fn release_ends_it() {
-    let (mut world, _listener, mut pair) = joined(Acceleration::Full);
+    let (mut world, _listener, mut pair) = paired(Acceleration::Full);
     let key = world.key.clone();
     world.host().set_acceleration(&key, Acceleration::Off).unwrap();
     assert_eq!(accelerated(&mut world, || pair.talk(10)), 0, "off is off");

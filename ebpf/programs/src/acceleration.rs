@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_joined() {
+    fn who_is_paired() {
         for (case, first, second, want) in [
             ("application to application", false, false, None),
             ("mesh to mesh", true, true, None),

@@ -1,6 +1,6 @@
 //! Leaves TCP out between an application and its proxy.
 //!
-//! The two ends are joined by a tc program at the ingress of the pod's `lo`, which both directions cross. `sock_ops`
+//! The two ends are paired by a tc program at the ingress of the pod's `lo`, which both directions cross. `sock_ops`
 //! would not do: the kernel takes a socket from it only in the moment that its connection is established, so every new
 //! connection would pay; and it sees sockets by cgroup, of which a pod's need not be known, while the mesh's sockets
 //! belong to whichever agent made them. On `lo` both ends can be looked up once the connection has shown that it
@@ -22,27 +22,27 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::macros::{btf_map, classifier, sk_msg};
 use aya_ebpf::programs::{SkMsgContext, TcContext};
-use weft_ebpf_common::{Acceleration, Counter, EndKey, Joined, KERNEL_FIELDS, KernelField, Side, Word};
+use weft_ebpf_common::{Acceleration, Counter, EndKey, KERNEL_FIELDS, KernelField, Paired, Side, Word};
 use weft_ebpf_programs::acceleration::{self, End, Moment, Way};
 use weft_ebpf_programs::packet::{self, Ends, Kind, Link};
 
 use super::facts::{CURRENT_NAMESPACE, Skb, Tuple};
 use super::{log, maps};
 
-/// Connections that can be joined at once on a node.
+/// Connections that can be paired at once on a node.
 const CONNECTIONS: usize = 65_536;
 /// Pods per node, unless the loader says otherwise.
 const PODS: usize = 512;
 
-/// What each joined socket carries with it. It goes with the socket.
+/// What each paired socket carries with it. It goes with the socket.
 #[btf_map]
-static JOINED: SkStorage<Joined> = SkStorage::new();
+static PAIRED: SkStorage<Paired> = SkStorage::new();
 
-/// The joined sockets that may be given bytes past TCP. No program hangs on this map: what they send is TCP's.
+/// The paired sockets that may be given bytes past TCP. No program hangs on this map: what they send is TCP's.
 #[btf_map]
 static RECEIVERS: SockHash<EndKey, CONNECTIONS> = SockHash::new();
 
-/// The joined sockets whose messages [`accelerate`] sees.
+/// The paired sockets whose messages [`accelerate`] sees.
 #[btf_map]
 static SENDERS: SockHash<EndKey, CONNECTIONS> = SockHash::new();
 
@@ -94,18 +94,18 @@ fn with_receiver(ctx: &TcContext, ends: &Ends, work: impl FnOnce(&Held)) {
 
 impl Held {
     #[inline(always)]
-    fn is_joined(&self) -> bool {
+    fn is_paired(&self) -> bool {
         // SAFETY: a socket that the kernel has given to this program, and no value to copy.
         !unsafe {
-            bpf_sk_storage_get((&raw const JOINED).cast_mut().cast(), self.0.cast(), ptr::null_mut(), 0)
+            bpf_sk_storage_get((&raw const PAIRED).cast_mut().cast(), self.0.cast(), ptr::null_mut(), 0)
         }
         .is_null()
     }
 
-    /// What is known of it, if it may be joined now.
+    /// What is known of it, if it may be paired now.
     #[inline(always)]
     fn fresh_end(&self) -> Option<End> {
-        if self.is_joined() {
+        if self.is_paired() {
             return None;
         }
         self.end().filter(|end| acceleration::is_lively(*end))
@@ -126,8 +126,8 @@ impl Held {
 
     /// Makes room for what it carries.
     #[inline(always)]
-    fn joined(&self) -> Option<*mut Joined> {
-        let map: *mut c_void = (&raw const JOINED).cast_mut().cast();
+    fn paired(&self) -> Option<*mut Paired> {
+        let map: *mut c_void = (&raw const PAIRED).cast_mut().cast();
         // SAFETY: a socket that the kernel has given to this program, and no value to copy.
         let place = unsafe {
             bpf_sk_storage_get(map, self.0.cast(), ptr::null_mut(), BPF_SK_STORAGE_GET_F_CREATE.into())
@@ -150,10 +150,10 @@ impl Held {
     }
 }
 
-/// Ingress of `lo`, beside [`super::pod::lo_ingress`]: joins the two ends of a connection that has shown that it
+/// Ingress of `lo`, beside [`super::pod::lo_ingress`]: pairs the two ends of a connection that has shown that it
 /// lives. It changes nothing about the packet.
 #[classifier]
-pub(crate) fn join(ctx: TcContext) -> i32 {
+pub(crate) fn pair(ctx: TcContext) -> i32 {
     let level = level(maps::slot());
     if level == Acceleration::Off {
         return TC_ACT_UNSPEC;
@@ -163,14 +163,14 @@ pub(crate) fn join(ctx: TcContext) -> i32 {
         // The lookups also look for listeners, by the word; the packet's own lookup must find it as it was.
         let word = maps::read_word();
         maps::write_word(Word::Leave);
-        join_ends(&ctx, &packet.ends, level);
+        pair_ends(&ctx, &packet.ends, level);
         maps::write_word(word.unwrap_or(Word::Leave));
     }
     TC_ACT_UNSPEC
 }
 
 #[inline(always)]
-fn join_ends(ctx: &TcContext, ends: &Ends, level: Acceleration) {
+fn pair_ends(ctx: &TcContext, ends: &Ends, level: Acceleration) {
     let back =
         Ends { src: ends.dst, dst: ends.src, src_port: ends.dst_port, dst_port: ends.src_port, ..*ends };
     with_receiver(ctx, ends, |to| {
@@ -178,13 +178,13 @@ fn join_ends(ctx: &TcContext, ends: &Ends, level: Acceleration) {
         with_receiver(ctx, &back, |from| {
             let Some(from_end) = from.fresh_end() else { return };
             let done = match acceleration::side(to_end.owned, from_end.owned) {
-                Some(Side::Mesh) => join_sides(from, to, level),
-                Some(Side::Application) => join_sides(to, from, level),
+                Some(Side::Mesh) => pair_sides(from, to, level),
+                Some(Side::Application) => pair_sides(to, from, level),
                 None => None,
             };
             if done.is_some() {
-                log::say!("joins", *ends);
-                maps::count(Counter::JoinedEnds);
+                log::say!("pairs", *ends);
+                maps::count(Counter::PairedEnds);
             }
         });
     });
@@ -192,13 +192,13 @@ fn join_ends(ctx: &TcContext, ends: &Ends, level: Acceleration) {
 
 /// First all that a receiver needs, then the sender: from that moment on its messages may take the other way.
 #[inline(always)]
-fn join_sides(application: &Held, mesh: &Held, level: Acceleration) -> Option<()> {
+fn pair_sides(application: &Held, mesh: &Held, level: Acceleration) -> Option<()> {
     // SAFETY: has no precondition.
     let cpu = unsafe { bpf_get_smp_processor_id() };
-    let joined_at = maps::now();
-    let key = |side: Side| EndKey { joined_at, cpu, side: side as u32 };
+    let paired_at = maps::now();
+    let key = |side: Side| EndKey { paired_at, cpu, side: side as u32 };
     let (application_key, mesh_key) = (key(Side::Application), key(Side::Mesh));
-    let (at_application, at_mesh) = (application.joined()?, mesh.joined()?);
+    let (at_application, at_mesh) = (application.paired()?, mesh.paired()?);
     write(at_application, application, mesh, mesh_key);
     write(at_mesh, mesh, application, application_key);
     never_waits(at_application)?;
@@ -213,7 +213,7 @@ fn join_sides(application: &Held, mesh: &Held, level: Acceleration) -> Option<()
 }
 
 #[inline(always)]
-fn write(place: *mut Joined, own: &Held, peer: &Held, peer_key: EndKey) {
+fn write(place: *mut Paired, own: &Held, peer: &Held, peer_key: EndKey) {
     // SAFETY: the kernel gave the place, which is this big, and nobody else knows of the sockets yet.
     unsafe {
         (*place).own = own.0 as u64;
@@ -224,7 +224,7 @@ fn write(place: *mut Joined, own: &Held, peer: &Held, peer_key: EndKey) {
 }
 
 #[inline(always)]
-fn set_floor(place: *mut Joined) -> Option<()> {
+fn set_floor(place: *mut Paired) -> Option<()> {
     // SAFETY: as for `write`. Volatile, so that what is added to is a number and not the socket that was written.
     unsafe {
         let own = ptr::read_volatile(&raw const (*place).own);
@@ -236,7 +236,7 @@ fn set_floor(place: *mut Joined) -> Option<()> {
 /// Whether nobody sleeps in a read of this socket: it is O_NONBLOCK. To one who does, the kernel answers EAGAIN where
 /// TCP would go on waiting, as soon as the socket is in a map and anything wakes it: a signal, a reset, room to write.
 #[inline(always)]
-fn never_waits(place: *mut Joined) -> Option<()> {
+fn never_waits(place: *mut Paired) -> Option<()> {
     const O_NONBLOCK: u32 = 0o4000;
     // SAFETY: as for `set_floor`.
     let own = unsafe { ptr::read_volatile(&raw const (*place).own) };
@@ -249,22 +249,22 @@ fn never_waits(place: *mut Joined) -> Option<()> {
 /// Sees every message of the sockets in [`SENDERS`].
 #[sk_msg]
 pub(crate) fn accelerate(ctx: SkMsgContext) -> u32 {
-    // SAFETY: plain reads of the context, which always has a socket; the place is checked for null, and only `join`
+    // SAFETY: plain reads of the context, which always has a socket; the place is checked for null, and only `pair`
     // has written it, before the socket came here.
-    let joined = unsafe {
+    let paired = unsafe {
         let socket = (*ctx.msg).__bindgen_anon_3.sk;
         let place =
-            bpf_sk_storage_get((&raw const JOINED).cast_mut().cast(), socket.cast(), ptr::null_mut(), 0);
-        let place: *const Joined = place.cast();
+            bpf_sk_storage_get((&raw const PAIRED).cast_mut().cast(), socket.cast(), ptr::null_mut(), 0);
+        let place: *const Paired = place.cast();
         if place.is_null() {
             return sk_action::SK_PASS;
         }
         *place
     };
-    if let Some(moment) = moment(&joined)
+    if let Some(moment) = moment(&paired)
         && acceleration::way(&moment) == Way::Queue
     {
-        let mut key = joined.peer_key;
+        let mut key = paired.peer_key;
         let map: *mut c_void = (&raw const RECEIVERS).cast_mut().cast();
         // SAFETY: the map has this key, which lives on this stack.
         let done =
@@ -278,17 +278,17 @@ pub(crate) fn accelerate(ctx: SkMsgContext) -> u32 {
 }
 
 #[inline(always)]
-fn moment(joined: &Joined) -> Option<Moment> {
-    let sender = if joined.peer_key.side == Side::Mesh as u32 { Side::Application } else { Side::Mesh };
-    let transformers = read(joined.own, KernelField::Transformer, 0u64)?
-        | read(joined.peer, KernelField::Transformer, 0u64)?;
+fn moment(paired: &Paired) -> Option<Moment> {
+    let sender = if paired.peer_key.side == Side::Mesh as u32 { Side::Application } else { Side::Mesh };
+    let transformers = read(paired.own, KernelField::Transformer, 0u64)?
+        | read(paired.peer, KernelField::Transformer, 0u64)?;
     Some(Moment {
-        level: level(joined.slot),
+        level: level(paired.slot),
         sender,
-        written: read(joined.own, KernelField::Written, 0u32)?,
-        floor: joined.floor,
-        read: read(joined.peer, KernelField::Read, 0u32)?,
-        waiting: read(joined.peer, KernelField::Waiting, 0u32)?,
+        written: read(paired.own, KernelField::Written, 0u32)?,
+        floor: paired.floor,
+        read: read(paired.peer, KernelField::Read, 0u32)?,
+        waiting: read(paired.peer, KernelField::Waiting, 0u32)?,
         transformed: transformers != 0,
     })
 }
