@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, poll};
 use socket2::{SockRef, Socket};
-use weft_ebpf_host::{Acceleration, Counter, ListenerKind};
-use world::{PATIENCE, POD_V4, REMOTE_V4, REMOTE_V6, World, at};
+use weft_ebpf_host::{Acceleration, Counter, ListenerKind, TcMode};
+use world::{PATIENCE, POD_V4, REMOTE_V4, REMOTE_V6, World, at, run};
 
 /// Turns after which a lively connection has been paired and its floor passed.
 const TURNS: usize = 8;
@@ -112,7 +112,7 @@ fn one_request_and_bulk_are_left_to_tcp() {
 
 #[test]
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
-fn applications_of_one_pod_are_not_joined() {
+fn applications_of_one_pod_are_not_paired() {
     let mut world = World::accelerated(Acceleration::Full);
     world.enrol();
     let (application, mesh) = world.pod.within(|| {
@@ -264,6 +264,25 @@ fn acceleration_outlives_the_agent() {
 
 #[test]
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn a_kernel_without_tcx_does_it_as_well() {
+    let mut world = World::accelerated_with(Some(TcMode::Clsact), Acceleration::Full);
+    let listener = world.listener(ListenerKind::Outbound, 15001);
+    world.enrol();
+    let mut pair = Pair::connect(&world, &listener, REMOTE_V4);
+    pair.talk(TURNS);
+    assert_eq!(accelerated(&mut world, || pair.talk(10)), 20);
+    assert!(filters(&world).contains("pair"));
+    let key = world.key.clone();
+    world.host().release(&key).unwrap();
+    assert!(!filters(&world).contains("pair"), "nothing is left");
+}
+
+fn filters(world: &World) -> String {
+    world.pod.within(|| run("tc", &["filter", "show", "dev", "lo", "ingress"]))
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
 fn release_ends_it() {
     let (mut world, _listener, mut pair) = paired(Acceleration::Full);
     let key = world.key.clone();
@@ -272,8 +291,12 @@ fn release_ends_it() {
     world.host().set_acceleration(&key, Acceleration::Full).unwrap();
     assert_eq!(accelerated(&mut world, || pair.talk(10)), 20);
     world.host().release(&key).unwrap();
-    assert_eq!(accelerated(&mut world, || pair.talk(0)), 0);
-    world.enrol();
+    // Its routing is gone with it, so these two cannot reach each other; but messages that would have are not queued.
+    let sent = accelerated(&mut world, || {
+        write_whole(&mut pair.application, b"more");
+        write_whole(&mut pair.mesh, b"more");
+    });
+    assert_eq!(sent, 0);
 }
 
 fn pattern(length: usize) -> Vec<u8> {

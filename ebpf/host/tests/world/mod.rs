@@ -137,7 +137,11 @@ impl World {
     }
 
     pub(crate) fn accelerated(acceleration: Acceleration) -> Self {
-        let mut world = Self::with(None, false);
+        Self::accelerated_with(None, acceleration)
+    }
+
+    pub(crate) fn accelerated_with(mode: Option<TcMode>, acceleration: Acceleration) -> Self {
+        let mut world = Self::with(mode, false);
         world.host = None;
         world.acceleration = acceleration;
         world.open();

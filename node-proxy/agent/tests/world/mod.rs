@@ -65,6 +65,10 @@ impl Capture for Notes {
         Ok(())
     }
 
+    fn set_acceleration(&self, _: &Key, _: Acceleration) -> Result<(), CaptureError> {
+        Ok(())
+    }
+
     fn set_addresses(&self, _: &Key, _: &[IpAddr]) -> Result<(), CaptureError> {
         Ok(())
     }
