@@ -153,7 +153,9 @@ fn a_slow_reader_holds_its_sender_up() {
     let mut came = vec![0; sent.len()];
     read_whole(&mut pair.mesh, &mut came);
     assert!(came == sent, "in order, and whole");
-    assert_eq!(accelerated(&mut world, || pair.talk(10)), 10, "and back past TCP");
+    // Where a send would have blocked within TCP, the kernel keeps that verdict for one message more.
+    let again = accelerated(&mut world, || pair.talk(10));
+    assert!((9..=10).contains(&again), "and back past TCP: {again}");
     assert!((past as usize) * chunk.len() <= QUEUE_MAX);
 }
 
