@@ -183,7 +183,7 @@ fn pair_ends(ctx: &TcContext, ends: &Ends, level: Acceleration) {
                 None => None,
             };
             if done.is_some() {
-                log::say!("pairs", *ends);
+                log::say!("two ends are paired");
                 maps::count(Counter::PairedEnds);
             }
         });

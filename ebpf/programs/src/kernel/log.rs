@@ -1,23 +1,17 @@
 //! What a debug build says of its verdicts (`cargo xtask build-ebpf --debug`); nothing in any other.
 
-/// Says what became of a packet: a word, and its ends.
+/// Says what became of a packet, with its ends. A function of its own for each, because a program's stack is small.
 #[cfg(feature = "log")]
 macro_rules! say {
     ($what:literal, $ends:expr) => {{
-        let ends: &weft_ebpf_programs::packet::Ends = &$ends;
-        aya_log_ebpf::debug!(
-            (),
-            "pod {}: {} {:i} {} > {:i} {}",
-            $crate::kernel::maps::slot(),
-            $what,
-            ends.src.0,
-            ends.src_port,
-            ends.dst.0,
-            ends.dst_port
-        );
+        #[inline(never)]
+        fn said(ends: &weft_ebpf_programs::packet::Ends) {
+            aya_log_ebpf::debug!((), $what, ends.src.0, ends.src_port, ends.dst.0, ends.dst_port);
+        }
+        said(&$ends);
     }};
     ($what:literal) => {
-        aya_log_ebpf::debug!((), "pod {}: {}", $crate::kernel::maps::slot(), $what);
+        aya_log_ebpf::debug!((), $what);
     };
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn second_lock(ctx: TcContext) -> i32 {
     match verdict {
         Verdict::Pass(_) | Verdict::Capture(_) => TC_ACT_UNSPEC,
         Verdict::Drop(counter) => {
-            log::say!("the second lock drops", packet.ends);
+            log::say!("the second lock drops {:i} {} > {:i} {}", packet.ends);
             maps::count(counter);
             TC_ACT_SHOT as i32
         }

@@ -45,18 +45,18 @@ fn leave(ctx: &TcContext, link: Link) -> i32 {
     match verdict {
         Verdict::Pass(counter) => {
             if let Some(counter) = counter {
-                log::say!("egress passes", packet.ends);
+                log::say!("egress passes {:i} {} > {:i} {}", packet.ends);
                 maps::count(counter);
             }
             TC_ACT_UNSPEC
         }
         Verdict::Drop(counter) => {
-            log::say!("egress drops", packet.ends);
+            log::say!("egress drops {:i} {} > {:i} {}", packet.ends);
             maps::count(counter);
             TC_ACT_SHOT as i32
         }
         Verdict::Capture(counter) => {
-            log::say!("egress captures", packet.ends);
+            log::say!("egress captures {:i} {} > {:i} {}", packet.ends);
             maps::count(counter);
             capture(ctx, link)
         }
