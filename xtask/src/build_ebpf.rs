@@ -29,6 +29,10 @@ pub(crate) struct Args {
     /// Prints the path of the object and nothing else.
     #[arg(long)]
     quiet: bool,
+    /// Programs that log their verdicts, which the agent forwards (`WEFT_LOG=info,weft_ebpf=debug`). For looking at
+    /// one machine, not for one with traffic.
+    #[arg(long)]
+    debug: bool,
 }
 
 /// Builds the object. Does nothing but ask cargo if nothing has changed.
@@ -39,7 +43,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if !args.quiet {
         eprintln!("building with {}", toolchain.name());
     }
-    let status = toolchain.command(&workspace, &linker).status().context("starting cargo")?;
+    let mut command = toolchain.command(&workspace, &linker);
+    command.args(args.debug.then_some(["--features", "log"]).iter().flatten());
+    let status = command.status().context("starting cargo")?;
     if !status.success() {
         bail!("the build of the kernel's programs failed ({status})");
     }

@@ -11,6 +11,7 @@ pub(crate) mod pod;
 pub(crate) mod port;
 pub(crate) mod service;
 pub(crate) mod enrolment;
+pub(crate) mod acceleration;
 pub(crate) mod existing;
 
 use weft_control_api::problem::{Note, Severity};

@@ -9,7 +9,7 @@ use crate::name::Name;
 use crate::peers;
 use std::net::IpAddr;
 use std::sync::Arc;
-use weft_core::enrolment::{AgentPod, Existing, Membership};
+use weft_core::enrolment::{Acceleration, AgentPod, Existing, Membership};
 use weft_core::identity::Identity;
 use weft_core::names::{NodeName, PolicyName, ServiceName, WorkloadUid};
 use weft_core::workload::{
@@ -39,6 +39,13 @@ pub(crate) fn enrolment(cluster: &Cluster, pod: &PodFacts) -> Membership {
     }
 }
 
+/// What the pod says, or else its namespace.
+fn acceleration(cluster: &Cluster, pod: &PodFacts) -> Acceleration {
+    let namespace =
+        || cluster.namespaces.get(&pod.name.namespace).and_then(|namespace| namespace.acceleration);
+    pod.acceleration.or_else(namespace).unwrap_or_default()
+}
+
 /// The pod as its agent sees it; `None` if it runs nowhere.
 pub(crate) fn agent_pod(cluster: &Cluster, pod: &PodFacts) -> Option<AgentPod> {
     if pod.life == Life::Over || pod.node.as_str().is_empty() {
@@ -55,7 +62,7 @@ pub(crate) fn agent_pod(cluster: &Cluster, pod: &PodFacts) -> Option<AgentPod> {
         netns: pod.netns.clone(),
         cgroup: pod.cgroup.clone(),
         membership: enrolment(cluster, pod),
-        acceleration: pod.acceleration,
+        acceleration: acceleration(cluster, pod),
         existing: existing(cluster, pod),
         plain_text: peers::plain_text(cluster, pod),
     })

@@ -48,9 +48,11 @@ pub enum Membership {
 /// How far a pod's connections may be accelerated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Acceleration {
-    /// As the agent does for every pod.
+    /// As the agent does for every pod that does not say.
     #[default]
     Standard,
+    /// Towards the proxy.
+    Proxy,
     /// Also towards the application.
     Full,
     /// Not at all.

@@ -25,6 +25,7 @@ pub fn decode_agent_pod(bytes: &[u8]) -> Result<AgentPod, Malformed> {
         },
         acceleration: match choice(from.acceleration).map_err(bad("AgentPod.acceleration"))? {
             pb::agent_pod::Acceleration::Standard => Acceleration::Standard,
+            pb::agent_pod::Acceleration::Proxy => Acceleration::Proxy,
             pb::agent_pod::Acceleration::Full => Acceleration::Full,
             pb::agent_pod::Acceleration::Off => Acceleration::Off,
         },
@@ -50,6 +51,7 @@ pub fn decode_agent_pod(bytes: &[u8]) -> Result<AgentPod, Malformed> {
 pub fn encode_agent_pod(pod: &AgentPod) -> Vec<u8> {
     let acceleration = match pod.acceleration {
         Acceleration::Standard => pb::agent_pod::Acceleration::Standard,
+        Acceleration::Proxy => pb::agent_pod::Acceleration::Proxy,
         Acceleration::Full => pb::agent_pod::Acceleration::Full,
         Acceleration::Off => pb::agent_pod::Acceleration::Off,
     };

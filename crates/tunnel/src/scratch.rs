@@ -3,7 +3,8 @@
 
 use std::cell::RefCell;
 
-/// Bytes that one read may take from the kernel: enough to empty a socket's queue at full speed in a few calls.
+/// Bytes that one read may take from the kernel: enough to empty a socket's queue at full speed in a few calls. No more
+/// than `weft_ebpf_common::QUEUE_BYTES_MAX`, which `Socket::poll_read` relies on.
 pub const READ_BYTES: usize = 262_144;
 /// Buffers that a thread keeps for the next reader. One is in use at a time, unless records are cut in two.
 const SPARE_MAX: usize = 4;

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
@@ -12,7 +13,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A connected (or connecting) TCP socket, registered with the current worker's reactor.
 #[derive(Debug)]
-pub struct Socket(AsyncFd<std::net::TcpStream>);
+pub struct Socket {
+    stream: AsyncFd<std::net::TcpStream>,
+    /// The last read since the socket became ready has filled all that it was given.
+    filled: AtomicBool,
+}
 
 impl Socket {
     /// Registers a socket that is nonblocking already.
@@ -24,7 +29,8 @@ impl Socket {
         reason = "a std TcpStream owns its descriptor and reports no other; the successor is unsafe"
     )]
     pub fn from_nonblocking(socket: impl Into<OwnedFd>) -> io::Result<Self> {
-        AsyncFd::new(std::net::TcpStream::from(socket.into())).map(Self)
+        let stream = AsyncFd::new(std::net::TcpStream::from(socket.into()))?;
+        Ok(Self { stream, filled: AtomicBool::new(false) })
     }
 
     /// Connects a fresh nonblocking socket.
@@ -40,9 +46,9 @@ impl Socket {
         }
         let socket = Self::from_nonblocking(fresh)?;
         let connected = async {
-            let ready = socket.0.writable().await?;
+            let ready = socket.stream.writable().await?;
             drop(ready);
-            socket.0.get_ref().take_error()?.map_or(Ok(()), Err)
+            socket.stream.get_ref().take_error()?.map_or(Ok(()), Err)
         };
         match tokio::time::timeout(limit, connected).await {
             Ok(done) => done.map(|()| socket),
@@ -52,6 +58,10 @@ impl Socket {
 
     /// Reads once. A short read means that the kernel's queue is empty, so it also ends readiness and spares
     /// the call that would only say so.
+    ///
+    /// An application on this machine may reach the proxy past TCP: then there are two queues, and a read stops at the
+    /// end of the first. But it is only left for TCP when more waits in it than one read takes
+    /// (`weft_ebpf_common::QUEUE_BYTES_MAX`), so that behind a read which did not follow a full one nothing waits.
     pub fn poll_read(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         let space = into.len();
         self.poll_read_with(cx, space, |mut socket| socket.read(into))
@@ -74,12 +84,16 @@ impl Socket {
         mut read: impl FnMut(&std::net::TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            let mut ready = ready!(self.0.poll_read_ready(cx))?;
-            match read(self.0.get_ref()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+            let mut ready = ready!(self.stream.poll_read_ready(cx))?;
+            match read(self.stream.get_ref()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.filled.store(false, Ordering::Relaxed);
+                    ready.clear_ready();
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(count) => {
-                    if count > 0 && count < space {
+                    let followed = self.filled.swap(count == space, Ordering::Relaxed);
+                    if count > 0 && count < space && !followed {
                         ready.clear_ready();
                     }
                     return Poll::Ready(Ok(count));
@@ -92,8 +106,8 @@ impl Socket {
     /// Writes once, or waits until it can.
     pub fn poll_write(&self, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            let mut ready = ready!(self.0.poll_write_ready(cx))?;
-            match self.0.get_ref().write(from) {
+            let mut ready = ready!(self.stream.poll_write_ready(cx))?;
+            match self.stream.get_ref().write(from) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 done => return Poll::Ready(done),
@@ -107,7 +121,7 @@ impl Socket {
     /// As `send(2)`, but "would block" is `Ok(0)`.
     pub fn write_now(&self, from: &[IoSlice<'_>]) -> io::Result<usize> {
         loop {
-            match self.0.get_ref().write_vectored(from) {
+            match self.stream.get_ref().write_vectored(from) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 done => return done,
@@ -129,8 +143,8 @@ impl Socket {
     /// As `recv(2)`.
     pub async fn peek_full(&self, into: &mut [u8]) -> io::Result<usize> {
         loop {
-            let mut ready = self.0.readable().await?;
-            let count = match self.0.get_ref().peek(into) {
+            let mut ready = self.stream.readable().await?;
+            let count = match self.stream.get_ref().peek(into) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                 Err(error) => return Err(error),
@@ -157,13 +171,13 @@ impl Socket {
     /// Sends FIN. A socket that is gone already needs none.
     pub fn finish(&self) {
         // The only failure is "not connected": the peer has reset, and reading tells.
-        let _ = self.0.get_ref().shutdown(Shutdown::Write);
+        let _ = self.stream.get_ref().shutdown(Shutdown::Write);
     }
 
     /// Makes the close that follows a reset instead of an orderly end.
     pub fn reset_on_close(&self) {
         // The socket is ours and open, so this cannot fail; if it did, the peer would see FIN.
-        let _ = socket2::SockRef::from(&self.0).set_linger(Some(Duration::ZERO));
+        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 
     /// The address of this end.
@@ -171,7 +185,7 @@ impl Socket {
     /// # Errors
     /// As `getsockname(2)`.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.get_ref().local_addr()
+        self.stream.get_ref().local_addr()
     }
 
     /// The address of the other end.
@@ -179,19 +193,19 @@ impl Socket {
     /// # Errors
     /// As `getpeername(2)`.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.0.get_ref().peer_addr()
+        self.stream.get_ref().peer_addr()
     }
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.get_ref().as_fd()
+        self.stream.get_ref().as_fd()
     }
 }
 
 impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.stream.as_raw_fd()
     }
 }
 

@@ -36,10 +36,14 @@ pub enum Counter {
     DroppedFailed,
     /// Neither TCP nor DNS, and the node's setting says that nothing else leaves a pod.
     DroppedOther,
+    /// The two ends of a connection between an application and its proxy were paired.
+    PairedEnds,
+    /// A message went past TCP to the other end.
+    Accelerated,
 }
 
 /// Every counter with its name, in the order of the array.
-pub const COUNTERS: [(Counter, &str); 16] = [
+pub const COUNTERS: [(Counter, &str); 18] = [
     (Counter::CapturedTcp, "captured_tcp"),
     (Counter::CapturedDns, "captured_dns"),
     (Counter::ChosenOutbound, "chosen_outbound"),
@@ -56,6 +60,8 @@ pub const COUNTERS: [(Counter, &str); 16] = [
     (Counter::DroppedSecondLock, "dropped_second_lock"),
     (Counter::DroppedFailed, "dropped_failed"),
     (Counter::DroppedOther, "dropped_other"),
+    (Counter::PairedEnds, "paired_ends"),
+    (Counter::Accelerated, "accelerated"),
 ];
 
 const _: () = {

@@ -2,9 +2,13 @@
 //! No decision lives here, and no feature: a `user` feature would be unified into the kernel's build.
 #![no_std]
 
+mod acceleration;
 mod counter;
 mod layout;
 
+pub use acceleration::{
+    Acceleration, EndKey, KERNEL_FIELDS, KernelField, LIVELY_SEGMENTS, Paired, QUEUE_BYTES_MAX, Side,
+};
 pub use counter::{COUNTERS, Counter};
 pub use layout::{
     Address, Exemption, Family, Flow, LISTENERS_PER_POD, Layout, ListenerKind, OBJECT_NAME_MAX, PodRecord,

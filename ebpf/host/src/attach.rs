@@ -18,7 +18,9 @@ use aya::programs::{LinkOrder, ProgramError, SchedClassifier, SkLookup, TcAttach
 
 /// The priority and handle of our filters where clsact is used: what finds them again.
 const FILTER_PRIORITY: u16 = 1;
-const FILTER_HANDLE: TcHandle = TcHandle::new(0, 0x5745);
+const FILTER_HANDLE: u16 = 0x5745;
+/// That of the one which may stand beside another.
+const FILTER_HANDLE_BESIDE: u16 = 0x5746;
 
 /// How tc programs are attached on this kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,23 +39,49 @@ pub(crate) struct Hook {
     pub(crate) direction: TcAttachType,
     /// What its pin begins with.
     pin: &'static str,
+    /// Its filter's handle where clsact is used.
+    handle: u16,
 }
 
 impl Hook {
     pub(crate) const EGRESS: Self =
-        Self { program: "egress", direction: TcAttachType::Egress, pin: "egress" };
-    pub(crate) const EGRESS_BARE: Self =
-        Self { program: "egress_bare", direction: TcAttachType::Egress, pin: "egress" };
+        Self { program: "egress", direction: TcAttachType::Egress, pin: "egress", handle: FILTER_HANDLE };
+    pub(crate) const EGRESS_BARE: Self = Self {
+        program: "egress_bare",
+        direction: TcAttachType::Egress,
+        pin: "egress",
+        handle: FILTER_HANDLE,
+    };
     pub(crate) const ARRIVE: Self =
-        Self { program: "arrive", direction: TcAttachType::Ingress, pin: "arrive" };
-    pub(crate) const ARRIVE_BARE: Self =
-        Self { program: "arrive_bare", direction: TcAttachType::Ingress, pin: "arrive" };
-    pub(crate) const LO_INGRESS: Self =
-        Self { program: "lo_ingress", direction: TcAttachType::Ingress, pin: "lo_ingress" };
-    pub(crate) const LO_EGRESS: Self =
-        Self { program: "lo_egress", direction: TcAttachType::Egress, pin: "lo_egress" };
+        Self { program: "arrive", direction: TcAttachType::Ingress, pin: "arrive", handle: FILTER_HANDLE };
+    pub(crate) const ARRIVE_BARE: Self = Self {
+        program: "arrive_bare",
+        direction: TcAttachType::Ingress,
+        pin: "arrive",
+        handle: FILTER_HANDLE,
+    };
+    pub(crate) const LO_INGRESS: Self = Self {
+        program: "lo_ingress",
+        direction: TcAttachType::Ingress,
+        pin: "lo_ingress",
+        handle: FILTER_HANDLE,
+    };
+    pub(crate) const LO_EGRESS: Self = Self {
+        program: "lo_egress",
+        direction: TcAttachType::Egress,
+        pin: "lo_egress",
+        handle: FILTER_HANDLE,
+    };
     pub(crate) const SECOND_LOCK: Self =
-        Self { program: "second_lock", direction: TcAttachType::Ingress, pin: "lock" };
+        Self { program: "second_lock", direction: TcAttachType::Ingress, pin: "lock", handle: FILTER_HANDLE };
+
+    /// Stands on `lo` beside [`Self::LO_INGRESS`] where a pod wants to be accelerated; in whichever order.
+    pub(crate) const PAIR: Self =
+        Self { program: "pair", direction: TcAttachType::Ingress, pin: "pair", handle: FILTER_HANDLE_BESIDE };
+
+    fn handle(self) -> TcHandle {
+        TcHandle::new(0, self.handle)
+    }
 
     fn pinned(self, dir: &Path, interface: u32) -> PathBuf {
         dir.join(format!("{}-{interface}", self.pin))
@@ -259,7 +287,7 @@ impl Target<'_> {
             }
             _ => {}
         }
-        let options = || NlOptions { priority: FILTER_PRIORITY, handle: FILTER_HANDLE, classid: None };
+        let options = || NlOptions { priority: FILTER_PRIORITY, handle: hook.handle(), classid: None };
         let attached =
             program.attach_with_options(self.device, hook.direction, TcAttachOptions::Netlink(options()));
         let id = match (attached, self.existing) {
@@ -274,6 +302,13 @@ impl Target<'_> {
         // A filter stays until somebody removes it; dropping aya's link would remove it.
         std::mem::forget(program.take_link(id).map_err(failed)?);
         Ok(())
+    }
+
+    /// Takes one program off the device, if it is there.
+    pub(crate) fn detach(&self, hook: Hook) -> Result<(), AttachError> {
+        let path = hook.pinned(self.dir, self.interface);
+        remove_stale(&path).map_err(|source| AttachError::Replace { path, source })?;
+        self.detach_clsact(hook)
     }
 
     /// Removes our filter from the device, if it is there. (A tcx link goes with its pin.)
@@ -291,7 +326,7 @@ impl Target<'_> {
     }
 
     fn filter(&self, hook: Hook) -> io::Result<SchedClassifierLink> {
-        SchedClassifierLink::attached(self.device, hook.direction, FILTER_PRIORITY, FILTER_HANDLE, None)
+        SchedClassifierLink::attached(self.device, hook.direction, FILTER_PRIORITY, hook.handle(), None)
     }
 }
 

@@ -1,15 +1,14 @@
 //! What this machine's kernel offers, found by trying: versions are not compared, distributions carry features back.
 
-use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use aya::maps::MapType;
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, ProgramType, SchedClassifier, TcAttachType};
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
+use crate::acceleration;
 use crate::attach::{Hook, TcMode};
 use crate::netns;
 use crate::object::{Object, embedded};
@@ -73,6 +72,11 @@ pub fn check() -> Vec<Requirement> {
             advice: "use a kernel with CONFIG_CGROUP_BPF=y; without it no health probe passes",
         },
         Requirement {
+            name: "acceleration",
+            found: acceleration(),
+            advice: "none is needed: connections between applications and the proxy go by TCP",
+        },
+        Requirement {
             name: "tcx",
             found: tcx(),
             advice: "kernel 6.6 has it; clsact serves as well, but its filters can be removed by whoever administers the pod's devices",
@@ -128,6 +132,13 @@ fn cgroup2() -> Found {
     )
 }
 
+fn acceleration() -> Found {
+    match acceleration::trial() {
+        Ok(()) => Found::Yes,
+        Err(refused) => Found::Instead(refused.summary()),
+    }
+}
+
 fn tcx() -> Found {
     let Ok(bytes) = embedded() else {
         return Found::Unknown("needs the eBPF programs".to_owned());
@@ -161,21 +172,12 @@ pub(crate) fn tc_mode(lock: &mut SchedClassifier) -> TcMode {
 }
 
 fn try_tcx(program: &mut SchedClassifier) -> Result<(), Box<dyn std::error::Error>> {
-    let scratch = scratch_namespace()?;
+    let scratch = netns::scratch()?;
     let _entered = netns::enter(scratch.as_fd())?;
     let options = TcAttachOptions::TcxOrder(LinkOrder::first());
     let link = program.attach_with_options("lo", TcAttachType::Ingress, options)?;
     program.detach(link)?;
     Ok(())
-}
-
-/// A new network namespace. It lives as long as the file.
-fn scratch_namespace() -> io::Result<OwnedFd> {
-    let made = std::thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET)?;
-        netns::current()
-    });
-    made.join().unwrap_or_else(|_| Err(io::Error::other("the thread that makes a namespace panicked")))
 }
 
 fn transparent() -> Found {
@@ -186,7 +188,7 @@ fn transparent() -> Found {
 }
 
 fn policy_routing() -> Found {
-    let tried = scratch_namespace().map_err(unknown).and_then(|scratch| {
+    let tried = netns::scratch().map_err(unknown).and_then(|scratch| {
         let _entered = netns::enter(scratch.as_fd()).map_err(unknown)?;
         // `lo` is down there, which a local route does not mind; only the rule is of interest.
         Ok(crate::routing::add(weft_ebpf_common::Family::V4).is_ok())

@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use weft_ebpf_common::LOOPBACK_INDEX;
+
 use crate::netlink::{Message, Netlink, attributes};
 
 const RTM_NEWLINK: u16 = 16;
@@ -53,6 +55,16 @@ impl Device {
     pub(crate) fn leads_to(&self, end: &Device) -> bool {
         self.is_veth && self.peer.is_some_and(|peer| peer.index == end.index)
     }
+}
+
+/// Switches `lo` of the current namespace on.
+pub(crate) fn raise_loopback() -> io::Result<()> {
+    const IFF_UP: u32 = libc::IFF_UP as u32;
+    let mut fixed = [0; IFINFOMSG_LEN];
+    for (at, word) in [(4, LOOPBACK_INDEX), (8, IFF_UP), (12, IFF_UP)] {
+        fixed[at..at + 4].copy_from_slice(&word.to_ne_bytes());
+    }
+    Netlink::open()?.act(Message::new(RTM_NEWLINK, 0, &fixed))
 }
 
 /// All devices of the current namespace.

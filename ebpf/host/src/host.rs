@@ -13,7 +13,7 @@ use aya::programs::links::{CgroupAttachMode, FdLink};
 use aya::programs::{ProgramError, SockOps};
 use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname, getsockopt, sockopt};
 use parking_lot::Mutex;
-use weft_ebpf_common::{Family, ListenerKind, PodRecord};
+use weft_ebpf_common::{Acceleration, Family, ListenerKind, PodRecord};
 
 use crate::attach::{self, AttachError, Existing, Programs, TcMode};
 use crate::bpffs::Directory;
@@ -21,6 +21,7 @@ use crate::check;
 use crate::error::{EnrolError, ExemptError, OpenError, RegisterError, ReleaseError, ReserveError};
 use crate::hurry::Hurry;
 use crate::key::PodKey;
+use crate::log::Words;
 use crate::maps::{Counters, Maps, OwnError, Owner};
 use crate::netlink::Netlink;
 use crate::netns;
@@ -28,6 +29,7 @@ use crate::object::{Copy, Object, OtherProtocols, PODS_MAX};
 use crate::pod::{self, How, PodError};
 use crate::sysctl;
 
+mod accelerate;
 mod exemptions;
 
 /// The programs are attached.
@@ -48,6 +50,8 @@ pub struct HostConfig {
     pub max_pods: u32,
     /// Whether what is neither TCP nor DNS may leave pods.
     pub other_protocols: OtherProtocols,
+    /// How far connections are accelerated at most, whatever pods want.
+    pub acceleration: Acceleration,
 }
 
 /// A pod to enrol.
@@ -59,8 +63,8 @@ pub struct PodAttachment<'a> {
     pub netns: BorrowedFd<'a>,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
-    /// Its cgroup, for acceleration, which this version does not have.
-    pub cgroup: Option<PathBuf>,
+    /// How far its connections are to be accelerated, as far as the node's limit and its kernel allow.
+    pub acceleration: Acceleration,
 }
 
 /// A pod that was found pinned.
@@ -82,11 +86,14 @@ pub struct Host {
     hurry: Hurry,
     mode: TcMode,
     pods_max: u32,
+    /// Off where the kernel cannot do it.
+    acceleration: Acceleration,
     /// Held for moments, and never while a pod is waited for.
     pods: Mutex<BTreeMap<PodKey, Arc<Entry>>>,
     /// Holds the second lock, loaded once.
     node: Mutex<Programs>,
     maps: Mutex<Maps>,
+    words: Mutex<Option<Words>>,
 }
 
 /// A pod and its number, which it keeps.
@@ -101,13 +108,16 @@ struct Pod {
     /// Known once this process has enrolled the pod. It keeps the namespace alive until release.
     netns: Option<OwnedFd>,
     uncontained: Vec<String>,
+    /// As it wants it.
+    acceleration: Acceleration,
     /// Who has waited for it meanwhile begins anew.
     released: bool,
 }
 
 impl Entry {
     fn new(slot: u32, record: PodRecord) -> Arc<Self> {
-        let pod = Pod { record, netns: None, uncontained: Vec::new(), released: false };
+        let (uncontained, acceleration) = (Vec::new(), Acceleration::Off);
+        let pod = Pod { record, netns: None, uncontained, acceleration, released: false };
         Arc::new(Self { slot, pod: Mutex::new(pod) })
     }
 }
@@ -126,20 +136,23 @@ impl Host {
         let object = Arc::new(
             Object::find(&directory, pods_max, config.other_protocols).map_err(OpenError::NotBuilt)?,
         );
+        let acceleration = accelerate::possible(config.acceleration);
         let mut node = Programs::new(&object, Copy::Node);
         let lock = node.load_lock().map_err(OpenError::Program)?;
         let mode = mode.unwrap_or_else(|| check::tc_mode(lock));
         let ebpf = node.ebpf().map_err(OpenError::Program)?;
+        let acceleration = accelerate::load(ebpf, acceleration);
         if let Some(cgroup) = config.probe_cgroup {
             note_probes(ebpf, &cgroup, &directory.probe())
                 .map_err(|source| OpenError::Probe { cgroup, source })?;
         }
         // Last: programs are loaded with the maps that are still in there.
         let maps = Maps::take(ebpf).map_err(OpenError::Maps)?;
+        let words = Mutex::new(Words::take(ebpf));
         let pods = adopt(&maps).map_err(OpenError::Maps)?;
         let hurry = Hurry::new(directory.hurry());
         let (pods, node, maps) = (Mutex::new(pods), Mutex::new(node), Mutex::new(maps));
-        Ok(Self { directory, object, hurry, mode, pods_max, pods, node, maps })
+        Ok(Self { directory, object, hurry, mode, pods_max, acceleration, pods, node, maps, words })
     }
 
     /// The pods that are enrolled, as an earlier process left them or this one made them. Those of an earlier process
@@ -153,6 +166,11 @@ impl Host {
             attached.then_some(AdoptedPod { key, slot: entry.slot, netns_cookie: record.netns_cookie })
         });
         known.collect()
+    }
+
+    /// What the programs say, if they are a debug build; once.
+    pub fn words(&self) -> Option<Words> {
+        self.words.lock().take()
     }
 
     /// How tc programs are attached here.
@@ -190,6 +208,7 @@ impl Host {
             known.record.netns_cookie = cookie;
             known.netns = Some(netns);
             self.maps.lock().set_addresses(slot, &pod.addresses).map_err(EnrolError::Maps)?;
+            known.acceleration = pod.acceleration;
             self.attach(&pod.key, slot, known)
         };
         let result = begun();
@@ -213,7 +232,9 @@ impl Host {
             let _entered = pod::enter(netns).map_err(EnrolError::Pod)?;
             self.save(slot, &mut known.record)?;
             pod::set_up().map_err(EnrolError::Pod)?;
-            pod::attach_inside(&mut programs, netns, how).map_err(EnrolError::Pod)?
+            let inside = pod::attach_inside(&mut programs, netns, how).map_err(EnrolError::Pod)?;
+            self.accelerate(&mut programs, (slot, known.acceleration), &inside, how)?;
+            inside
         };
         let (ends, uncontained) = pod::find_ends(netns, &inside).map_err(EnrolError::Pod)?;
         for end in &ends {

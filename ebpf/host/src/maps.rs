@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use aya::Ebpf;
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, SockMap};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, SockMap};
 use nix::errno::Errno;
 use weft_ebpf_common::{
-    Address, COUNTERS, Counter, Exemption, Family, Flow, LISTENERS_PER_POD, Layout, ListenerKind, PodRecord,
-    SlotAddress, SlotFlow,
+    Acceleration, Address, COUNTERS, Counter, Exemption, Family, Flow, LISTENERS_PER_POD, Layout,
+    ListenerKind, PodRecord, SlotAddress, SlotFlow,
 };
 
 use crate::object::names;
@@ -35,6 +35,7 @@ pub(crate) struct Maps {
     host_ends: HashMap<MapData, u32, u32>,
     counts: PerCpuArray<MapData, u64>,
     pods: HashMap<MapData, u32, Plain<PodRecord>>,
+    levels: Array<MapData, u32>,
 }
 
 impl Maps {
@@ -56,6 +57,7 @@ impl Maps {
             host_ends: take(names::HOST_ENDS)?.try_into()?,
             counts: take(names::COUNTS)?.try_into()?,
             pods: take(names::PODS_KNOWN)?.try_into()?,
+            levels: take(names::LEVELS)?.try_into()?,
         })
     }
 }
@@ -131,6 +133,11 @@ impl Maps {
         families.iter().try_for_each(|family| self.listeners.set(kind.index(slot, *family), &socket, 0))
     }
 
+    /// How far a pod's connections are accelerated from now on.
+    pub(crate) fn set_acceleration(&mut self, slot: u32, level: Acceleration) -> Result<(), MapError> {
+        self.levels.set(slot, level as u32, 0)
+    }
+
     /// Makes these the pod's addresses.
     pub(crate) fn set_addresses(&mut self, slot: u32, addresses: &[IpAddr]) -> Result<(), MapError> {
         let wanted: Vec<Address> = addresses.iter().map(|address| layout(*address)).collect();
@@ -191,6 +198,7 @@ impl Maps {
         for index in slot * LISTENERS_PER_POD..(slot + 1) * LISTENERS_PER_POD {
             self.clear_listener(index)?;
         }
+        self.set_acceleration(slot, Acceleration::Off)?;
         self.set_addresses(slot, &[])?;
         let flows: Vec<_> = self.exempt.keys().flatten().filter(|flow| flow.0.slot == slot).collect();
         for flow in flows {

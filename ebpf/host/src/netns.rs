@@ -5,7 +5,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 /// The namespace of the calling thread.
@@ -53,6 +53,15 @@ impl Drop for Entered {
             std::process::abort();
         }
     }
+}
+
+/// A new network namespace. It lives as long as the file.
+pub(crate) fn scratch() -> io::Result<OwnedFd> {
+    let made = std::thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        current()
+    });
+    made.join().unwrap_or_else(|_| Err(io::Error::other("the thread that makes a namespace panicked")))
 }
 
 /// Why a namespace's cookie could not be read.

@@ -1,10 +1,13 @@
 //! The kernel's programs as bytes, and loading them with the maps that all copies share.
 
+use std::sync::OnceLock;
+
 use aya::{Btf, Ebpf, EbpfLoader};
 use parking_lot::Mutex;
-use weft_ebpf_common::LISTENERS_PER_POD;
+use weft_ebpf_common::{KERNEL_FIELDS, LISTENERS_PER_POD};
 
 use crate::bpffs::Directory;
+use crate::btf::{self, BtfError};
 
 #[cfg(weft_ebpf_object)]
 static OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(env!("WEFT_EBPF_OBJECT_PATH")));
@@ -23,9 +26,27 @@ pub(crate) mod names {
     pub(crate) const WORD: &str = "WORD";
     pub(crate) const COUNTS: &str = "COUNTS";
     pub(crate) const PODS_KNOWN: &str = "PODS_KNOWN";
+    pub(crate) const PAIRED: &str = "PAIRED";
+    pub(crate) const RECEIVERS: &str = "RECEIVERS";
+    pub(crate) const SENDERS: &str = "SENDERS";
+    pub(crate) const LEVELS: &str = "LEVELS";
 
-    pub(super) const ALL: [&str; 10] =
-        [OWNED, LISTENERS, ADDRESSES, LOCAL_ADDRESSES, EXEMPT, PROBES, HOST_ENDS, WORD, COUNTS, PODS_KNOWN];
+    pub(super) const ALL: [&str; 14] = [
+        OWNED,
+        LISTENERS,
+        ADDRESSES,
+        LOCAL_ADDRESSES,
+        EXEMPT,
+        PROBES,
+        HOST_ENDS,
+        WORD,
+        COUNTS,
+        PODS_KNOWN,
+        PAIRED,
+        RECEIVERS,
+        SENDERS,
+        LEVELS,
+    ];
 }
 
 /// The kernel's programs have not been built into this binary.
@@ -70,6 +91,17 @@ impl OtherProtocols {
     }
 }
 
+/// Where the kernel keeps the fields that the acceleration reads. It stays where it is while the kernel runs.
+static OFFSETS: OnceLock<[u32; KERNEL_FIELDS]> = OnceLock::new();
+
+/// Finds [`OFFSETS`], which copies that are loaded afterwards have.
+pub(crate) fn kernel_offsets() -> Result<&'static [u32; KERNEL_FIELDS], BtfError> {
+    match OFFSETS.get() {
+        Some(offsets) => Ok(offsets),
+        None => btf::offsets().map(|offsets| OFFSETS.get_or_init(|| offsets)),
+    }
+}
+
 /// Whose copy of the programs it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Copy {
@@ -111,6 +143,7 @@ impl Object {
         for name in names::ALL {
             loader.map_pin_path(name, directory.maps().join(name));
         }
+        loader.map_pin_path(crate::log::MAP, directory.maps().join(crate::log::MAP));
         for (name, entries) in sizes(pods_max) {
             loader.map_max_entries(name, entries);
         }
@@ -125,6 +158,17 @@ impl Object {
         EbpfLoader::new().btf(None::<&Btf>).override_global("POD_SLOT", &u32::MAX, true).load(bytes)
     }
 
+    /// The same for a trial of the acceleration, which has a pod.
+    pub(crate) fn load_trial(
+        bytes: &[u8],
+        offsets: &[u32; KERNEL_FIELDS],
+        slot: &u32,
+    ) -> Result<Ebpf, aya::EbpfError> {
+        let mut loader = EbpfLoader::new();
+        loader.btf(None::<&Btf>).override_global("KERNEL_OFFSETS", offsets, true);
+        loader.override_global("POD_SLOT", slot, true).load(bytes)
+    }
+
     /// Tells this object's programs from another's.
     pub(crate) fn digest(&self) -> u64 {
         self.digest
@@ -133,18 +177,22 @@ impl Object {
     /// Loads a copy with the number of its pod. Maps that are pinned are taken over, others made and pinned.
     pub(crate) fn load(&self, copy: Copy) -> Result<Ebpf, aya::EbpfError> {
         let mut loader = self.loader.lock();
+        if let Some(offsets) = OFFSETS.get() {
+            loader.override_global("KERNEL_OFFSETS", offsets, true);
+        }
         loader.override_global("POD_SLOT", copy.slot(), true).load(self.bytes)
     }
 }
 
 /// Whatever can grow, by the number of pods.
-fn sizes(pods: u32) -> [(&'static str, u32); 5] {
+fn sizes(pods: u32) -> [(&'static str, u32); 6] {
     [
         (names::LISTENERS, pods * LISTENERS_PER_POD),
         (names::ADDRESSES, pods * 8),
         (names::LOCAL_ADDRESSES, pods * 8),
         (names::HOST_ENDS, pods * 4),
         (names::PODS_KNOWN, pods),
+        (names::LEVELS, pods),
     ]
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
-use weft_ebpf_common::Family;
+use weft_ebpf_common::{Acceleration, Family};
 
 use crate::attach::{self, AttachError, CHOOSE, Existing, Hook, Programs, Target, TcMode};
 use crate::devices::{self, Device, Framing};
@@ -113,6 +113,22 @@ pub(crate) fn attach_inside(
     Ok(devices)
 }
 
+/// Attaches, to one of these devices of the current namespace, what pairs connections to be accelerated; or takes it
+/// off, so that a pod which does not want it does not pay for it.
+pub(crate) fn accelerate(
+    programs: &mut Programs,
+    devices: &[Device],
+    level: Acceleration,
+    how: How<'_>,
+) -> Result<(), PodError> {
+    let mut loopback = devices.iter().filter(|device| device.framing == Framing::Loopback);
+    let done = loopback.try_for_each(|device| match level {
+        Acceleration::Off => how.target(device).detach(Hook::PAIR),
+        Acceleration::Proxy | Acceleration::Full => how.target(device).attach(programs, Hook::PAIR),
+    });
+    done.map_err(PodError::Attach)
+}
+
 fn hooks(framing: Framing) -> [Hook; 2] {
     match framing {
         Framing::Loopback => [Hook::LO_INGRESS, Hook::LO_EGRESS],
@@ -164,7 +180,7 @@ pub(crate) fn unpin(dir: &Path) -> Result<(), PodError> {
 
 fn order(path: &Path) -> usize {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let kinds = ["lock", "egress", "arrive", "lo_egress", "lo_ingress", CHOOSE];
+    let kinds = ["pair", "lock", "egress", "arrive", "lo_egress", "lo_ingress", CHOOSE];
     kinds.iter().position(|kind| name.starts_with(kind)).unwrap_or(kinds.len())
 }
 
@@ -175,7 +191,8 @@ pub(crate) fn detach_filters_inside(how: How<'_>) -> Result<(), PodError> {
     }
     for device in devices::list().map_err(|source| PodError::Devices { place: INSIDE, source })? {
         let [first, second] = hooks(device.framing);
-        for hook in [second, first] {
+        let beside = (device.framing == Framing::Loopback).then_some(Hook::PAIR);
+        for hook in beside.into_iter().chain([second, first]) {
             how.target(&device).detach_clsact(hook).map_err(PodError::Attach)?;
         }
     }

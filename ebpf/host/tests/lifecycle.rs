@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use aya::programs::{SchedClassifier, TcAttachType};
-use weft_ebpf_host::{EnrolError, ListenerKind, PodAttachment, TcMode};
+use weft_ebpf_host::{Acceleration, EnrolError, ListenerKind, PodAttachment, TcMode};
 use world::relay::{Source, ask, ask_within, relay, server, talk};
 use world::{Ns, PATIENCE, REMOTE_V4, World, at, chain, ip};
 
@@ -267,7 +267,12 @@ fn another_namespace_of_the_same_name_is_refused() {
     world.enrol();
     let other = world.remote.file();
     let key = world.key.clone();
-    let pod = PodAttachment { key, netns: other.as_fd(), addresses: vec![ip(REMOTE_V4)], cgroup: None };
+    let pod = PodAttachment {
+        key,
+        netns: other.as_fd(),
+        addresses: vec![ip(REMOTE_V4)],
+        acceleration: Acceleration::Off,
+    };
     assert!(matches!(world.host().enrol(&pod), Err(EnrolError::OtherNamespace)));
 }
 

@@ -6,5 +6,6 @@
 #![forbid(unsafe_code)]
 
 pub mod verdict;
+pub mod acceleration;
 pub mod sender;
 pub mod packet;

@@ -8,7 +8,9 @@ const SOCK_RAW: u32 = 3;
 const IPPROTO_TCP: u32 = 6;
 const IPPROTO_UDP: u32 = 17;
 
-/// `TCP_TIME_WAIT` of the kernel's `enum bpf_tcp_state`.
+/// `TCP_ESTABLISHED` of the kernel's `enum bpf_tcp_state`.
+pub const STATE_ESTABLISHED: u32 = 1;
+/// `TCP_TIME_WAIT` of the same.
 pub const STATE_TIME_WAIT: u32 = 6;
 /// `TCP_LISTEN` of the same.
 pub const STATE_LISTEN: u32 = 10;

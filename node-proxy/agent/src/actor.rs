@@ -222,6 +222,7 @@ impl Actor {
             Effect::ReleaseOrphan(key) => self.release_orphan(key),
             Effect::SetAddresses(uid, addresses) => self.set_addresses(&uid, addresses),
             Effect::JudgeExisting(uid, rule) => self.judge_by(&uid, rule),
+            Effect::SetAcceleration(uid, acceleration) => self.set_acceleration(&uid, acceleration),
             Effect::CloseSockets(uid) => {
                 self.kept.remove(&uid);
                 self.held.remove(&uid);

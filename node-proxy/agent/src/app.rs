@@ -3,7 +3,7 @@
 use crate::actor::{Actor, Parts};
 use crate::capture::Capture;
 use crate::capture::kernel::Kernel;
-use crate::config::{CaptureConfig, Config};
+use crate::config::{AccelerationMax, CaptureConfig, Config};
 use crate::enrol::{Enroller, chain};
 use crate::memory::{Memory, Remembered};
 use crate::metrics::{AgentMetrics, CaptureCounters};
@@ -14,9 +14,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::chown;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use weft_ebpf_host::{Host, HostConfig};
+use weft_ebpf_host::{Acceleration, Host, HostConfig, Words};
 use weft_runtime::drain::{self, Stop};
 use weft_runtime::fds::{SeqListener, raise_open_files_limit};
 use weft_runtime::http::{Listen, Routes, Server};
@@ -40,6 +42,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tracing::info!(node = %config.node, open_files_max = limit, "agent starts");
     let signals = drain::signals().context("listening for signals")?;
     let (kernel, adopted) = open_kernel(&config.capture)?;
+    let words = kernel.words();
     let kernel: Arc<dyn Capture> = Arc::new(kernel);
     let (metrics, readiness) = (Metrics::new(), Readiness::new());
     let counters = CaptureCounters::new(kernel.clone()).context("making the counters")?;
@@ -51,6 +54,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     let (client, view) = discovery;
     tasks.spawn(client.run());
+    if let Some(words) = words {
+        tasks.spawn(forward(words));
+    }
     let told = readiness.condition("discovery", "the control plane has not told yet");
     tasks.spawn(control::follow(view, config.node.clone(), inputs.clone(), told));
     spawn_servers(&config, &inputs, &stop, &mut tasks)?;
@@ -102,12 +108,30 @@ pub fn uninstall(config: &CaptureConfig, memory: &Memory, agent: &std::path::Pat
     Ok(())
 }
 
+/// What a debug build of the kernel's programs says.
+#[expect(deprecated, reason = "they own their descriptor and report no other; the successor is unsafe")]
+async fn forward(words: Words) {
+    let mut words = match AsyncFd::with_interest(words, Interest::READABLE) {
+        Ok(words) => words,
+        Err(error) => return tracing::warn!(%error, "the words of the programs are not heard"),
+    };
+    while let Ok(mut ready) = words.readable_mut().await {
+        ready.get_inner_mut().forward();
+        ready.clear_ready();
+    }
+}
+
 fn open_kernel(config: &CaptureConfig) -> anyhow::Result<(Kernel, Vec<Key>)> {
     let host = Host::open(HostConfig {
         bpffs_dir: config.bpffs.clone(),
         probe_cgroup: config.probe_cgroup.clone(),
         max_pods: config.pods_max,
         other_protocols: config.other_protocols,
+        acceleration: match config.acceleration {
+            AccelerationMax::Off => Acceleration::Off,
+            AccelerationMax::Proxy => Acceleration::Proxy,
+            AccelerationMax::Full => Acceleration::Full,
+        },
     });
     let host = host.context("opening the kernel's programs")?;
     let adopted = host.adopted().iter().filter_map(|pod| Key::parse(pod.key.as_str())).collect();

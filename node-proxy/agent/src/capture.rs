@@ -6,7 +6,7 @@ use crate::reconcile::Key;
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::Path;
+use weft_core::enrolment::Acceleration;
 
 pub mod kernel;
 
@@ -19,8 +19,8 @@ pub struct Attachment<'a> {
     pub netns: BorrowedFd<'a>,
     /// Its addresses.
     pub addresses: &'a [IpAddr],
-    /// Its cgroup, if it is known.
-    pub cgroup: Option<&'a Path>,
+    /// How far its connections are to be accelerated.
+    pub acceleration: Acceleration,
 }
 
 /// What a listener is chosen for by the programs.
@@ -120,6 +120,12 @@ pub trait Capture: Send + Sync + 'static {
     /// # Errors
     /// The map refuses them.
     fn set_addresses(&self, key: &Key, addresses: &[IpAddr]) -> Result<(), CaptureError>;
+
+    /// Accelerates the connections of a captured pod so far from now on.
+    ///
+    /// # Errors
+    /// The map refuses it.
+    fn set_acceleration(&self, key: &Key, acceleration: Acceleration) -> Result<(), CaptureError>;
 
     /// Leaves a pod's namespace exactly as it was. One that is not captured is no mistake.
     ///

@@ -74,6 +74,32 @@ pub struct CaptureConfig {
     pub pods_max: u32,
     /// Whether what is neither TCP nor DNS may leave them.
     pub other_protocols: OtherProtocols,
+    /// How far connections are accelerated at most.
+    pub acceleration: AccelerationMax,
+}
+
+/// What pods may ask for on this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccelerationMax {
+    /// Nothing.
+    Off,
+    /// Acceleration towards the proxy.
+    Proxy,
+    /// Both ways.
+    Full,
+}
+
+impl FromStr for AccelerationMax {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "off" => Ok(Self::Off),
+            "proxy" => Ok(Self::Proxy),
+            "full" => Ok(Self::Full),
+            _ => Err(()),
+        }
+    }
 }
 
 impl Config {
@@ -118,6 +144,7 @@ impl CaptureConfig {
             bpffs: settings.get("WEFT_BPF_DIR", "a path on bpffs", PathBuf::from("/sys/fs/bpf/weft")),
             probe_cgroup: settings.optional("WEFT_PROBE_CGROUP", "the path of a cgroup"),
             pods_max: settings.get("WEFT_PODS_MAX", "a number of pods", PODS_MAX),
+            acceleration: settings.get("WEFT_ACCELERATION", "off, proxy or full", AccelerationMax::Full),
             other_protocols: match settings.get("WEFT_OTHER_PROTOCOLS", "pass or drop", PassDrop::Pass) {
                 PassDrop::Pass => OtherProtocols::Pass,
                 PassDrop::Drop => OtherProtocols::Drop,
@@ -165,12 +192,17 @@ mod tests {
         assert_eq!(config.paths.proxy, Path::new("/run/x/agent.sock"));
         assert_eq!(config.paths.cni, Path::new("/cni"));
         assert_eq!(config.proxy, TrustedUid(15_008));
+        assert_eq!(config.capture.acceleration, AccelerationMax::Full);
     }
 
     #[test]
     fn all_mistakes_at_once() {
-        let refused = config(&[("WEFT_NODE_IPS", "10.0.0.1,here"), ("WEFT_PROXY_UID", "proxy")]);
+        let refused = config(&[
+            ("WEFT_NODE_IPS", "10.0.0.1,here"),
+            ("WEFT_PROXY_UID", "proxy"),
+            ("WEFT_ACCELERATION", "on"),
+        ]);
         let names: Vec<_> = refused.expect_err("mistakes").0.iter().map(|refused| refused.name).collect();
-        assert_eq!(names, ["WEFT_NODE_NAME", "WEFT_NODE_IPS", "WEFT_PROXY_UID"]);
+        assert_eq!(names, ["WEFT_NODE_NAME", "WEFT_NODE_IPS", "WEFT_PROXY_UID", "WEFT_ACCELERATION"]);
     }
 }

@@ -54,6 +54,7 @@ fn told(pod: &AgentPod) -> (WorkloadUid, Told) {
             netns: pod.netns.as_deref().map(PathBuf::from),
             cgroup: pod.cgroup.as_deref().map(PathBuf::from),
             existing: ExistingRule { existing: pod.existing, plain_text: pod.plain_text.clone() },
+            acceleration: pod.acceleration,
         }),
     };
     (pod.workload.clone(), told)

@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use weft_agent_link::{Held, Listener, ListenerKind, SocketKind, Workers};
+use weft_core::enrolment::Acceleration;
 use weft_core::names::WorkloadUid;
 
 /// A namespace as the agent holds it while its pod is enrolled.
@@ -164,7 +165,8 @@ impl Enroller {
         {
             // What it changed in the namespace can only be restored from there. If this fails, the namespace
             // is another one by now, or is going.
-            let pod = Attachment { key, netns: fd.as_fd(), addresses: &[], cgroup: None };
+            let acceleration = Acceleration::Off;
+            let pod = Attachment { key, netns: fd.as_fd(), addresses: &[], acceleration };
             if let Err(error) = self.capture.enrol(pod) {
                 tracing::warn!(pod = %uid, error = chain(&error), "releasing a pod without its namespace");
             }
@@ -270,7 +272,7 @@ impl Enroller {
             key,
             netns: netns.fd.as_fd(),
             addresses: &wanted.addresses,
-            cgroup: wanted.cgroup.as_deref(),
+            acceleration: wanted.acceleration,
         };
         if before == Before::Nothing {
             self.exempt(key, &self.connections(netns)?)?;

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use weft_agent_link::Workers;
+use weft_core::enrolment::Acceleration;
 use weft_core::names::WorkloadUid;
 
 /// The format; a file of another one is as good as none.
@@ -77,6 +78,42 @@ struct PodBody {
     addresses: Vec<IpAddr>,
     netns: Option<PathBuf>,
     cgroup: Option<PathBuf>,
+    /// Absent where an agent without it has written.
+    #[serde(default)]
+    acceleration: Level,
+}
+
+/// How far a pod is accelerated, in the file's words.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    #[default]
+    Standard,
+    Proxy,
+    Full,
+    Off,
+}
+
+impl From<Acceleration> for Level {
+    fn from(of: Acceleration) -> Self {
+        match of {
+            Acceleration::Standard => Self::Standard,
+            Acceleration::Proxy => Self::Proxy,
+            Acceleration::Full => Self::Full,
+            Acceleration::Off => Self::Off,
+        }
+    }
+}
+
+impl From<Level> for Acceleration {
+    fn from(of: Level) -> Self {
+        match of {
+            Level::Standard => Self::Standard,
+            Level::Proxy => Self::Proxy,
+            Level::Full => Self::Full,
+            Level::Off => Self::Off,
+        }
+    }
 }
 
 /// A file in the agent's state folder.
@@ -161,6 +198,7 @@ impl PodBody {
             addresses: wanted.addresses.clone(),
             netns: wanted.netns.clone(),
             cgroup: wanted.cgroup.clone(),
+            acceleration: wanted.acceleration.into(),
         }
     }
 
@@ -176,6 +214,7 @@ impl PodBody {
             cgroup: self.cgroup,
             // Control says it anew; until then nothing is ended by an old word.
             existing: ExistingRule::default(),
+            acceleration: self.acceleration.into(),
         };
         Some((Key::parse(&self.key)?, wanted))
     }
@@ -200,6 +239,7 @@ mod tests {
             netns: Some("/run/netns/a".into()),
             cgroup: None,
             existing: ExistingRule::default(),
+            acceleration: Acceleration::Full,
         };
         let remembered = Remembered { pods: vec![(Key::of(&pod), pod)], workers: Some(Workers::clamped(2)) };
         memory.write(&remembered).expect("written");

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use weft_agent_link::cni::{Answer, Asked, CniPod, Request};
 use weft_agent_link::{AgentEnd, TrustedUid};
+use weft_core::enrolment::Acceleration;
 use weft_core::names::{NodeName, WorkloadUid};
 use weft_runtime::drain::Stop;
 use weft_runtime::fds::{SeqListener, SeqPacket};
@@ -202,6 +203,8 @@ fn wanted(pod: CniPod, cluster: &str) -> Wanted {
         cgroup: None,
         // One that is being made has none.
         existing: ExistingRule::default(),
+        // Discovery will say, moments later.
+        acceleration: Acceleration::Standard,
     }
 }
 

@@ -1,16 +1,18 @@
 //! What matters of a Namespace.
 
+use crate::facts::acceleration;
 use crate::facts::enrolment::{self, Wish};
 use crate::facts::existing;
 use weft_control_api::k8s_openapi::api::core::v1::Namespace;
 use weft_control_api::problem::Note;
-use weft_core::enrolment::Existing;
+use weft_core::enrolment::{Acceleration, Existing};
 
 /// A namespace. Its waypoint will stand here too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct NamespaceFacts {
     pub(crate) wish: Option<Wish>,
     pub(crate) existing: Option<Existing>,
+    pub(crate) acceleration: Option<Acceleration>,
 }
 
 pub(crate) fn read(namespace: &Namespace, notes: &mut Vec<Note>) -> NamespaceFacts {
@@ -18,5 +20,6 @@ pub(crate) fn read(namespace: &Namespace, notes: &mut Vec<Note>) -> NamespaceFac
     NamespaceFacts {
         wish: labels.and_then(|labels| enrolment::read(labels, notes)),
         existing: existing::read(&namespace.metadata, notes),
+        acceleration: acceleration::read(&namespace.metadata, notes),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::config::IndexConfig;
 use crate::facts::enrolment::{self, Wish};
-use crate::facts::{existing, owner, port};
+use crate::facts::{acceleration, existing, owner, port};
 use crate::name::Name;
 use crate::selector::Labels;
 use std::net::IpAddr;
@@ -39,7 +39,9 @@ pub(crate) struct PodFacts {
     pub(crate) named_ports: Vec<(Arc<str>, u16)>,
     pub(crate) netns: Option<Arc<str>>,
     pub(crate) cgroup: Option<Arc<str>>,
-    pub(crate) acceleration: Acceleration,
+    /// What the pod itself says.
+    pub(crate) acceleration: Option<Acceleration>,
+    /// What the pod itself says.
     pub(crate) existing: Option<Existing>,
 }
 
@@ -84,7 +86,7 @@ pub(crate) fn read(pod: &Pod, name: &Name, config: &IndexConfig, notes: &mut Vec
         named_ports: named_ports(spec, notes),
         netns: annotation(pod, "weft.dev/netns").map(Into::into),
         cgroup: annotation(pod, "weft.dev/cgroup").map(Into::into),
-        acceleration: acceleration(pod, notes),
+        acceleration: acceleration::read(&pod.metadata, notes),
         existing: existing::read(&pod.metadata, notes),
         labels,
     })
@@ -159,18 +161,4 @@ fn canonical(labels: &Labels, workload_name: &Arc<str>) -> (Arc<str>, Arc<str>) 
 
 fn annotation<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
     pod.metadata.annotations.as_ref()?.get(name).map(String::as_str)
-}
-
-fn acceleration(pod: &Pod, notes: &mut Vec<Note>) -> Acceleration {
-    const NAME: &str = "weft.dev/acceleration";
-    match annotation(pod, NAME) {
-        None => Acceleration::Standard,
-        Some("full") => Acceleration::Full,
-        Some("none") => Acceleration::Off,
-        Some(other) => {
-            let reason = format!("{other:?} means nothing here: full and none do");
-            notes.push(Note::warning(format!("metadata.annotations.{NAME}"), reason));
-            Acceleration::Standard
-        }
-    }
 }

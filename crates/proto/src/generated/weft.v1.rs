@@ -117,6 +117,7 @@ pub mod agent_pod {
         Standard = 0,
         Full = 1,
         Off = 2,
+        Proxy = 3,
     }
     impl Acceleration {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -128,6 +129,7 @@ pub mod agent_pod {
                 Self::Standard => "STANDARD",
                 Self::Full => "FULL",
                 Self::Off => "OFF",
+                Self::Proxy => "PROXY",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -136,6 +138,7 @@ pub mod agent_pod {
                 "STANDARD" => Some(Self::Standard),
                 "FULL" => Some(Self::Full),
                 "OFF" => Some(Self::Off),
+                "PROXY" => Some(Self::Proxy),
                 _ => None,
             }
         }

@@ -19,7 +19,9 @@ use std::time::{Duration, Instant};
 use nix::sched::{CloneFlags, setns};
 use socket2::{Domain, Socket, Type};
 use weft_ebpf_host::netns::{self, Entered};
-use weft_ebpf_host::{Host, HostConfig, ListenerKind, OtherProtocols, PodAttachment, PodKey, TcMode};
+use weft_ebpf_host::{
+    Acceleration, Host, HostConfig, ListenerKind, OtherProtocols, PodAttachment, PodKey, TcMode,
+};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) const POD_V4: &str = "10.99.0.2";
@@ -127,12 +129,25 @@ pub(crate) struct World {
     pub(crate) bpffs: PathBuf,
     pub(crate) mode: Option<TcMode>,
     pub(crate) cgroup: Option<PathBuf>,
+    pub(crate) acceleration: Acceleration,
     entered: Option<Entered>,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
         Self::with(None, false)
+    }
+
+    pub(crate) fn accelerated(acceleration: Acceleration) -> Self {
+        Self::accelerated_with(None, acceleration)
+    }
+
+    pub(crate) fn accelerated_with(mode: Option<TcMode>, acceleration: Acceleration) -> Self {
+        let mut world = Self::with(mode, false);
+        world.host = None;
+        world.acceleration = acceleration;
+        world.open();
+        world
     }
 
     pub(crate) fn with(mode: Option<TcMode>, probes: bool) -> Self {
@@ -165,7 +180,18 @@ impl World {
         });
         let entered = Some(netns::enter(node.file().as_fd()).unwrap());
         let key = "pod-1".parse().unwrap();
-        let mut world = Self { host: None, node, pod, remote, key, bpffs, mode, cgroup, entered };
+        let mut world = Self {
+            host: None,
+            node,
+            pod,
+            remote,
+            key,
+            bpffs,
+            mode,
+            cgroup,
+            acceleration: Acceleration::Off,
+            entered,
+        };
         world.open();
         world
     }
@@ -176,6 +202,7 @@ impl World {
             probe_cgroup: self.cgroup.clone(),
             max_pods: 8,
             other_protocols: OtherProtocols::Pass,
+            acceleration: self.acceleration,
         };
         self.host =
             Some(Host::open_as(config, self.mode).unwrap_or_else(|error| panic!("{}", chain(&error))));
@@ -188,7 +215,7 @@ impl World {
     pub(crate) fn enrol(&mut self) {
         let (key, netns) = (self.key.clone(), self.pod.file());
         let addresses = vec![ip(POD_V4), ip(POD_V6)];
-        let pod = PodAttachment { key, netns: netns.as_fd(), addresses, cgroup: None };
+        let pod = PodAttachment { key, netns: netns.as_fd(), addresses, acceleration: self.acceleration };
         self.host().enrol(&pod).unwrap_or_else(|error| panic!("{}", chain(&error)));
     }
 

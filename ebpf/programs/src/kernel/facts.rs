@@ -15,7 +15,7 @@ use weft_ebpf_programs::sender::{STATE_LISTEN, Sender, Socket};
 use super::maps;
 
 /// `BPF_F_CURRENT_NETNS`.
-const CURRENT_NAMESPACE: u64 = -1i32 as u64;
+pub(super) const CURRENT_NAMESPACE: u64 = -1i32 as u64;
 
 /// A packet's bytes.
 pub(super) struct Skb<'a>(pub(super) &'a TcContext);
@@ -67,37 +67,64 @@ fn socket(ctx: &TcContext) -> Socket {
 pub(super) fn received_here(ctx: &TcContext, ends: &Ends) -> bool {
     // The helper looks for listeners as well, and so runs this namespace's sk_lookup program.
     maps::write_word(Word::Leave);
-    // SAFETY: all zeros is a tuple.
-    let mut tuple: bpf_sock_tuple = unsafe { mem::zeroed() };
-    let size = match ends.family {
-        Family::V4 => {
-            tuple.__bindgen_anon_1.ipv4 = TupleV4 {
-                saddr: v4(ends.src),
-                daddr: v4(ends.dst),
-                sport: ends.src_port.to_be(),
-                dport: ends.dst_port.to_be(),
-            };
-            mem::size_of::<TupleV4>()
-        }
-        Family::V6 => {
-            tuple.__bindgen_anon_1.ipv6 = TupleV6 {
-                saddr: v6(ends.src),
-                daddr: v6(ends.dst),
-                sport: ends.src_port.to_be(),
-                dport: ends.dst_port.to_be(),
-            };
-            mem::size_of::<TupleV6>()
-        }
-    };
+    let mut tuple = Tuple::of(ends);
     // SAFETY: the tuple lives on this stack and has the size that says its family; the reference is released.
     unsafe {
-        let socket = bpf_skc_lookup_tcp(ctx.skb.skb.cast(), &mut tuple, size as u32, CURRENT_NAMESPACE, 0);
+        let socket =
+            bpf_skc_lookup_tcp(ctx.skb.skb.cast(), tuple.as_mut_ptr(), tuple.size(), CURRENT_NAMESPACE, 0);
         if socket.is_null() {
             return false;
         }
         let state = (*socket).state;
         bpf_sk_release(socket.cast());
         state != STATE_LISTEN
+    }
+}
+
+/// Both ends of a segment, as the kernel wants them for a lookup of its receiver.
+pub(super) struct Tuple {
+    tuple: bpf_sock_tuple,
+    family: Family,
+}
+
+impl Tuple {
+    #[inline(always)]
+    pub(super) fn of(ends: &Ends) -> Self {
+        // SAFETY: all zeros is a tuple.
+        let mut tuple: bpf_sock_tuple = unsafe { mem::zeroed() };
+        match ends.family {
+            Family::V4 => {
+                tuple.__bindgen_anon_1.ipv4 = TupleV4 {
+                    saddr: v4(ends.src),
+                    daddr: v4(ends.dst),
+                    sport: ends.src_port.to_be(),
+                    dport: ends.dst_port.to_be(),
+                };
+            }
+            Family::V6 => {
+                tuple.__bindgen_anon_1.ipv6 = TupleV6 {
+                    saddr: v6(ends.src),
+                    daddr: v6(ends.dst),
+                    sport: ends.src_port.to_be(),
+                    dport: ends.dst_port.to_be(),
+                };
+            }
+        }
+        Self { tuple, family: ends.family }
+    }
+
+    #[inline(always)]
+    pub(super) fn as_mut_ptr(&mut self) -> *mut bpf_sock_tuple {
+        &mut self.tuple
+    }
+
+    /// It says the family.
+    #[inline(always)]
+    pub(super) fn size(&self) -> u32 {
+        match self.family {
+            Family::V4 => mem::size_of::<TupleV4>() as u32,
+            Family::V6 => mem::size_of::<TupleV6>() as u32,
+        }
     }
 }
 

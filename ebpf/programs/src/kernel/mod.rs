@@ -1,7 +1,9 @@
 //! Everything that runs in the kernel.
 
+mod log;
 mod maps;
 mod facts;
+mod acceleration;
 mod pod;
 mod node;
 
@@ -11,7 +13,8 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// The kernel asks for it. None of the helpers used is reserved for the GPL.
+/// The kernel asks for it. Acceleration reads its structures, which it allows to programs under the GPL only; so the
+/// programs may be had under that as well as under Weft's own licence.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
-static LICENSE: [u8; 11] = *b"Apache-2.0\0";
+static LICENSE: [u8; 4] = *b"GPL\0";

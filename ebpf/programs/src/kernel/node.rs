@@ -10,7 +10,7 @@ use weft_ebpf_programs::packet::{self, Link};
 use weft_ebpf_programs::verdict::{self, Known, Verdict};
 
 use super::facts::{self, Skb};
-use super::maps;
+use super::{log, maps};
 
 /// `BPF_SOCK_OPS_TCP_CONNECT_CB`: before the SYN.
 const CONNECT: u32 = 3;
@@ -40,6 +40,7 @@ pub(crate) fn second_lock(ctx: TcContext) -> i32 {
     match verdict {
         Verdict::Pass(_) | Verdict::Capture(_) => TC_ACT_UNSPEC,
         Verdict::Drop(counter) => {
+            log::say!("the second lock drops {:i} {} > {:i} {}", packet.ends);
             maps::count(counter);
             TC_ACT_SHOT as i32
         }
@@ -64,6 +65,7 @@ fn connects(ctx: &SockOpsContext) {
         return;
     }
     maps::note_probe(&flow, 0);
+    log::say!("a health probe begins");
     maps::count(Counter::NotedProbe);
     // Without the flag the entry stays until it is the oldest.
     let _ = ctx.set_cb_flags((ctx.cb_flags() | STATE_FLAG) as i32);

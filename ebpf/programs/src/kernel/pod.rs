@@ -11,7 +11,7 @@ use weft_ebpf_programs::packet::{self, ETHERNET_LEN, Link};
 use weft_ebpf_programs::verdict::{self, Choice, Transport, Verdict};
 
 use super::facts::{self, Skb};
-use super::maps;
+use super::{log, maps};
 
 /// `PACKET_HOST`.
 const PACKET_HOST: u32 = 0;
@@ -50,15 +50,18 @@ fn leave(ctx: &TcContext, link: Link) -> i32 {
     match verdict {
         Verdict::Pass(counter) => {
             if let Some(counter) = counter {
+                log::say!("egress passes {:i} {} > {:i} {}", packet.ends);
                 maps::count(counter);
             }
             TC_ACT_UNSPEC
         }
         Verdict::Drop(counter) => {
+            log::say!("egress drops {:i} {} > {:i} {}", packet.ends);
             maps::count(counter);
             TC_ACT_SHOT as i32
         }
         Verdict::Capture(counter) => {
+            log::say!("egress captures {:i} {} > {:i} {}", packet.ends);
             maps::count(counter);
             capture(ctx, link)
         }
@@ -179,9 +182,11 @@ pub(crate) fn choose(ctx: SkLookupContext) -> u32 {
             let family: Option<Family> = verdict::family(af);
             let given = family.is_some_and(|family| maps::assign(&ctx, kind.index(maps::slot(), family)));
             if given {
+                log::say!("a connection reaches a listener of the mesh");
                 maps::count(verdict::chosen(kind));
                 sk_action::SK_PASS
             } else {
+                log::say!("a connection finds no listener of the mesh");
                 maps::count(Counter::DroppedNoListener);
                 sk_action::SK_DROP
             }

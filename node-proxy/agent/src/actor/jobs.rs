@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use tokio::task::AbortHandle;
+use weft_core::enrolment::Acceleration;
 use weft_core::names::WorkloadUid;
 use weft_ebpf_host::memory;
 use weft_runtime::fds::Watched;
@@ -63,6 +64,17 @@ impl Actor {
         self.jobs.spawn_blocking(move || {
             if let Err(error) = enroller.capture().set_addresses(&key, &addresses) {
                 tracing::error!(pod = %uid, error = chain(&error), "addresses not set");
+            }
+            Done::Nothing
+        });
+    }
+
+    pub(super) fn set_acceleration(&mut self, uid: &WorkloadUid, acceleration: Acceleration) {
+        let Some(key) = self.kept.get(uid).map(|kept| kept.key.clone()) else { return };
+        let (enroller, uid) = (self.parts.enroller.clone(), uid.clone());
+        self.jobs.spawn_blocking(move || {
+            if let Err(error) = enroller.capture().set_acceleration(&key, acceleration) {
+                tracing::error!(pod = %uid, error = chain(&error), "acceleration not changed");
             }
             Done::Nothing
         });

@@ -4,8 +4,11 @@ use super::{Attachment, Capture, CaptureError, Chosen, Pair};
 use crate::reconcile::Key;
 use std::net::IpAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::Path;
-use weft_ebpf_host::{Ends, Host, ListenerKind, Owner, PodAttachment, PodKey, ReleaseError, netns};
+use weft_core::enrolment::Acceleration;
+use weft_ebpf_host::{Ends, Host, ListenerKind, Owner, PodAttachment, PodKey, ReleaseError, Words, netns};
+
+/// What pods get that do not say.
+const STANDARD: weft_ebpf_host::Acceleration = weft_ebpf_host::Acceleration::Off;
 
 /// The programs and maps of this node.
 pub struct Kernel {
@@ -24,6 +27,11 @@ impl Kernel {
         Ok(Self { host, owner })
     }
 
+    /// What the programs say, if they are a debug build.
+    pub fn words(&self) -> Option<Words> {
+        self.host.words()
+    }
+
     /// Releases what is left and removes every pin.
     pub fn close_all(&self) {
         self.host.close_all();
@@ -36,6 +44,16 @@ fn key_of(key: &Key) -> Result<PodKey, CaptureError> {
 
 fn ends((local, remote): &Pair) -> Ends {
     Ends { local: *local, remote: *remote }
+}
+
+/// What a pod gets that says so, or nothing.
+fn level(of: Acceleration) -> weft_ebpf_host::Acceleration {
+    match of {
+        Acceleration::Off => weft_ebpf_host::Acceleration::Off,
+        Acceleration::Standard => STANDARD,
+        Acceleration::Proxy => weft_ebpf_host::Acceleration::Proxy,
+        Acceleration::Full => weft_ebpf_host::Acceleration::Full,
+    }
 }
 
 impl Capture for Kernel {
@@ -60,7 +78,7 @@ impl Capture for Kernel {
             key: key_of(pod.key)?,
             netns: pod.netns,
             addresses: pod.addresses.to_vec(),
-            cgroup: pod.cgroup.map(Path::to_owned),
+            acceleration: level(pod.acceleration),
         };
         let enrolled = self.host.enrol(&attachment);
         enrolled.map_err(|error| CaptureError::new("attaching the programs", error))
@@ -106,6 +124,11 @@ impl Capture for Kernel {
     fn set_addresses(&self, key: &Key, addresses: &[IpAddr]) -> Result<(), CaptureError> {
         let set = self.host.set_addresses(&key_of(key)?, addresses);
         set.map_err(|error| CaptureError::new("setting the addresses", error))
+    }
+
+    fn set_acceleration(&self, key: &Key, acceleration: Acceleration) -> Result<(), CaptureError> {
+        let set = self.host.set_acceleration(&key_of(key)?, level(acceleration));
+        set.map_err(|error| CaptureError::new("changing the acceleration", error))
     }
 
     fn release(&self, key: &Key) -> Result<(), CaptureError> {

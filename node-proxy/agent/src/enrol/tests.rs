@@ -49,6 +49,10 @@ impl Capture for Notes {
         if self.refuse == Some("own") { Err(CaptureError::new("refusing", "own")) } else { Ok(()) }
     }
 
+    fn set_acceleration(&self, _: &Key, _: Acceleration) -> Result<(), CaptureError> {
+        Ok(())
+    }
+
     fn set_addresses(&self, _: &Key, _: &[IpAddr]) -> Result<(), CaptureError> {
         self.note("addresses")
     }
@@ -106,6 +110,7 @@ fn task(name: &str, netns: &std::path::Path, before: Before) -> Task {
         netns: Some(netns.to_owned()),
         cgroup: None,
         existing: ExistingRule::default(),
+        acceleration: Acceleration::Standard,
     };
     Task { key: Key::of(&wanted), wanted, netns: None, held: None, workers: Workers::clamped(1), before }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
-use weft_core::enrolment::{Existing, PlainText};
+use weft_core::enrolment::{Acceleration, Existing, PlainText};
 use weft_core::names::WorkloadUid;
 
 /// A pod that is to be enrolled, as discovery, the CNI plugin or the state file tells of it.
@@ -26,6 +26,8 @@ pub struct Wanted {
     pub netns: Option<PathBuf>,
     /// Where its cgroup is, if anyone has said.
     pub cgroup: Option<PathBuf>,
+    /// How far its connections are to be accelerated.
+    pub acceleration: Acceleration,
     /// What ends its connections that are older than its enrolment. Only discovery knows.
     pub existing: ExistingRule,
 }

@@ -42,6 +42,10 @@ impl Entry {
                 if wanted.existing != desired.existing {
                     effects.push(Effect::JudgeExisting(uid.clone(), desired.existing.clone()));
                 }
+                if wanted.acceleration != desired.acceleration {
+                    effects.push(Effect::SetAcceleration(uid.clone(), desired.acceleration));
+                    effects.push(Effect::Remember);
+                }
                 *wanted = desired.clone();
             }
             (Phase::Enrolled { .. } | Phase::Adopted { .. }, Desire::Enrol(_) | Desire::Release) => {

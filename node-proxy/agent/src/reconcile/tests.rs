@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use weft_agent_link::cni::Answer;
-use weft_core::enrolment::Existing;
+use weft_core::enrolment::{Acceleration, Existing};
 
 const PROXY: ProxyId = ProxyId(1);
 
@@ -23,6 +23,7 @@ fn wanted(name: &str) -> Wanted {
         netns: Some(PathBuf::from("/run/netns").join(name)),
         cgroup: None,
         existing: ExistingRule::default(),
+        acceleration: Acceleration::Standard,
     }
 }
 
@@ -135,6 +136,14 @@ fn a_pod_that_is_replaced_is_released_first() {
     assert_eq!(world.on(Event::PodReleased(PROXY, uid("a"))), [release("a")]);
     let effects = world.on(Event::Released(uid("a"), Ok(())));
     assert_eq!(effects, [Effect::Remember, enrol(next, Before::Nothing)]);
+}
+
+#[test]
+fn acceleration_changes_in_place() {
+    let mut world = enrolled_with_proxy();
+    let effects = world.on(told(&[Wanted { acceleration: Acceleration::Full, ..wanted("a") }]));
+    assert_eq!(effects, [Effect::SetAcceleration(uid("a"), Acceleration::Full), Effect::Remember]);
+    assert_eq!(world.on(told(&[Wanted { acceleration: Acceleration::Full, ..wanted("a") }])), []);
 }
 
 #[test]

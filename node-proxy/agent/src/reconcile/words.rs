@@ -4,6 +4,7 @@ use super::entry::{Before, ExistingRule, Key, Told, Wanted};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use weft_agent_link::cni::Answer;
+use weft_core::enrolment::Acceleration;
 use weft_core::names::WorkloadUid;
 
 /// One connection of a node proxy. A later one has a higher number.
@@ -72,6 +73,8 @@ pub enum Effect {
     SetAddresses(WorkloadUid, Vec<IpAddr>),
     /// Another rule holds for a pod's connections that are older than its enrolment.
     JudgeExisting(WorkloadUid, ExistingRule),
+    /// A pod is to be accelerated so far from now on.
+    SetAcceleration(WorkloadUid, Acceleration),
     /// Close the listeners and ready sockets of a pod.
     CloseSockets(WorkloadUid),
     /// Tell a proxy.

@@ -17,6 +17,7 @@ use weft_agent::metrics::AgentMetrics;
 use weft_agent::reconcile::{ExistingRule, Key, Told, Wanted};
 use weft_agent::serve;
 use weft_agent_link::{FromAgent, FromProxy, ProxyEnd, TrustedUid, Workers};
+use weft_core::enrolment::Acceleration;
 use weft_core::names::{NodeName, WorkloadUid};
 use weft_ebpf_host::netns;
 use weft_runtime::drain::{self, Stopper};
@@ -74,6 +75,10 @@ impl Capture for Notes {
 
     fn destroy(&self, _: &[Pair]) -> Result<usize, CaptureError> {
         Ok(0)
+    }
+
+    fn set_acceleration(&self, _: &Key, _: Acceleration) -> Result<(), CaptureError> {
+        Ok(())
     }
 
     fn set_addresses(&self, _: &Key, _: &[IpAddr]) -> Result<(), CaptureError> {
@@ -212,5 +217,6 @@ pub(crate) fn wanted(name: &str, netns: &Path) -> Wanted {
         netns: Some(netns.to_owned()),
         cgroup: None,
         existing: ExistingRule::default(),
+        acceleration: Acceleration::Standard,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::load::Load;
 use crate::results::{Case, Results};
 use crate::rival;
 use crate::site::{Cores, Path};
@@ -22,8 +23,9 @@ const COLOURS: [(&str, &str); 3] = [
 
 /// The file.
 pub(crate) fn render(results: &Results) -> String {
-    let find = |load, path| {
-        let wanted = |case: &&Case| case.load == load && case.path == path && case.cores == Cores::Two;
+    let find = |load: Load, path| {
+        let wanted =
+            |case: &&Case| case.words() == load.words() && case.path == path && case.cores == Cores::Two;
         results.cases.iter().find(wanted)
     };
     let mut loads = Vec::new();

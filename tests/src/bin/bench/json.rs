@@ -38,6 +38,7 @@ fn case(case: &Case) -> Value {
         "cores": case.cores.words(),
         "path": case.path.words(),
         "load": case.load.words(),
+        "case": case.words(),
         "unit": case.load.unit(),
         "direct": direct,
         "meshed": meshed,

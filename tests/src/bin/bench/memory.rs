@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use weft_testkit::{Hold, PodBuilder};
 use weft_tests::asking::await_enrolled;
 
-use crate::site::{Path, Side, Site};
+use crate::site::{Acceleration, Path, Side, Site};
 
 /// Connections that are opened.
 pub(crate) const CONNECTIONS: u64 = 1000;
@@ -38,7 +38,7 @@ pub(crate) fn measure(site: &Site) -> Result<Memory> {
     let proxy = |node: usize| -> Result<u64> { site.mesh.proxy(node).process()?.memory_bytes() };
     let node = || -> Result<u64> { Ok(proxy(1)? + site.mesh.agent(1).process()?.memory_bytes()?) };
     let (client, server, node_before) = (proxy(1)?, proxy(2)?, node()?);
-    let cast = site.cast(Side::Meshed);
+    let cast = site.cast(Side::Meshed(Acceleration::Standard));
     let target = SocketAddr::new(cast.server(Path::CrossNode).ip(), ECHO_PORT);
     let holder = cast.client.start_tool(&Hold::to(&target, CONNECTIONS))?;
     holder.wait_for("holding", Duration::from_secs(60))?;

@@ -8,13 +8,13 @@ use crate::load::Load;
 use crate::memory::{self, Memory};
 use crate::results::{Case, Results};
 use crate::rounds::measure_round;
-use crate::site::{Cores, Path, Site};
+use crate::site::{Acceleration, Cores, Path, Site};
 
 /// A benchmark to be run.
 pub(crate) struct Plan {
     rounds: usize,
     seconds: u64,
-    cases: Vec<(Cores, Path, Load)>,
+    cases: Vec<(Cores, Path, (Load, Acceleration))>,
     memory: bool,
 }
 
@@ -27,6 +27,14 @@ const LOADS: [Load; 6] = [
     Load::KeepAlive(32),
     Load::NewConnections(1),
     Load::NewConnections(16),
+];
+
+/// Where acceleration should show.
+const ACCELERATED: [(Load, Acceleration); 4] = [
+    (Load::KeepAlive(1), Acceleration::Proxy),
+    (Load::KeepAlive(1), Acceleration::Full),
+    (Load::KeepAlive(32), Acceleration::Proxy),
+    (Load::KeepAlive(32), Acceleration::Full),
 ];
 
 /// The name of what is not a load.
@@ -47,7 +55,11 @@ impl Plan {
         let cases = [Cores::Two, Cores::One]
             .into_iter()
             .flat_map(|cores| PATHS.map(|path| (cores, path)))
-            .flat_map(|(cores, path)| LOADS.map(|load| (cores, path, load)))
+            .flat_map(|(cores, path)| {
+                let standard = LOADS.map(|load| (load, Acceleration::Standard));
+                let accelerated = ACCELERATED.into_iter().filter(move |_| path != Path::Hbone);
+                standard.into_iter().chain(accelerated).map(move |load| (cores, path, load))
+            })
             .filter(|(cores, path, _)| (*cores, *path) != (Cores::One, Path::Hbone));
         Self { rounds, seconds, cases: cases.collect(), memory: true }
     }
@@ -89,7 +101,7 @@ impl Plan {
                 for (number, case) in measured.iter_mut().enumerate() {
                     progress(round, self.rounds, number, cases.len(), &name(cases[number]));
                     let (direct, meshed) =
-                        measure_round(&site, case.path, case.load, Duration::from_secs(self.seconds), round)?;
+                        measure_round(&site, case, Duration::from_secs(self.seconds), round)?;
                     case.direct.push(direct);
                     case.meshed.push(meshed);
                 }
@@ -107,8 +119,8 @@ fn measure_memory(site: &Site) -> Result<Memory> {
 }
 
 /// `two cores, cross-node, keep-alive 32`.
-fn name((cores, path, load): &(Cores, Path, Load)) -> String {
-    format!("{}, {}, {}", cores.words(), path.words(), load.words())
+fn name((cores, path, (load, acceleration)): &(Cores, Path, (Load, Acceleration))) -> String {
+    format!("{}, {}, {}{}", cores.words(), path.words(), load.words(), acceleration.words())
 }
 
 fn progress(round: usize, rounds: usize, number: usize, all: usize, name: &str) {

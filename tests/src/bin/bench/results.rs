@@ -2,7 +2,7 @@
 
 use crate::load::{Load, Measured};
 use crate::memory::Memory;
-use crate::site::{Cores, Cpu, Path};
+use crate::site::{Acceleration, Cores, Cpu, Path};
 
 /// One run of one tool.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,7 @@ pub(crate) struct Case {
     pub(crate) cores: Cores,
     pub(crate) path: Path,
     pub(crate) load: Load,
+    pub(crate) acceleration: Acceleration,
     pub(crate) direct: Vec<Sample>,
     pub(crate) meshed: Vec<Sample>,
 }
@@ -37,8 +38,13 @@ impl Results {
 
 impl Case {
     /// No rounds yet.
-    pub(crate) fn new(cores: Cores, path: Path, load: Load) -> Self {
-        Self { cores, path, load, direct: Vec::new(), meshed: Vec::new() }
+    pub(crate) fn new(cores: Cores, path: Path, (load, acceleration): (Load, Acceleration)) -> Self {
+        Self { cores, path, load, acceleration, direct: Vec::new(), meshed: Vec::new() }
+    }
+
+    /// `keep-alive 32, full`.
+    pub(crate) fn words(&self) -> String {
+        self.load.words() + &self.acceleration.words()
     }
 
     /// The median rates, direct and meshed.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::load::Load;
-use crate::results::Sample;
+use crate::results::{Case, Sample};
 use crate::site::{Path, Side, Site};
 
 /// Between two runs, so that what one left in queues and timers does not meet the other.
@@ -14,16 +14,16 @@ const REST: Duration = Duration::from_millis(200);
 /// The sample without the mesh and the one with it. Every other round begins with the mesh.
 pub(crate) fn measure_round(
     site: &Site,
-    path: Path,
-    load: Load,
+    case: &Case,
     time: Duration,
     round: usize,
 ) -> Result<(Sample, Sample)> {
+    let (path, load, meshed) = (case.path, case.load, Side::Meshed(case.acceleration));
     if round.is_multiple_of(2) {
         let direct = measure(site, Side::Direct, path, load, time)?;
-        Ok((direct, measure(site, Side::Meshed, path, load, time)?))
+        Ok((direct, measure(site, meshed, path, load, time)?))
     } else {
-        let meshed = measure(site, Side::Meshed, path, load, time)?;
+        let meshed = measure(site, meshed, path, load, time)?;
         Ok((measure(site, Side::Direct, path, load, time)?, meshed))
     }
 }

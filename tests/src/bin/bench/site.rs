@@ -48,7 +48,40 @@ pub(crate) enum Side {
     /// Outside.
     Direct,
     /// Inside.
-    Meshed,
+    Meshed(Acceleration),
+}
+
+/// How far a meshed pod's connections to the proxy are accelerated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acceleration {
+    /// As if nobody had said anything.
+    Standard,
+    /// Towards the proxy.
+    Proxy,
+    /// Both ways.
+    Full,
+}
+
+impl Acceleration {
+    const ALL: [Self; 3] = [Self::Standard, Self::Proxy, Self::Full];
+
+    /// As the annotation has it.
+    fn value(self) -> Option<&'static str> {
+        match self {
+            Self::Standard => None,
+            Self::Proxy => Some("proxy"),
+            Self::Full => Some("full"),
+        }
+    }
+
+    fn namespace(self) -> String {
+        self.value().map_or_else(|| "bench".to_owned(), |value| format!("bench-{value}"))
+    }
+
+    /// What it adds to the name of a load.
+    pub(crate) fn words(self) -> String {
+        self.value().map_or_else(String::new, |value| format!(", {value}"))
+    }
 }
 
 impl Cores {
@@ -92,7 +125,7 @@ pub(crate) struct Cast {
 pub(crate) struct Site {
     pub(crate) mesh: Mesh,
     direct: Cast,
-    meshed: Cast,
+    meshed: [Cast; 3],
     cores: Cores,
     pub(crate) world: World,
     _congestion: Allowed,
@@ -126,7 +159,11 @@ impl Site {
         let cast = |side: Side| -> Result<Cast> {
             let pod = |node: usize, name: &str| match side {
                 Side::Direct => world.node(node).outside(name),
-                Side::Meshed => world.node(node).pod("bench", name),
+                Side::Meshed(acceleration) => {
+                    let pod = world.node(node).pod(&acceleration.namespace(), name);
+                    let value = acceleration.value();
+                    value.map_or(pod.clone(), |value| pod.annotation("weft.dev/acceleration", value))
+                }
             };
             let server = |node: usize, name: &str| {
                 let pod = pod(node, name)
@@ -143,16 +180,18 @@ impl Site {
                 apart: server(2, "apart")?,
             })
         };
-        let (direct, meshed) = (cast(Side::Direct)?, cast(Side::Meshed)?);
+        let direct = cast(Side::Direct)?;
+        let [standard, proxy, full] = Acceleration::ALL.map(|acceleration| cast(Side::Meshed(acceleration)));
+        let meshed = [standard?, proxy?, full?];
         for node in world.nodes() {
             congestion.set_node(&node)?;
         }
-        for pod in [&direct, &meshed].into_iter().flat_map(Cast::pods) {
+        for pod in std::iter::once(&direct).chain(&meshed).flat_map(Cast::pods) {
             congestion.set_pod(pod)?;
         }
         world.apply_yaml("apart.yaml", APART)?;
         let mesh = start_mesh(&world, pinned(cores))?;
-        await_enrolled(&mesh, meshed.pods(), Duration::from_secs(30))?;
+        await_enrolled(&mesh, meshed.iter().flat_map(Cast::pods), Duration::from_secs(30))?;
         Ok(Self { mesh, direct, meshed, cores, world, _congestion: congestion })
     }
 
@@ -166,7 +205,7 @@ impl Site {
     pub(crate) fn cast(&self, side: Side) -> &Cast {
         match side {
             Side::Direct => &self.direct,
-            Side::Meshed => &self.meshed,
+            Side::Meshed(acceleration) => &self.meshed[acceleration as usize],
         }
     }
 

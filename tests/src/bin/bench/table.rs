@@ -57,7 +57,7 @@ fn section(out: &mut String, cores: Cores, path: Path, cases: &[&Case]) {
         let rival =
             |value: Option<f64>, shown: bool| value.filter(|_| shown).map_or_else(String::new, figure);
         rows.push(vec![
-            load.words(),
+            case.words(),
             figure(direct),
             figure(meshed),
             load.unit().to_owned(),
@@ -82,7 +82,7 @@ fn section(out: &mut String, cores: Cores, path: Path, cases: &[&Case]) {
         let (direct, meshed) = case.errors();
         if direct + meshed > 0 {
             let _never =
-                writeln!(out, "! {}: {direct} requests failed direct, {meshed} meshed", case.load.words());
+                writeln!(out, "! {}: {direct} requests failed direct, {meshed} meshed", case.words());
         }
     }
     if across && let Some(added) = cases.iter().find_map(|case| quiet(case)) {
@@ -96,7 +96,7 @@ fn section(out: &mut String, cores: Cores, path: Path, cases: &[&Case]) {
 
 /// What the mesh adds to a connection that is alone.
 fn quiet(case: &Case) -> Option<f64> {
-    if case.load == crate::load::Load::KeepAlive(1) { case.added_micros() } else { None }
+    if case.words() == crate::load::Load::KeepAlive(1).words() { case.added_micros() } else { None }
 }
 
 /// Says where the rival is better.

@@ -146,6 +146,22 @@ fn a_stateful_pod_has_a_name_where_its_headless_service_exists() {
 }
 
 #[test]
+fn a_pods_own_acceleration_beats_its_namespaces() {
+    let says = |value: &str| json!({"metadata": {"annotations": {"weft.dev/acceleration": value}}});
+    let level = |world: &World| world.0.agent_pods().next().unwrap().acceleration;
+    let mut world = World::of([meshed(), pod("web", "10.0.0.1")]);
+    assert_eq!(level(&world), Acceleration::Standard);
+    let diff = world.put(with(meshed(), says("proxy")));
+    assert_eq!((diff.agent_pods.upserted.len(), level(&world)), (1, Acceleration::Proxy), "the namespace's");
+    world.put(with(pod("web", "10.0.0.1"), says("full")));
+    assert_eq!(level(&world), Acceleration::Full, "its own");
+    world.put(with(pod("web", "10.0.0.1"), says("fast")));
+    assert_eq!(level(&world), Acceleration::Off, "unknown is off, whatever the namespace says");
+    world.put(pod("web", "10.0.0.1"));
+    assert_eq!(level(&world), Acceleration::Proxy);
+}
+
+#[test]
 fn an_agent_is_told_of_its_own_pods() {
     let annotations = json!({"metadata": {"annotations": {
         "weft.dev/netns": "/run/netns/web", "weft.dev/cgroup": "/sys/fs/cgroup/web",
