@@ -243,7 +243,7 @@ impl Actor {
         match done {
             Done::Enrolled(uid, result) => {
                 self.worked();
-                self.enrolled(uid, result);
+                self.enrolled(uid, *result);
             }
             Done::Released(uid, result) => {
                 self.worked();

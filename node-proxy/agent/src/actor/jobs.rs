@@ -24,7 +24,7 @@ impl Actor {
         let uid = task.wanted.uid.clone();
         self.working += 1;
         self.jobs.spawn_blocking(move || {
-            Done::Enrolled(uid, guarded(|| enroller.enrol(task).map_err(|error| chain(&error))))
+            Done::Enrolled(uid, Box::new(guarded(|| enroller.enrol(task).map_err(|error| chain(&error)))))
         });
     }
 

@@ -60,7 +60,7 @@ pub enum Input {
 
 /// What a thread has done.
 pub(super) enum Done {
-    Enrolled(WorkloadUid, Result<Enrolled, String>),
+    Enrolled(WorkloadUid, Box<Result<Enrolled, String>>),
     Released(WorkloadUid, Result<(), String>),
     OrphanReleased(Key, Result<(), String>),
     Made(Batch, Result<Vec<OwnedFd>, String>),
