@@ -114,3 +114,10 @@ fn loopback_is_the_pods_own() {
         }
     });
 }
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn programs_for_real_nodes_keep_no_log() {
+    let mut world = World::new();
+    assert!(world.host().words().is_none(), "that is for `cargo xtask build-ebpf --debug`");
+}
