@@ -5,9 +5,9 @@
 //! takes over what it finds. All calls are synchronous, and those that enter a pod's namespace do so on the calling
 //! thread and leave it before they return.
 
+mod host;
 pub mod check;
 pub mod memory;
-mod host;
 mod error;
 mod pod;
 mod acceleration;

@@ -157,15 +157,19 @@ pub(crate) fn find_ends(
 
 /// Attaches the second lock to one of these ends.
 pub(crate) fn attach_outside(lock: &mut Programs, end: &Device, how: How<'_>) -> Result<(), PodError> {
-    if let Err(error) = offload::disable_gro(&end.name) {
+    if let Err(error) = offload::disable(end, how.dir) {
         // Closed, not open: the second lock would stop what it cannot attribute.
         tracing::warn!(device = end.name, %error, "cannot switch GRO off");
     }
     how.target(end).attach(lock, Hook::SECOND_LOCK).map_err(PodError::Attach)
 }
 
-/// Removes the pins of a pod, and with them its programs: first what captures, then what receives.
+/// Removes the pins of a pod, and with them its programs: first what captures, then what receives. Restores the host's
+/// ends.
 pub(crate) fn unpin(dir: &Path) -> Result<(), PodError> {
+    if let Err(error) = offload::restore(dir) {
+        tracing::warn!(dir = %dir.display(), %error, "cannot switch GRO on again");
+    }
     let entries = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.map_err(|source| PodError::Unpin { path: dir.to_owned(), source })?,
