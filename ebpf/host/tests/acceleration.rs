@@ -208,7 +208,7 @@ fn switching_while_bytes_flow_loses_none() {
     let Pair { application, mesh } = pair;
     let flows = [(&application, &mesh), (&mesh, &application)].map(|(from, to)| {
         let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-        let total: usize = 24 << 20;
+        let total: usize = 8 << 20;
         let writer = std::thread::spawn(move || {
             let (bytes, mut at) = (pattern(total), 0);
             let mut random = 7u64;
