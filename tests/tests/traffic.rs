@@ -2,6 +2,7 @@
 use anyhow::{Context as _, Result, ensure};
 use std::time::Duration;
 use weft_testkit::{App, MeshSettings, TapOptions, World};
+use weft_tests::asking::await_enrolled;
 use weft_tests::stage::start_mesh;
 use weft_tests::waiting::eventually;
 
@@ -61,6 +62,7 @@ fn a_pod_that_a_network_policy_selects_keeps_its_tunnels_to_itself() -> Result<(
          spec: {podSelector: {matchLabels: {bound: 'yes'}}, ingress: [{}], egress: [{}]}}\n",
     )?;
     let mesh = start_mesh(&world, MeshSettings::default())?;
+    await_enrolled(&mesh, [&free, &bound, &far, &server], Duration::from_secs(15))?;
     let node = world.node(2).ip();
     for (case, client, to, tunnel) in [
         ("neither", &free, &far, node),
