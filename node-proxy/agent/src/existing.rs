@@ -3,10 +3,11 @@
 
 use crate::capture::Pair;
 use crate::reconcile::ExistingRule;
+use crate::tables::{CLOSE, LISTEN, Row, SYN_SENT, TIME_WAIT};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use weft_core::enrolment::Existing;
 
@@ -120,35 +121,6 @@ impl Connection {
     }
 }
 
-/// A line of a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Row {
-    local: SocketAddr,
-    remote: SocketAddr,
-    state: u8,
-    inode: u64,
-}
-
-/// States (include/net/tcp_states.h). TIME_WAIT and CLOSE are over for both ends, or were never open.
-const SYN_SENT: u8 = 2;
-const TIME_WAIT: u8 = 6;
-const CLOSE: u8 = 7;
-const LISTEN: u8 = 10;
-
-impl Row {
-    /// Nothing for a heading: `sl local remote st queues timer retransmits uid timeout inode`.
-    fn read(line: &str) -> Option<Self> {
-        let mut fields = line.split_ascii_whitespace().skip(1);
-        let (local, remote, state) = (fields.next()?, fields.next()?, fields.next()?);
-        Some(Self {
-            local: address(local)?,
-            remote: address(remote)?,
-            state: u8::from_str_radix(state, 16).ok()?,
-            inode: fields.nth(5)?.parse().ok()?,
-        })
-    }
-}
-
 fn among(rows: &[Row], ephemeral: &RangeInclusive<u16>) -> Vec<Connection> {
     let (listening, rows): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.state == LISTEN);
     let ports: HashSet<u16> = listening.iter().map(|row| row.local.port()).collect();
@@ -177,23 +149,6 @@ fn among(rows: &[Row], ephemeral: &RangeInclusive<u16>) -> Vec<Connection> {
 fn range(text: &str) -> Option<RangeInclusive<u16>> {
     let (first, last) = text.split_once(char::is_whitespace)?;
     Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
-}
-
-/// `<address>:<port>`: the address as words in the machine's order, the port as a number.
-fn address(text: &str) -> Option<SocketAddr> {
-    let (words, port) = text.split_once(':')?;
-    let port = u16::from_str_radix(port, 16).ok()?;
-    let mut octets = Vec::new();
-    for word in words.as_bytes().chunks(8) {
-        let word = u32::from_str_radix(std::str::from_utf8(word).ok()?, 16).ok()?;
-        octets.extend(word.to_ne_bytes());
-    }
-    let ip = match octets.len() {
-        4 => IpAddr::from(Ipv4Addr::from(<[u8; 4]>::try_from(octets).ok()?)),
-        16 => IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(octets).ok()?)).to_canonical(),
-        _ => return None,
-    };
-    Some(SocketAddr::new(ip, port))
 }
 
 #[cfg(test)]

@@ -18,3 +18,4 @@ pub mod existing;
 pub mod sockets;
 pub mod capture;
 pub mod reconcile;
+mod tables;

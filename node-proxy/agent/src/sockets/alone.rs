@@ -4,6 +4,7 @@
 //! (Tried on 6.18. The user that a bind is compared with by the kernel's short cut is that of the opening, which is
 //! shown nowhere afterwards and by which no group is joined.)
 
+use crate::tables::{CLOSE, LISTEN, Row};
 use socket2::SockRef;
 use std::collections::HashSet;
 use std::io;
@@ -78,16 +79,10 @@ pub(super) fn is_shared(ours: &[&OwnedFd], ports: &HashSet<u16>) -> io::Result<b
     Ok(false)
 }
 
-/// The port and inode of a socket that waits for anyone (proc(5)): `sl local remote st queues timer retransmits uid
-/// timeout inode`.
+/// The port and inode of a socket that waits for anyone. CLOSE is what UDP has.
 fn unconnected(line: &str) -> Option<(u16, u64)> {
-    /// TCP_CLOSE, as UDP has it, and TCP_LISTEN (include/net/tcp_states.h).
-    const WAITING: [&str; 2] = ["07", "0A"];
-    let mut fields = line.split_ascii_whitespace().skip(1);
-    let (local, _remote, state) = (fields.next()?, fields.next()?, fields.next()?);
-    let (_, port) = local.rsplit_once(':')?;
-    let inode = fields.nth(5)?.parse().ok()?;
-    WAITING.contains(&state).then_some((u16::from_str_radix(port, 16).ok()?, inode))
+    let row = Row::read(line)?;
+    matches!(row.state, CLOSE | LISTEN).then_some((row.local.port(), row.inode))
 }
 
 #[cfg(test)]
