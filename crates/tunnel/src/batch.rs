@@ -1,7 +1,7 @@
 //! Bytes on their way out of a TLS session: gathered where the payloads of records lie, so that sealing moves none,
 //! and sent in one write. Behind the batch that the kernel is taking, the next one is gathered.
 
-use crate::record::{Content, HEADER_BYTES, PAYLOAD_MAX, TRAILER_BYTES};
+use crate::record::{HEADER_BYTES, PAYLOAD_MAX, TRAILER_BYTES};
 use crate::tls::{Session, TlsError};
 use std::cell::RefCell;
 use std::io::IoSliceMut;
@@ -88,7 +88,7 @@ impl Gathered {
                 break;
             }
             let payload = left.min(PAYLOAD_MAX);
-            session.seal(record, payload, Content::Data)?;
+            session.seal(record, payload)?;
             left -= payload;
         }
         Ok(sealed_bytes(self.len))

@@ -180,14 +180,9 @@ impl Session {
         }
     }
 
-    /// Seals in place the payload of so many bytes that lies behind the space for a header.
-    pub(crate) fn seal(
-        &mut self,
-        record: &mut [u8],
-        payload: usize,
-        content: Content,
-    ) -> Result<usize, RecordError> {
-        self.sending.seal(record, payload, content)
+    /// Seals in place the data of so many bytes that lie behind the space for a header.
+    pub(crate) fn seal(&mut self, record: &mut [u8], payload: usize) -> Result<usize, RecordError> {
+        self.sending.seal(record, payload, Content::Data)
     }
 
     /// Whether new keys should be sent before anything else: the peer asks for it, or these have sealed enough.

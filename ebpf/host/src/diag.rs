@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs root"]
+    #[ignore = "needs root; run by cargo xtask test"]
     fn both_ends_hear_of_it_and_the_listener_stays() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
