@@ -15,6 +15,7 @@ mod batch;
 mod handshake;
 pub mod tls;
 pub mod record;
+mod aead;
 pub mod end;
 pub mod socket;
 pub mod scratch;

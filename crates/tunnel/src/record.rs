@@ -1,9 +1,7 @@
 //! TLS 1.3 records (RFC 8446 §5.2), sealed and opened where they lie. rustls does the handshake and hands over the
 //! keys: its own record layer would copy every byte twice more on the way out.
 
-use aws_lc_rs::aead::{
-    AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey,
-};
+use crate::aead::{Aead, NONCE_BYTES, TAG_BYTES};
 use rustls::ConnectionTrafficSecrets;
 use std::ops::Range;
 
@@ -30,7 +28,6 @@ pub(crate) const PAYLOAD_MAX: usize = 16_384;
 pub(crate) const HEADER_BYTES: usize = 5;
 /// Bytes behind it: the kind, and the tag of every cipher that is offered.
 pub(crate) const TRAILER_BYTES: usize = 1 + TAG_BYTES;
-const TAG_BYTES: usize = 16;
 /// Most bytes behind the header that a peer may send (RFC 8446 §5.2).
 const SEALED_MAX: usize = PAYLOAD_MAX + 256;
 /// Records under one key, of the 2^24.5 full ones that AES-GCM allows (RFC 8446 §5.5): then the key is changed.
@@ -58,8 +55,8 @@ impl Content {
 
 /// The keys of one direction.
 pub(crate) struct Keys {
-    key: LessSafeKey,
-    iv: [u8; NONCE_LEN],
+    aead: Aead,
+    iv: [u8; NONCE_BYTES],
     sequence: u64,
 }
 
@@ -75,15 +72,8 @@ pub(crate) struct Opened {
 
 impl Keys {
     pub(crate) fn new((sequence, secrets): (u64, ConnectionTrafficSecrets)) -> Result<Self, RecordError> {
-        let (algorithm, key, iv) = match &secrets {
-            ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (&AES_128_GCM, key, iv),
-            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (&AES_256_GCM, key, iv),
-            ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (&CHACHA20_POLY1305, key, iv),
-            _ => return Err(RecordError::Cipher),
-        };
-        let key = UnboundKey::new(algorithm, key.as_ref()).map_err(|_| RecordError::Cipher)?;
-        let iv = iv.as_ref().try_into().map_err(|_| RecordError::Cipher)?;
-        Ok(Self { key: LessSafeKey::new(key), iv, sequence })
+        let (aead, iv) = Aead::new(&secrets).ok_or(RecordError::Cipher)?;
+        Ok(Self { aead, iv, sequence })
     }
 
     /// Whether it is time for new keys.
@@ -92,13 +82,13 @@ impl Keys {
     }
 
     /// The next record's nonce (RFC 8446 §5.3). None is used twice: who seals changes keys long before the end.
-    fn nonce(&mut self) -> Result<Nonce, RecordError> {
+    fn nonce(&mut self) -> Result<[u8; NONCE_BYTES], RecordError> {
         let mut nonce = self.iv;
-        for (byte, mask) in nonce[NONCE_LEN - 8..].iter_mut().zip(self.sequence.to_be_bytes()) {
+        for (byte, mask) in nonce[NONCE_BYTES - 8..].iter_mut().zip(self.sequence.to_be_bytes()) {
             *byte ^= mask;
         }
         self.sequence = self.sequence.checked_add(1).ok_or(RecordError::Exhausted)?;
-        Ok(Nonce::assume_unique_for_key(nonce))
+        Ok(nonce)
     }
 
     /// Seals the payload of so many bytes that lies behind the space for a header, and returns how many bytes the
@@ -116,8 +106,8 @@ impl Keys {
         rest[payload] = content.byte();
         let (inner, tag_space) = rest.split_at_mut(payload + 1);
         let nonce = self.nonce()?;
-        let tag = self.key.seal_in_place_separate_tag(nonce, Aad::from(&*header), inner);
-        tag_space[..TAG_BYTES].copy_from_slice(tag.map_err(|_| RecordError::Exhausted)?.as_ref());
+        let tag = self.aead.seal(nonce, header, inner).ok_or(RecordError::Exhausted)?;
+        tag_space[..TAG_BYTES].copy_from_slice(&tag);
         Ok(HEADER_BYTES + sealed)
     }
 
@@ -127,8 +117,7 @@ impl Keys {
         let length = sealed_length(*header)?;
         let Some(sealed) = rest.get_mut(..length) else { return Ok(None) };
         let nonce = self.nonce()?;
-        let inner = self.key.open_in_place(nonce, Aad::from(*header), sealed);
-        let inner = inner.map_err(|_| RecordError::Forged)?;
+        let inner = self.aead.open(nonce, header, sealed).ok_or(RecordError::Forged)?;
         // Behind the payload stand its kind, which is never zero, and any number of zeros (RFC 8446 §5.4).
         let end =
             inner.iter().rposition(|byte| *byte != 0).ok_or(RecordError::Malformed("a record of no kind"))?;
@@ -227,8 +216,7 @@ mod tests {
         header.copy_from_slice(&[23, 3, 3, 0, 26]);
         let nonce = near.nonce().expect("the first");
         let (inner, tag) = rest.split_at_mut(10);
-        let made = near.key.seal_in_place_separate_tag(nonce, Aad::from(&*header), inner).expect("sealed");
-        tag[..TAG_BYTES].copy_from_slice(made.as_ref());
+        tag[..TAG_BYTES].copy_from_slice(&near.aead.seal(nonce, header, inner).expect("sealed"));
         record.truncate(HEADER_BYTES + 26);
         let opened = keys().open(&mut record).expect("opens").expect("whole");
         assert_eq!(&record[opened.payload], b"payload");
