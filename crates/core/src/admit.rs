@@ -102,7 +102,7 @@ pub fn admit_node_request(
         return Err(NotAdmitted::ForeignIdentity(source_ip));
     }
     let its_node = source.node_tunnel.as_ref().is_some_and(|tunnel| {
-        tunnel.addresses.iter().any(|addr| addr.ip() == request.peer_ip.to_canonical())
+        tunnel.addresses().iter().any(|addr| addr.ip() == request.peer_ip.to_canonical())
     });
     if !its_node {
         return Err(NotAdmitted::ForeignNode(source_ip));

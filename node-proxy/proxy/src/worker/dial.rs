@@ -12,7 +12,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use weft_core::identity::Identity;
-use weft_core::workload::NodeTunnel;
 use weft_pki::{Leaf, Peer, TrustBundle, Usage, client_config, ip_server_name, peer_of, tunnel_server_name};
 use weft_tunnel::hbone::words::Authority;
 use weft_tunnel::hbone::{self, ConnectRequest, Hbone};
@@ -137,10 +136,10 @@ pub(super) async fn dial_node(
     knowledge: &Knowledge,
     leaf: &Leaf,
     destination: &Identity,
-    node: &NodeTunnel,
+    addresses: &[SocketAddr],
 ) -> Result<Dialed, DialError> {
     let mut failed = DialError::NoAddr;
-    for addr in &node.addresses {
+    for addr in addresses {
         match dial_mux(knowledge, leaf, destination, *addr).await {
             Ok(dialed) => return Ok(dialed),
             Err(error) => failed = error,

@@ -161,8 +161,8 @@ impl Worker {
         match &hop.path {
             Path::Plain => self.pass(pod, socket, attempt, hop.target).await,
             Path::SameNode => self.join_same_node(pod, socket, attempt, source, &hop).await,
-            Path::NodeTunnel(node) => {
-                self.through_tunnel(pod, socket, attempt, source, &hop, Via::Node(node)).await
+            Path::NodeTunnel(addresses) => {
+                self.through_tunnel(pod, socket, attempt, source, &hop, Via::Node(addresses)).await
             }
             Path::Hbone(addr) => {
                 self.through_tunnel(pod, socket, attempt, source, &hop, Via::Pod(pod, *addr)).await

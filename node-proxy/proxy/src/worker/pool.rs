@@ -13,7 +13,6 @@ use tokio::task::spawn_local;
 use tokio::time::Instant;
 use weft_core::identity::Identity;
 use weft_core::names::WorkloadUid;
-use weft_core::workload::NodeTunnel;
 use weft_pki::{Fingerprint, Leaf, PeerError, TrustBundle, Usage};
 
 /// A tunnel without streams is kept so long: a client that comes back spares a handshake.
@@ -22,8 +21,8 @@ const IDLE: Duration = Duration::from_secs(60);
 /// How a tunnel reaches its other end.
 #[derive(Clone, Copy)]
 pub(super) enum Via<'a> {
-    /// In Weft's own dialect, from this node to that one.
-    Node(&'a NodeTunnel),
+    /// In Weft's own dialect, from this node to that one, by its addresses.
+    Node(&'a [SocketAddr]),
     /// By HBONE, from the client's pod to the server's.
     Pod(&'a Rc<Pod>, SocketAddr),
 }
@@ -94,7 +93,7 @@ impl Pool {
         }
         // Boxed: else every connection would keep the space of a handshake for as long as it lives.
         let dialed = match via {
-            Via::Node(node) => Box::pin(dial_node(&self.knowledge, &leaf, destination, node)).await,
+            Via::Node(addresses) => Box::pin(dial_node(&self.knowledge, &leaf, destination, addresses)).await,
             Via::Pod(pod, addr) => Box::pin(dial_pod(&self.knowledge, &leaf, destination, pod, addr)).await,
         };
         match dialed {
@@ -131,7 +130,7 @@ impl Pool {
 impl Via<'_> {
     fn key(self) -> ViaKey {
         match self {
-            Via::Node(node) => ViaKey::Node(node.addresses.clone()),
+            Via::Node(addresses) => ViaKey::Node(addresses.to_vec()),
             Via::Pod(pod, addr) => ViaKey::Pod(pod.uid.clone(), addr),
         }
     }
