@@ -44,6 +44,8 @@ pub enum Path {
     SameNode,
     /// Through Weft's own tunnel to its node: the addresses of that.
     NodeTunnel(Vec<SocketAddr>),
+    /// Through Weft's own tunnel to its own address.
+    PodTunnel(SocketAddr),
     /// Through HBONE to its own address.
     Hbone(SocketAddr),
     /// In plain text: it is not in the mesh.
@@ -245,11 +247,13 @@ fn tunnel_path(rules: &MeshRules, client: &Workload, workload: &Workload, ip: Ip
     if here && !apart && rules.same_node == SameNode::Join {
         return Path::SameNode;
     }
+    let own = SocketAddr::new(ip, TUNNEL);
     match (place(client), place(workload)) {
+        (None, _) | (_, None) => Path::Hbone(own),
         (Some(TunnelPlace::Node(_)), Some(TunnelPlace::Node(addresses))) => {
             Path::NodeTunnel(addresses.clone())
         }
-        _ => Path::Hbone(SocketAddr::new(ip, TUNNEL)),
+        (Some(_), Some(_)) => Path::PodTunnel(own),
     }
 }
 

@@ -21,6 +21,7 @@ use weft_tests::talk::Talk;
 const TUNNEL: u16 = 15008;
 const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/client";
 const SERVER: &str = "spiffe://cluster.local/ns/shop/sa/server";
+const STRANGER: &str = "spiffe://cluster.local/ns/outside/sa/default";
 /// Of the proxy; short, so that half a handshake is given up while the test looks on.
 const HANDSHAKE: Duration = Duration::from_secs(1);
 
@@ -171,7 +172,34 @@ fn good_papers_speak_for_their_own_pods_and_reach_nothing_but_applications() -> 
         assert_eq!(told, want, "{case}");
         stage.assert_unharmed(case)?;
     }
-    Ok(())
+    let own = mesh.papers(STRANGER, VALID)?;
+    let stranger = from(stage.stranger.ip());
+    let cases: [(&str, &Papers, Vec<u8>, Told); 10] = [
+        ("the stranger itself", &own, open(stranger, app), Told::Opened),
+        ("by its other address", &own, open(from(stage.stranger.ip6()), app), Told::Opened),
+        ("for the client, with its papers", &client, open(me, app), Told::Refused(3)),
+        ("for the client, with its own papers", &own, open(me, app), Told::Refused(3)),
+        ("with the client's papers", &client, open(stranger, app), Told::Refused(3)),
+        ("for an address of nobody's", &own, open(from(nowhere), app), Told::Refused(3)),
+        ("to another pod of the node", &own, open(stranger, stage.other.addr(7000)), Told::Refused(2)),
+        ("to the loopback address", &own, open(stranger, "127.0.0.1:7000".parse()?), Told::Refused(2)),
+        ("to the mesh's 15008", &own, open(stranger, stage.server.addr(15008)), Told::Refused(5)),
+        ("garbage within TLS", &own, vec![0xff; 4096], Told::Nothing),
+    ];
+    // All at once: a refusal takes as long as discovery may be late.
+    let to = stage.server.addr(TUNNEL);
+    let said = std::thread::scope(|scope| {
+        let say = |(_, papers, bytes, _): &(&str, &Papers, Vec<u8>, Told)| -> Result<Told> {
+            let approach = Approach { to, papers: Some(papers), server: SERVER, alpn: b"weft/1" };
+            stage.stranger.enter(|| approach.say(bytes))?
+        };
+        let all: Vec<_> = cases.iter().map(|case| scope.spawn(move || say(case))).collect();
+        all.into_iter().map(|one| one.join().expect("it does not panic")).collect::<Vec<_>>()
+    });
+    for ((case, .., want), told) in cases.iter().zip(said) {
+        assert_eq!(told.with_context(|| (*case).to_owned())?, *want, "{case}, at the pod");
+    }
+    stage.assert_unharmed("requests in Weft's own dialect at a pod's own port")
 }
 
 #[test]
@@ -180,7 +208,7 @@ fn requests_at_a_pods_own_port_are_taken_word_for_word() -> Result<()> {
     let stage = Stage::set()?;
     let mesh = Forger::of_the_mesh(&stage.world)?;
     // The stranger's own identity: the papers are in order, only the requests are not.
-    let papers = mesh.papers("spiffe://cluster.local/ns/outside/sa/default", VALID)?;
+    let papers = mesh.papers(STRANGER, VALID)?;
     let app = stage.server.addr(7000).to_string();
     let at = |addr: SocketAddr| connect(&addr.to_string(), &[]);
     let big = "x".repeat(15_000);

@@ -3,8 +3,8 @@
 
 mod outbound;
 mod inbound;
-mod node_tunnel;
 mod pod_tunnel;
+mod node_tunnel;
 mod deliver;
 mod carry;
 mod peers;

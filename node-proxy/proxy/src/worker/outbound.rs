@@ -21,6 +21,7 @@ use weft_core::policy::{Connection, Denial};
 use weft_core::route::{Asked, Hop, Path, Question, Refusal, WorkloadHop, next_hop};
 use weft_core::snapshot::Snapshot;
 use weft_core::workload::Workload;
+use weft_tunnel::accept::Dialect;
 use weft_tunnel::end::End;
 use weft_tunnel::join::join;
 use weft_tunnel::mux::OpenRequest;
@@ -164,8 +165,13 @@ impl Worker {
             Path::NodeTunnel(addresses) => {
                 self.through_tunnel(pod, socket, attempt, source, &hop, Via::Node(addresses)).await
             }
+            Path::PodTunnel(addr) => {
+                self.through_tunnel(pod, socket, attempt, source, &hop, Via::Pod(pod, *addr, Dialect::Mux))
+                    .await
+            }
             Path::Hbone(addr) => {
-                self.through_tunnel(pod, socket, attempt, source, &hop, Via::Pod(pod, *addr)).await
+                self.through_tunnel(pod, socket, attempt, source, &hop, Via::Pod(pod, *addr, Dialect::Hbone))
+                    .await
             }
         }
     }
