@@ -6,6 +6,7 @@ mod forger;
 mod frames;
 mod peer;
 mod pods;
+mod ports;
 
 use anyhow::{Context as _, Result, ensure};
 use forger::{EXPIRED, Forger, NOT_YET, Papers, VALID};
@@ -216,7 +217,7 @@ fn requests_at_a_pods_own_port_are_taken_word_for_word() -> Result<()> {
     let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let headers_that_never_end =
         [h2_frame(1, 0, 1, &[0x40; 8]), h2_frame(9, 0, 1, &[0; 16_000]).repeat(40)].concat();
-    let cases: [(&str, Vec<u8>, &[Told]); 17] = [
+    let cases: [(&str, Vec<u8>, &[Told]); 18] = [
         ("a request in order", connect(&app, &[]), &[Told::Opened]),
         ("an authority that is nothing", connect("!!", &[]), &[Told::Refused(400), Told::Nothing]),
         ("no authority", connect("", &[]), &[Told::Refused(400), Told::Nothing]),
@@ -226,6 +227,7 @@ fn requests_at_a_pods_own_port_are_taken_word_for_word() -> Result<()> {
         ("the mesh's 15001", at(stage.server.addr(15001)), &[Told::Refused(400)]),
         ("the mesh's 15006", at(stage.server.addr(15006)), &[Told::Refused(400)]),
         ("the mesh's 15008", at(stage.server.addr(15008)), &[Told::Refused(400)]),
+        ("the mesh's 15053", at(stage.server.addr(15053)), &[Told::Refused(400)]),
         ("another pod", at(stage.other.addr(7000)), &[Told::Refused(400)]),
         ("the loopback address", connect("127.0.0.1:7000", &[]), &[Told::Refused(400)]),
         ("a method that is none of ours", request("GET", &app, &[]), &[Told::Refused(400), Told::Nothing]),
@@ -288,7 +290,8 @@ fn whoever_says_nonsense_or_nothing_is_hung_up_on() -> Result<()> {
             }
         }
     }
-    Ok(())
+    ports::lead_nowhere(&stage)?;
+    stage.assert_unharmed("nonsense at the mesh's own ports")
 }
 
 fn nonsense(to: SocketAddr, bytes: &[u8]) -> Result<TcpStream> {

@@ -218,11 +218,9 @@ impl Worker {
                 ListenerKind::Tunnel => {
                     pod.own(&spawn_local(self.clone().serve_pod_tunnel(pod.clone(), socket)));
                 }
-                ListenerKind::DnsUdp => {
+                ListenerKind::Dns => {
                     pod.own(&spawn_local(self.clone().serve_dns(pod.clone(), socket)));
                 }
-                // Captured like all TCP: it comes to the outbound listener.
-                ListenerKind::DnsTcp => {}
             }
         }
     }
