@@ -36,6 +36,8 @@ pub enum Readiness {
 pub struct MeshSettings {
     /// Further variables, or other values for those that the testkit sets.
     pub env: Vec<(Component, String, String)>,
+    /// Variables for the process of one node, by the node's number. They win over the others.
+    pub node_env: Vec<(usize, Component, String, String)>,
     /// Put before the program, for example `["setpriv", "--reuid=65532"]`.
     pub prefix: BTreeMap<Component, Vec<String>>,
     /// How readiness shows.
@@ -52,6 +54,7 @@ impl Default for MeshSettings {
     fn default() -> Self {
         Self {
             env: Vec::new(),
+            node_env: Vec::new(),
             prefix: BTreeMap::new(),
             readiness: BTreeMap::from([
                 (Component::Control, Readiness::Http(15014, "/readyz")),
@@ -69,6 +72,18 @@ impl MeshSettings {
     /// Sets a variable for one kind of process.
     pub fn env(mut self, component: Component, key: &str, value: &(impl ToString + ?Sized)) -> Self {
         self.env.push((component, key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Sets a variable for a process of one node.
+    pub fn env_on(
+        mut self,
+        node: usize,
+        component: Component,
+        key: &str,
+        value: &(impl ToString + ?Sized),
+    ) -> Self {
+        self.node_env.push((node, component, key.to_owned(), value.to_string()));
         self
     }
 
@@ -289,8 +304,13 @@ impl MeshProcess {
     fn env(&self, site: &Site<'_>) -> Result<Vec<(String, String)>> {
         let own = environment(self.component, site)?.into_iter().map(|(key, value)| (key.to_owned(), value));
         let further = self.settings.env.iter().filter(|(component, ..)| *component == self.component);
+        let further = further.map(|(_, key, value)| (key.clone(), value.clone()));
+        let here = self.settings.node_env.iter();
+        let here =
+            here.filter(|(node, component, ..)| Some(*node) == site.node && *component == self.component);
+        let here = here.map(|(_, _, key, value)| (key.clone(), value.clone()));
         // Later ones win, as in every environment.
-        Ok(own.chain(further.map(|(_, key, value)| (key.clone(), value.clone()))).collect())
+        Ok(own.chain(further).chain(here).collect())
     }
 
     /// Waits until it is ready; an error shows the end of its log.
