@@ -3,4 +3,5 @@
 
 mod hbone;
 mod mux;
+mod sessions;
 mod support;
