@@ -10,6 +10,8 @@ pub mod stream;
 pub mod hbone;
 pub mod mux;
 pub mod join;
+pub mod request;
+pub mod words;
 mod tls_stream;
 mod batch;
 mod handshake;

@@ -1,9 +1,9 @@
 //! An HBONE connection: its handle, and the two drivers that read and write for it.
 
-use super::request::{BadRequest, ConnectRequest};
+use super::request::BadRequest;
 use super::stream::HboneStream;
-use super::words::Authority;
 use super::{ALPN, STREAMS_MAX};
+use crate::request::ConnectRequest;
 use crate::scratch::ReadBuffer;
 use crate::socket::Socket;
 use crate::tls::{Session, TlsError};
@@ -377,12 +377,5 @@ fn flush<T>(
         (Poll::Ready(result), _) => Poll::Ready(result),
         (Poll::Pending, Poll::Ready(Err(error))) => Poll::Ready(Err(HboneError::Socket(error))),
         (Poll::Pending, _) => Poll::Pending,
-    }
-}
-
-/// A request to an address, with nothing said about the sender.
-impl From<Authority> for ConnectRequest {
-    fn from(authority: Authority) -> Self {
-        Self { authority, baggage: None, forwarded: None, traceparent: None }
     }
 }

@@ -3,11 +3,10 @@
 pub mod connection;
 pub mod stream;
 pub mod request;
-pub mod words;
 mod chunk;
 
 pub use connection::{ClientDriver, Hbone, HboneError, Incoming, ServerDriver};
-pub use request::{BadRequest, ConnectRequest};
+pub use request::BadRequest;
 pub use stream::HboneStream;
 
 /// The ALPN.

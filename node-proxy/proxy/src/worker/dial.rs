@@ -14,12 +14,13 @@ use std::time::{Duration, SystemTime};
 use weft_core::identity::Identity;
 use weft_core::workload::NodeTunnel;
 use weft_pki::{Leaf, Peer, TrustBundle, Usage, client_config, ip_server_name, peer_of, tunnel_server_name};
-use weft_tunnel::hbone::words::Authority;
-use weft_tunnel::hbone::{self, ConnectRequest, Hbone};
+use weft_tunnel::hbone::{self, Hbone};
 use weft_tunnel::mux::{self, Mux, OpenRequest};
+use weft_tunnel::request::ConnectRequest;
 use weft_tunnel::socket::Socket;
 use weft_tunnel::stream::Stream;
 use weft_tunnel::tls::Session;
+use weft_tunnel::words::Authority;
 
 /// How long the kernel keeps trying to deliver what the peer does not acknowledge.
 const UNANSWERED: Duration = Duration::from_secs(20);

@@ -13,11 +13,11 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::task::{JoinHandle, spawn_local};
 use weft_tunnel::accept::{ALPNS, AcceptError, Dialect, Tunnel, accept};
 use weft_tunnel::end::{Carried, End, Refused};
-use weft_tunnel::hbone::words::Authority;
 use weft_tunnel::hbone::{ALPN, BadRequest, Hbone, HboneError, Incoming};
 use weft_tunnel::mux::{self, Mux, OpenRequest};
 use weft_tunnel::stream::Stream;
 use weft_tunnel::tls::Session;
+use weft_tunnel::words::Authority;
 
 #[test]
 fn both_dialects_share_a_listener() {
