@@ -7,8 +7,8 @@ mod outgoing;
 pub mod open;
 pub mod frame;
 
-pub use connection::{Driver, Mux};
-pub use open::OpenRequest;
+pub use connection::{Driver, Incoming, Mux};
+pub use open::{BadOpen, OpenRequest};
 pub use stream::MuxStream;
 
 /// The ALPN of version 1.

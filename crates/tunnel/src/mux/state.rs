@@ -25,9 +25,6 @@ pub enum MuxError {
     /// The peer broke the framing.
     #[error("the peer broke the protocol")]
     Frame(#[from] BadFrame),
-    /// The peer's OPEN does not read.
-    #[error("the peer broke the protocol")]
-    Open(#[from] BadOpen),
     /// The socket failed.
     #[error("the tunnel's socket failed")]
     Socket(#[source] std::io::Error),
@@ -60,6 +57,8 @@ impl Hasher for IdHasher {
     }
 }
 
+/// OPENs, and the streams that they begin.
+pub(super) type Opened = Vec<(u32, Result<OpenRequest, BadOpen>)>;
 pub(super) type Streams = HashMap<u32, Rc<RefCell<StreamState>>, BuildHasherDefault<IdHasher>>;
 
 pub(super) struct State {
@@ -80,7 +79,7 @@ pub(super) struct Table {
     /// The connection is over; nothing can be opened or sent.
     pub(super) over: bool,
     /// OPENs of the batch in hand.
-    opened: Vec<(u32, OpenRequest)>,
+    opened: Opened,
     /// Bytes of streams in the batch in hand, and where they lie in what was read.
     pieces: Vec<(Rc<RefCell<StreamState>>, Range<usize>)>,
 }
@@ -241,10 +240,7 @@ impl State {
     }
 
     /// Takes in what was read, and returns the streams that it opens. `true` if the peer has closed.
-    pub(super) fn receive(
-        &mut self,
-        incoming: &mut ReadBuffer,
-    ) -> Result<(bool, Vec<(u32, OpenRequest)>), MuxError> {
+    pub(super) fn receive(&mut self, incoming: &mut ReadBuffer) -> Result<(bool, Opened), MuxError> {
         let mut used = 0;
         let opened = self.open_records(incoming.filled_mut(), &mut used);
         // Also what came before an error: the peer sent it in good order.
@@ -373,8 +369,10 @@ impl Table {
             return Err(BadFrame::StreamId(id).into());
         }
         self.last_id = id;
-        let request = OpenRequest::read(payload)?;
-        self.streams.insert(id, Rc::new(RefCell::new(StreamState::new(id, Remote::Open))));
+        let request = OpenRequest::read(payload);
+        if request.is_ok() {
+            self.streams.insert(id, Rc::new(RefCell::new(StreamState::new(id, Remote::Open))));
+        }
         self.opened.push((id, request));
         Ok(())
     }
