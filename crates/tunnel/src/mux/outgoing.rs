@@ -12,18 +12,40 @@ pub(super) struct Outgoing {
     batch: Batch,
     driver: Option<Waker>,
     blocked: Vec<Waker>,
+    /// How often those who were blocked have been woken.
+    round: u64,
+}
+
+/// Where a stream waits for room.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Place {
+    /// One more than the round in which it was taken.
+    round: u64,
+    index: usize,
 }
 
 impl Outgoing {
     /// So many bytes of DATA fit, up to `max`. `None` if the batch is full: `waker` is woken when there is space.
-    pub(super) fn data_room(&mut self, max: usize, waker: &Waker) -> Option<usize> {
+    pub(super) fn data_room(&mut self, max: usize, place: &mut Place, waker: &Waker) -> Option<usize> {
         let free = self.batch.free().saturating_sub(HEADER_BYTES);
         // A sliver of space would make slivers of frames.
         if free < max.min(4_096) {
-            self.blocked.push(waker.clone());
+            self.wait(place, waker);
             return None;
         }
         Some(free.min(max))
+    }
+
+    /// A stream waits in one place, however often it asks while the peer takes nothing.
+    fn wait(&mut self, place: &mut Place, waker: &Waker) {
+        let round = self.round + 1;
+        match self.blocked.get_mut(place.index) {
+            Some(known) if place.round == round => known.clone_from(waker),
+            _ => {
+                *place = Place { round, index: self.blocked.len() };
+                self.blocked.push(waker.clone());
+            }
+        }
     }
 
     /// Lets `read` fill the payload of a DATA frame of up to `max` bytes. It counts once it is committed.
@@ -51,6 +73,7 @@ impl Outgoing {
     }
 
     pub(super) fn wake_blocked(&mut self) {
+        self.round += 1;
         for blocked in self.blocked.drain(..) {
             blocked.wake();
         }

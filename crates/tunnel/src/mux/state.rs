@@ -3,7 +3,7 @@
 
 use super::frame::{BadFrame, CREDIT_INITIAL, CREDIT_MAX, CREDIT_STEP, Cutter, Header, Kind, Piece};
 use super::open::{BadOpen, OpenRequest};
-use super::outgoing::Outgoing;
+use super::outgoing::{Outgoing, Place};
 use crate::end::Refused;
 use crate::scratch::ReadBuffer;
 use crate::socket::Socket;
@@ -100,6 +100,8 @@ pub(super) struct StreamState {
     unreported: u32,
     /// What this side may still send.
     pub(super) send_credit: u32,
+    /// Where it waits for room in the batch.
+    pub(super) place: Place,
     pub(super) remote: Remote,
     /// Bytes that reached the application, since the task last looked.
     pub(super) delivered: usize,
@@ -138,6 +140,7 @@ impl StreamState {
             window: CREDIT_INITIAL,
             unreported: 0,
             send_credit: CREDIT_INITIAL,
+            place: Place::default(),
             remote,
             delivered: 0,
             task: None,

@@ -164,7 +164,7 @@ impl MuxStream {
             return Poll::Ready(Err(End::TunnelLost));
         }
         let max = (state.send_credit as usize).min(self.appetite);
-        let Some(room) = outgoing.data_room(max, cx.waker()) else {
+        let Some(room) = outgoing.data_room(max, &mut state.place, cx.waker()) else {
             return Poll::Pending;
         };
         match outgoing.fill_data(room, |slices| app.poll_read_vectored(cx, slices, room)) {
