@@ -4,8 +4,9 @@
 use super::STREAMS_MAX;
 use super::frame::Kind;
 use super::open::{BadOpen, OpenRequest};
-use super::state::{MuxError, Remote, Side, State, StreamState};
+use super::state::{MuxError, Side, State};
 use super::stream::MuxStream;
+use super::stream_state::{Remote, StreamState};
 use crate::end::Refused;
 use crate::scratch::{READ_BYTES, ReadBuffer};
 use crate::socket::Socket;

@@ -3,6 +3,7 @@
 pub mod connection;
 pub mod stream;
 mod state;
+mod stream_state;
 mod outgoing;
 pub mod open;
 pub mod frame;

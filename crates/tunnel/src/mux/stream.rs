@@ -2,7 +2,8 @@
 
 use super::connection::Mux;
 use super::frame::{DATA_BYTES_MAX, HEADER_BYTES, Kind};
-use super::state::{Remote, State, StreamState};
+use super::state::State;
+use super::stream_state::{Remote, StreamState};
 use crate::end::{Carried, End, Refused};
 use crate::record::PAYLOAD_MAX;
 use crate::socket::Socket;
