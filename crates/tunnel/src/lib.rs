@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accept;
+pub mod io;
 pub mod stream;
 pub mod hbone;
 pub mod mux;

@@ -1,7 +1,9 @@
 //! HBONE (wire facts §1): HTTP/2 CONNECT over mutual TLS, for peers that are not Weft.
 
+mod io;
 pub mod connection;
 pub mod stream;
+mod shared;
 pub mod request;
 mod chunk;
 

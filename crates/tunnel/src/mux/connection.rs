@@ -42,6 +42,13 @@ enum Reading {
     Ended,
 }
 
+/// Without its driver a connection is over, also if nobody has said so.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.shared.state.borrow_mut().end();
+    }
+}
+
 /// A stream that came.
 #[expect(
     clippy::large_enum_variant,
@@ -84,7 +91,7 @@ impl Mux {
         let stream = Rc::new(RefCell::new(StreamState::new(id, Remote::Silent)));
         table.streams.insert(id, stream.clone());
         drop(state);
-        Some(MuxStream::new(self.clone(), stream))
+        Some(MuxStream::client(self.clone(), stream))
     }
 
     /// True if a stream may be opened.
@@ -135,7 +142,6 @@ impl Driver {
             let farewell = state.session.close();
             let _ = self.shared.socket.write_now(&[IoSlice::new(&farewell)]);
         }
-        state.end();
         result
     }
 
@@ -187,7 +193,7 @@ impl Driver {
                     // One that was reset at once is here until its task lets go of it.
                     let stream = self.shared.state.borrow().table.streams.get(&id).cloned();
                     let Some(stream) = stream else { continue };
-                    Incoming::Open(request, MuxStream::new(Mux(self.shared.clone()), stream))
+                    Incoming::Open(request, MuxStream::server(Mux(self.shared.clone()), stream))
                 }
                 Err(bad) => {
                     let refusal = [Refused::Malformed.byte()];

@@ -1,5 +1,6 @@
 //! Weft's own dialect: all connections of a pair of identities on one TLS connection (docs/tunnel.md).
 
+mod io;
 pub mod connection;
 pub mod stream;
 mod state;

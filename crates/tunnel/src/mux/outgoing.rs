@@ -3,7 +3,7 @@
 use super::frame::{HEADER_BYTES, Header, Kind};
 use crate::batch::Batch;
 use crate::tls::{Session, TlsError};
-use std::io::IoSliceMut;
+use std::io::{IoSlice, IoSliceMut};
 use std::task::Waker;
 
 /// Frames on their way out, and who waits for room or for frames.
@@ -46,6 +46,18 @@ impl Outgoing {
                 self.blocked.push(waker.clone());
             }
         }
+    }
+
+    /// Appends a DATA frame with the first so many bytes of `from`, for which there is room.
+    pub(super) fn push_data(&mut self, stream: u32, from: &[IoSlice<'_>], length: usize) {
+        self.batch.push(&Header { kind: Kind::Data, stream, length }.bytes());
+        let mut left = length;
+        for slice in from {
+            let now = slice.len().min(left);
+            self.batch.push(&slice[..now]);
+            left -= now;
+        }
+        self.wake_driver();
     }
 
     /// Lets `read` fill the payload of a DATA frame of up to `max` bytes. It counts once it is committed.

@@ -4,7 +4,7 @@
 use super::frame::{BadFrame, Cutter, Header, Kind, Piece};
 use super::open::{BadOpen, OpenRequest};
 use super::outgoing::Outgoing;
-use super::stream_state::{Remote, StreamState};
+use super::stream_state::{Owner, Remote, StreamState};
 use crate::end::Refused;
 use crate::scratch::ReadBuffer;
 use crate::tls::{Received, Session, TlsError};
@@ -178,8 +178,17 @@ impl Table {
             for (slice, (_, at)) in slices.iter_mut().zip(pieces) {
                 *slice = IoSlice::new(&bytes[at.clone()]);
             }
-            if let [(stream, _), ..] = pieces {
-                stream.borrow_mut().deliver(&slices[..pieces.len()], outgoing);
+            let [(stream, _), ..] = pieces else { continue };
+            let mut stream = stream.borrow_mut();
+            match stream.owner {
+                Owner::Here => stream.deliver(&slices[..pieces.len()], outgoing),
+                // As a kernel answers for a socket that was closed.
+                Owner::Gone if stream.remote != Remote::Reset => {
+                    stream.remote = Remote::Reset;
+                    outgoing.push(Kind::Reset, stream.id, &[]);
+                    self.streams.remove(&stream.id);
+                }
+                Owner::Gone => {}
             }
         }
         self.pieces.clear();
@@ -211,7 +220,7 @@ impl Table {
                     (Kind::Fin, _) if matches!(stream.remote, Remote::Open | Remote::Silent) => {
                         stream.remote = Remote::Finished;
                     }
-                    (Kind::Reset, _) => stream.remote = Remote::Reset,
+                    (Kind::Reset, _) => stream.remote = stream.remote.reset(),
                     (Kind::Credit, payload) => {
                         let step = payload.try_into().map_err(|_| BadFrame::Payload(kind))?;
                         let credit = stream.send_credit.checked_add(u32::from_be_bytes(step));
@@ -220,6 +229,12 @@ impl Table {
                     _ => {}
                 }
                 stream.wake();
+                let is_over = !matches!(stream.remote, Remote::Open | Remote::Silent);
+                let is_forgotten = is_over && stream.owner == Owner::Gone;
+                drop(stream);
+                if is_forgotten {
+                    self.streams.remove(&id);
+                }
                 Ok(())
             }
         }

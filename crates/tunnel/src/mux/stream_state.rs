@@ -2,7 +2,7 @@
 
 use super::frame::{BadFrame, CREDIT_INITIAL, CREDIT_MAX, CREDIT_STEP, Kind};
 use super::outgoing::{Outgoing, Place};
-use crate::end::Refused;
+use crate::end::{Broken, Refused};
 use crate::socket::Socket;
 use std::io::IoSlice;
 use std::rc::Rc;
@@ -29,7 +29,19 @@ pub(super) struct StreamState {
     pub(super) remote: Remote,
     /// Bytes that reached the application, since the task last looked.
     pub(super) delivered: usize,
+    /// Who carries it, or reads from it.
     pub(super) task: Option<Waker>,
+    /// Who writes to it and waits, if no application's socket is read for it.
+    pub(super) writer: Option<Waker>,
+    pub(super) owner: Owner,
+}
+
+/// Whether somebody in this process still has the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    Here,
+    /// All has been said, and nobody wants to know what the peer still says, as behind a socket that was closed.
+    Gone,
 }
 
 /// What the peer has said of a stream.
@@ -43,6 +55,8 @@ pub(super) enum Remote {
     Finished,
     /// It was reset.
     Reset,
+    /// No more bytes come, and then it was reset: it takes none either.
+    FinishedReset,
     /// It was refused.
     Refused(Refused),
     /// The connection beneath is gone.
@@ -51,6 +65,28 @@ pub(super) enum Remote {
     LostUnopened,
     /// The application's socket failed while the driver wrote to it.
     AppFailed,
+}
+
+impl Remote {
+    /// What the peer's RESET makes of it.
+    pub(super) fn reset(self) -> Self {
+        match self {
+            Self::Finished | Self::FinishedReset => Self::FinishedReset,
+            _ => Self::Reset,
+        }
+    }
+
+    /// Why nothing goes on, if so.
+    pub(super) const fn broken(self) -> Option<Broken> {
+        match self {
+            Self::Silent | Self::Open | Self::Finished => None,
+            Self::Reset | Self::FinishedReset => Some(Broken::Reset),
+            Self::Refused(why) => Some(Broken::Refused(why)),
+            // Only a relay has an application, and it tells its own story of it.
+            Self::Lost | Self::AppFailed => Some(Broken::Lost),
+            Self::LostUnopened => Some(Broken::Unopened),
+        }
+    }
 }
 
 impl StreamState {
@@ -68,11 +104,13 @@ impl StreamState {
             remote,
             delivered: 0,
             task: None,
+            writer: None,
+            owner: Owner::Here,
         }
     }
 
     pub(super) fn wake(&mut self) {
-        if let Some(task) = self.task.take() {
+        for task in [self.task.take(), self.writer.take()].into_iter().flatten() {
             task.wake();
         }
     }
@@ -127,8 +165,10 @@ impl StreamState {
             skip -= skipped;
             self.waiting.extend_from_slice(&slice[skipped..]);
         }
-        if self.app.is_some() && !self.waiting.is_empty() {
-            self.wake();
+        if !self.waiting.is_empty()
+            && let Some(task) = self.task.take()
+        {
+            task.wake();
         }
         if taken > 0 {
             self.delivered(taken, outgoing);
