@@ -3,6 +3,7 @@
 
 mod carry;
 mod hbone;
+mod io;
 mod mux;
 mod sessions;
 mod support;

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use tokio::task::{JoinHandle, spawn_local};
 use weft_tunnel::accept::{Dialect, Tunnel, accept};
 use weft_tunnel::end::{Carried, End};
-use weft_tunnel::hbone::words::Forwarded;
-use weft_tunnel::hbone::{self, ConnectRequest, Hbone, Incoming};
+use weft_tunnel::hbone::{self, Hbone, Incoming};
 use weft_tunnel::mux::{self, Mux, OpenRequest};
+use weft_tunnel::request::ConnectRequest;
 use weft_tunnel::socket::Socket;
 use weft_tunnel::stream::Stream;
 use weft_tunnel::tls::Session;
+use weft_tunnel::words::Forwarded;
 
 /// Runs a test once for each dialect. The output of one that fails ends with the dialect that it failed for.
 pub(crate) fn both<F: Future<Output = ()>>(test: impl Fn(Dialect) -> F) {
@@ -68,12 +69,7 @@ impl Handle {
 }
 
 pub(crate) fn open_request() -> OpenRequest {
-    OpenRequest {
-        source: "10.0.0.7:4000".parse().unwrap(),
-        destination: "10.0.0.1:80".parse().unwrap(),
-        baggage: Some("k8s.namespace.name=shop".to_owned()),
-        traceparent: None,
-    }
+    OpenRequest { source: "10.0.0.7:4000".parse().unwrap(), connect: connect_request() }
 }
 
 pub(crate) fn connect_request() -> ConnectRequest {
@@ -98,7 +94,7 @@ pub(crate) async fn tunnel(dialect: Dialect, on_open: impl FnMut(Stream) + 'stat
         Dialect::Mux => {
             let (session, leftover) = Session::connect(&near, client_config, name()).await.unwrap();
             let (mux, driver) = Mux::client(near, session, leftover);
-            spawn_local(driver.run(|_, _| panic!("a server opens no streams")));
+            spawn_local(driver.run(|_| panic!("a server opens no streams")));
             Handle::Mux(mux)
         }
         Dialect::Hbone => {
@@ -119,9 +115,12 @@ fn serve(
     spawn_local(async move {
         match accept(far, config).await.unwrap().into_tunnel() {
             Tunnel::Mux(mux, driver) => {
-                spawn_local(driver.run(move |got, stream| {
-                    assert_eq!(got, open_request());
-                    on_open(stream.into());
+                spawn_local(driver.run(move |incoming| match incoming {
+                    mux::Incoming::Open(got, stream) => {
+                        assert_eq!(got, open_request());
+                        on_open(stream.into());
+                    }
+                    mux::Incoming::Bad(bad) => panic!("{bad}"),
                 }));
                 Handle::Mux(mux)
             }
