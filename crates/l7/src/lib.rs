@@ -10,6 +10,7 @@
 
 pub mod table;
 pub mod traffic;
+pub mod balance;
 pub mod rule;
 pub mod destination;
 pub mod matches;
