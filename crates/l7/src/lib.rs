@@ -8,6 +8,7 @@
 //! the list.
 #![forbid(unsafe_code)]
 
+pub mod apply;
 pub mod table;
 pub mod traffic;
 pub mod balance;
