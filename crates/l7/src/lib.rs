@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod apply;
+pub mod policy;
 pub mod table;
 pub mod traffic;
 pub mod balance;
