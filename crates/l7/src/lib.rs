@@ -14,6 +14,7 @@ pub mod table;
 pub mod traffic;
 pub mod balance;
 pub mod rule;
+pub mod outlier;
 pub mod destination;
 pub mod matches;
 pub mod target;
