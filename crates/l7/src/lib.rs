@@ -19,6 +19,7 @@ pub mod destination;
 pub mod matches;
 pub mod target;
 pub mod headers;
+pub mod deadline;
 pub mod retry;
 pub mod resilience;
 pub mod grpc;
