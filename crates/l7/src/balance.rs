@@ -182,6 +182,12 @@ impl<T> Balance<T> {
         }
     }
 
+    /// Whether a session belongs here. A rule with several backends asks each of them before it goes by weight: a session
+    /// counts more (Gateway API, GEP-1619, "Traffic splitting").
+    pub fn has_session(&self, session: u64) -> bool {
+        self.of_session(&Ask { session: Some(session), ..Ask::default() }).is_some()
+    }
+
     /// The endpoints, in no order.
     pub fn members(&self) -> impl Iterator<Item = &Rc<Member<T>>> {
         self.members.values()

@@ -12,7 +12,6 @@ fn request(peer: &Peer) -> Request<'_> {
         peer: Some(peer),
         source_ip: "10.0.0.1".parse().expect("an address"),
         remote_ip: "192.0.2.7".parse().expect("an address"),
-        service: None,
         port: 80,
         authority: "reviews:80",
         method: "GET",
@@ -44,7 +43,7 @@ fn deny(rules: &str) -> Policy {
 
 fn judged(policies: Vec<Policy>, request: &Request<'_>) -> Judgement {
     let policies: Vec<_> = policies.into_iter().map(Arc::new).collect();
-    decide(&policies, request)
+    decide(&Applying::to(None, &policies), request)
 }
 
 fn allowed() -> Verdict {
@@ -180,8 +179,9 @@ fn a_policy_for_a_service_is_for_it_alone() {
         [(Some(&reviews), denied()), (Some(&ratings), Verdict::Allowed(None)), (None, Verdict::Allowed(None))]
     {
         let peer = web();
-        let policy = Policy { scope: scope.clone(), ..deny("[{}]") };
-        assert_eq!(judged(vec![policy], &Request { service, ..request(&peer) }).verdict, want, "{service:?}");
+        let policy = Arc::new(Policy { scope: scope.clone(), ..deny("[{}]") });
+        let got = decide(&Applying::to(service, &[policy]), &request(&peer)).verdict;
+        assert_eq!(got, want, "{service:?}");
     }
 }
 

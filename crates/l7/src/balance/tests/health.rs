@@ -148,5 +148,8 @@ fn sessions() {
         let got = percent(&mut balance, &ask, Instant::now());
         let sticks = got.get("a").copied().unwrap_or_default() > 99.0;
         assert_eq!(sticks, want, "{case}: {got:?}");
+        let belongs = balance.has_session(session::mark(&id("a")));
+        assert_eq!(belongs, want || !exclude.is_empty(), "{case}: whatever a request has failed");
+        assert!(!balance.has_session(session::mark(&id("gone"))));
     }
 }
