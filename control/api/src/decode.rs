@@ -102,6 +102,11 @@ fn read(kind: Kind, value: &Value) -> Decoded {
         Kind::BackendTrafficPolicy => {
             resource(value).map(|(one, notes)| (Object::BackendTrafficPolicy(one), notes))
         }
+        Kind::VirtualService => resource(value).map(|(one, notes)| (Object::VirtualService(one), notes)),
+        Kind::DestinationRule => resource(value).map(|(one, notes)| (Object::DestinationRule(one), notes)),
+        Kind::ServiceEntry => resource(value).map(|(one, notes)| (Object::ServiceEntry(one), notes)),
+        Kind::WorkloadEntry => resource(value).map(|(one, notes)| (Object::WorkloadEntry(one), notes)),
+        Kind::Telemetry => resource(value).map(|(one, notes)| (Object::Telemetry(one), notes)),
     };
     match read {
         Ok((object, notes)) => Decoded::Object(object, notes),

@@ -25,6 +25,11 @@ pub enum Kind {
     ReferenceGrant,
     BackendTlsPolicy,
     BackendTrafficPolicy,
+    VirtualService,
+    DestinationRule,
+    ServiceEntry,
+    WorkloadEntry,
+    Telemetry,
 }
 
 /// What an `apiVersion` and a `kind` stand for.
@@ -60,7 +65,7 @@ const MESH_GROUPS: &[&str] = &[
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 23] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
@@ -79,6 +84,11 @@ impl Kind {
         Self::ReferenceGrant,
         Self::BackendTlsPolicy,
         Self::BackendTrafficPolicy,
+        Self::VirtualService,
+        Self::DestinationRule,
+        Self::ServiceEntry,
+        Self::WorkloadEntry,
+        Self::Telemetry,
     ];
 
     /// The name as manifests write it.
@@ -102,6 +112,11 @@ impl Kind {
             Self::ReferenceGrant => "ReferenceGrant",
             Self::BackendTlsPolicy => "BackendTLSPolicy",
             Self::BackendTrafficPolicy => "XBackendTrafficPolicy",
+            Self::VirtualService => "VirtualService",
+            Self::DestinationRule => "DestinationRule",
+            Self::ServiceEntry => "ServiceEntry",
+            Self::WorkloadEntry => "WorkloadEntry",
+            Self::Telemetry => "Telemetry",
         }
     }
 
@@ -121,6 +136,10 @@ impl Kind {
             | Self::ReferenceGrant
             | Self::BackendTlsPolicy => GATEWAY_GROUP,
             Self::BackendTrafficPolicy => GATEWAY_EXPERIMENTS,
+            Self::VirtualService | Self::DestinationRule | Self::ServiceEntry | Self::WorkloadEntry => {
+                NETWORKING_GROUP
+            }
+            Self::Telemetry => TELEMETRY_GROUP,
         }
     }
 
@@ -133,6 +152,10 @@ impl Kind {
             Self::TlsRoute => &["v1", "v1alpha3", "v1alpha2"],
             Self::BackendTlsPolicy => &["v1", "v1alpha3"],
             Self::BackendTrafficPolicy => &["v1alpha1"],
+            Self::VirtualService | Self::DestinationRule | Self::ServiceEntry | Self::WorkloadEntry => {
+                &["v1", "v1beta1", "v1alpha3"]
+            }
+            Self::Telemetry => &["v1", "v1alpha1"],
             Self::Namespace
             | Self::Node
             | Self::Pod
@@ -214,6 +237,7 @@ mod tests {
                 Lookup::UnknownVersion(Kind::AuthorizationPolicy)
             }),
             ("wrong group", "v1", "NetworkPolicy", Lookup::Foreign),
+            ("alpha", "networking.istio.io/v1alpha3", "VirtualService", Lookup::Known(Kind::VirtualService)),
             ("two of one name", "networking.istio.io/v1", "Gateway", Lookup::NotImplemented),
             ("acronym", "gateway.networking.k8s.io/v1", "HTTPRoute", Lookup::Known(Kind::HttpRoute)),
             ("experiment", "gateway.networking.x-k8s.io/v1alpha1", "XBackendTrafficPolicy", {
@@ -222,7 +246,7 @@ mod tests {
             ("experiment that is not read", "gateway.networking.x-k8s.io/v1alpha1", "XMesh", {
                 Lookup::NotImplemented
             }),
-            ("mesh group", "networking.istio.io/v1", "VirtualService", Lookup::NotImplemented),
+            ("mesh group", "networking.istio.io/v1", "Sidecar", Lookup::NotImplemented),
             ("foreign", "apps/v1", "Deployment", Lookup::Foreign),
         ] {
             assert_eq!(Kind::of(api_version, kind), want, "{case}");

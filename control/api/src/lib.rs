@@ -12,6 +12,7 @@ pub mod object;
 pub mod authorization_policy;
 pub mod peer_authentication;
 pub mod gateway_api;
+pub mod istio;
 pub mod resource;
 pub mod selector;
 pub mod port;

@@ -10,6 +10,11 @@ use crate::gateway_api::http_route::HttpRoute;
 use crate::gateway_api::reference_grant::ReferenceGrant;
 use crate::gateway_api::stream_route::TcpRoute;
 use crate::gateway_api::stream_route::TlsRoute;
+use crate::istio::destination_rule::DestinationRule;
+use crate::istio::service_entry::ServiceEntry;
+use crate::istio::telemetry::Telemetry;
+use crate::istio::virtual_service::VirtualService;
+use crate::istio::workload_entry::WorkloadEntry;
 use crate::kind::{Kind, ObjectKey};
 use crate::peer_authentication::PeerAuthentication;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service, ServiceAccount};
@@ -39,6 +44,11 @@ pub enum Object {
     ReferenceGrant(Box<ReferenceGrant>),
     BackendTlsPolicy(Box<BackendTlsPolicy>),
     BackendTrafficPolicy(Box<BackendTrafficPolicy>),
+    VirtualService(Box<VirtualService>),
+    DestinationRule(Box<DestinationRule>),
+    ServiceEntry(Box<ServiceEntry>),
+    WorkloadEntry(Box<WorkloadEntry>),
+    Telemetry(Box<Telemetry>),
 }
 
 /// The namespace of an object that names none.
@@ -66,6 +76,11 @@ impl Object {
             Self::ReferenceGrant(_) => Kind::ReferenceGrant,
             Self::BackendTlsPolicy(_) => Kind::BackendTlsPolicy,
             Self::BackendTrafficPolicy(_) => Kind::BackendTrafficPolicy,
+            Self::VirtualService(_) => Kind::VirtualService,
+            Self::DestinationRule(_) => Kind::DestinationRule,
+            Self::ServiceEntry(_) => Kind::ServiceEntry,
+            Self::WorkloadEntry(_) => Kind::WorkloadEntry,
+            Self::Telemetry(_) => Kind::Telemetry,
         }
     }
 
@@ -90,6 +105,11 @@ impl Object {
             Self::ReferenceGrant(one) => &one.metadata,
             Self::BackendTlsPolicy(one) => &one.metadata,
             Self::BackendTrafficPolicy(one) => &one.metadata,
+            Self::VirtualService(one) => &one.metadata,
+            Self::DestinationRule(one) => &one.metadata,
+            Self::ServiceEntry(one) => &one.metadata,
+            Self::WorkloadEntry(one) => &one.metadata,
+            Self::Telemetry(one) => &one.metadata,
         }
     }
 
@@ -114,6 +134,11 @@ impl Object {
             Self::ReferenceGrant(one) => &one.api_version,
             Self::BackendTlsPolicy(one) => &one.api_version,
             Self::BackendTrafficPolicy(one) => &one.api_version,
+            Self::VirtualService(one) => &one.api_version,
+            Self::DestinationRule(one) => &one.api_version,
+            Self::ServiceEntry(one) => &one.api_version,
+            Self::WorkloadEntry(one) => &one.api_version,
+            Self::Telemetry(one) => &one.api_version,
         }
     }
 

@@ -55,6 +55,35 @@ pub(crate) fn is_header_value(text: &str) -> bool {
     text.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
 }
 
+/// A key of a label: a name, and a domain before it if there is a slash.
+pub(crate) fn is_label_key(text: &str) -> bool {
+    let (domain, name) = text.split_once('/').map_or((None, text), |(domain, name)| (Some(domain), name));
+    domain.is_none_or(is_name) && !name.is_empty() && is_label_value(name)
+}
+
+/// A value of a label; it may be empty.
+pub(crate) fn is_label_value(text: &str) -> bool {
+    let outer = |byte: Option<u8>| byte.is_none_or(|byte| byte.is_ascii_alphanumeric());
+    text.len() <= LABEL_BYTES_MAX
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        && outer(text.bytes().next())
+        && outer(text.bytes().last())
+}
+
+/// An address, or a range of them with a length.
+pub(crate) fn is_range(text: &str) -> bool {
+    let Some((address, length)) = text.split_once('/') else {
+        return is_address(text);
+    };
+    let bits = match address.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    length.bytes().all(|byte| byte.is_ascii_digit())
+        && length.parse::<u8>().is_ok_and(|length| length <= bits)
+}
+
 /// How much memory a compiled regular expression may take: enough for any that a person writes, little enough for
 /// thousands of them.
 pub const PATTERN_BYTES_MAX: usize = 1 << 20;
@@ -88,6 +117,14 @@ mod tests {
             ("name", is_name, &["a-1.b"], &["A", "a_b", ""]),
             ("header", is_header_name, &["x-id", "X_Id"], &["", "a b", ":path", "a:", "\u{e4}"]),
             ("header value", is_header_value, &["", "a\tb", "\u{e4}"], &["a\nb", "a\rb", "a\0"]),
+            ("label key", is_label_key, &["app", "a.b/c_d"], &["", "/a", "a/", "a/b/c", "-a"]),
+            ("label value", is_label_value, &["", "v1", "a_b.c"], &["-", "a/b", "a b"]),
+            (
+                "range",
+                is_range,
+                &["10.0.0.1", "10.0.0.0/8", "fd00::/8"],
+                &["", "10.0.0", "10.0.0.0/33", "a/8", "::/+8"],
+            ),
         ] {
             for text in good {
                 assert!(is(text), "{form}: {text:?}");

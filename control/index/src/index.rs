@@ -168,7 +168,12 @@ impl Index {
             | Object::TlsRoute(_)
             | Object::ReferenceGrant(_)
             | Object::BackendTlsPolicy(_)
-            | Object::BackendTrafficPolicy(_) => notes.push(not_enforced(object)),
+            | Object::BackendTrafficPolicy(_)
+            | Object::VirtualService(_)
+            | Object::DestinationRule(_)
+            | Object::ServiceEntry(_)
+            | Object::WorkloadEntry(_)
+            | Object::Telemetry(_) => notes.push(not_enforced(object)),
         }
     }
 
@@ -200,7 +205,12 @@ impl Index {
             | Kind::TlsRoute
             | Kind::ReferenceGrant
             | Kind::BackendTlsPolicy
-            | Kind::BackendTrafficPolicy => {}
+            | Kind::BackendTrafficPolicy
+            | Kind::VirtualService
+            | Kind::DestinationRule
+            | Kind::ServiceEntry
+            | Kind::WorkloadEntry
+            | Kind::Telemetry => {}
         }
     }
 
@@ -225,7 +235,12 @@ impl Index {
             | Kind::TlsRoute
             | Kind::ReferenceGrant
             | Kind::BackendTlsPolicy
-            | Kind::BackendTrafficPolicy => {}
+            | Kind::BackendTrafficPolicy
+            | Kind::VirtualService
+            | Kind::DestinationRule
+            | Kind::ServiceEntry
+            | Kind::WorkloadEntry
+            | Kind::Telemetry => {}
         }
     }
 

@@ -55,8 +55,8 @@ fn objects_come_from_documents_and_lists() {
 fn what_is_no_object_of_ours_is_told() {
     for (case, text, want) in [
         ("foreign", "apiVersion: apps/v1\nkind: Deployment\n", "a.yaml:2: kind: Deployment is not read"),
-        ("not yet", "apiVersion: networking.istio.io/v1\nkind: VirtualService\n", {
-            "a.yaml:2: kind: networking.istio.io/v1 VirtualService is not implemented: it has no effect"
+        ("not yet", "apiVersion: networking.istio.io/v1\nkind: Sidecar\n", {
+            "a.yaml:2: kind: networking.istio.io/v1 Sidecar is not implemented: it has no effect"
         }),
         ("text", "just words\n", "a.yaml:1: has no apiVersion and kind, so it is no Kubernetes object"),
     ] {
