@@ -52,6 +52,16 @@ fn objects_come_from_documents_and_lists() {
 }
 
 #[test]
+fn every_kind_of_traffic_is_read() {
+    let manifests = read(include_str!("../../../../../fuzz/seeds/traffic.yaml"));
+    assert_eq!(told(&manifests), [""; 0]);
+    assert_eq!(manifests.objects.len(), 14);
+    for object in &manifests.objects {
+        assert!(matches!(object, Change::Upsert { notes, .. } if notes.is_empty()), "{object:?}");
+    }
+}
+
+#[test]
 fn what_is_no_object_of_ours_is_told() {
     for (case, text, want) in [
         ("foreign", "apiVersion: apps/v1\nkind: Deployment\n", "a.yaml:2: kind: Deployment is not read"),
