@@ -1,11 +1,14 @@
 //! The thin thread through everything: a pod's request is captured, tunnelled, authorised and delivered.
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use std::net::SocketAddr;
 use std::time::Duration;
-use weft_testkit::{App, MeshSettings, TapOptions, World};
+use weft_testkit::{App, Mesh, MeshSettings, Pod, TapOptions, World};
 use weft_tests::asking::await_enrolled;
 use weft_tests::stage::start_mesh;
-use weft_tests::waiting::eventually;
+use weft_tests::waiting::{access_lines, eventually, with_json_lines};
 
+const TUNNEL: u16 = 15008;
 const IN_THE_MESH: [(&str, &str); 1] = [("weft.dev/mesh", "enabled")];
 
 #[test]
@@ -45,41 +48,63 @@ fn a_request_crosses_the_mesh_and_nobody_reads_it() -> Result<()> {
     Ok(())
 }
 
-/// A network plugin's policy does not see what travels between nodes' addresses.
+/// A network plugin's policy does not see what travels between nodes' addresses, or within a proxy.
 #[test]
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
 fn a_pod_that_a_network_policy_selects_keeps_its_tunnels_to_itself() -> Result<()> {
     let world = World::builder().nodes(2).build()?;
     world.namespace("shop", IN_THE_MESH)?;
-    let free = world.node(1).pod("shop", "free").start()?;
-    let bound = world.node(1).pod("shop", "bound").label("bound", "yes").start()?;
-    let far = world.node(2).pod("shop", "far").app(App::http("far")).start()?;
-    let server =
-        world.node(2).pod("shop", "server").label("bound", "yes").app(App::http("server")).start()?;
+    let pod = |node: usize, name: &str| world.node(node).pod("shop", name).app(App::http(name));
+    let free = pod(1, "free").start()?;
+    let bound = pod(1, "bound").label("bound", "yes").start()?;
+    let near = pod(1, "near").start()?;
+    let near_bound = pod(1, "near-bound").label("bound", "yes").start()?;
+    let far = pod(2, "far").start()?;
+    let far_bound = pod(2, "far-bound").label("bound", "yes").start()?;
     world.apply_yaml(
         "network-policy.yaml",
         "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: bound, namespace: shop},\n \
          spec: {podSelector: {matchLabels: {bound: 'yes'}}, ingress: [{}], egress: [{}]}}\n",
     )?;
-    let mesh = start_mesh(&world, MeshSettings::default())?;
-    await_enrolled(&mesh, [&free, &bound, &far, &server], Duration::from_secs(15))?;
-    let node = world.node(2).ip();
-    for (case, client, to, tunnel) in [
-        ("neither", &free, &far, node),
-        ("the server", &free, &server, server.ip()),
-        ("the client", &bound, &far, far.ip()),
-        ("both", &bound, &server, server.ip()),
+    let capture = world.capture(&near_bound.netns(), Some("eth0"), TapOptions::default())?;
+    let mesh = start_mesh(&world, with_json_lines())?;
+    await_enrolled(&mesh, [&free, &bound, &near, &near_bound, &far, &far_bound], Duration::from_secs(15))?;
+    let node = || Some(SocketAddr::new(world.node(2).ip(), TUNNEL));
+    let own = |pod: &Pod| Some(pod.addr(TUNNEL));
+    for (case, client, server, tunnel) in [
+        ("neither, on two nodes", &free, &far, node()),
+        ("the server, on two nodes", &free, &far_bound, own(&far_bound)),
+        ("the client, on two nodes", &bound, &far, own(&far)),
+        ("both, on two nodes", &bound, &far_bound, own(&far_bound)),
+        ("neither, on one node", &free, &near, None),
+        ("the server, on one node", &free, &near_bound, own(&near_bound)),
+        ("the client, on one node", &bound, &near, own(&near)),
+        ("both, on one node", &bound, &near_bound, own(&near_bound)),
     ] {
-        let answer = client.get(&format!("http://{}/", to.addr(8080)))?;
-        assert!(answer.is_ok(), "{case}: {answer:?}\n{}\n{}", mesh.proxy(1).log(), mesh.proxy(2).log());
-        eventually("a line that names the tunnel", Duration::from_secs(10), || {
-            let log = mesh.proxy(1).log();
-            let line = log.lines().rfind(|line| line.contains("direction=outbound"));
-            let line = line.context("no line yet")?;
-            let want = format!("dst.tunnel_addr={tunnel}:15008 ");
-            ensure!(line.contains(&want), "{case}: not {want}: {line}");
-            Ok(())
-        })?;
+        let answer = client.get(&format!("http://{}/", server.addr(8080)))?;
+        let logs = || format!("{}\n{}", mesh.proxy(1).log(), mesh.proxy(2).log());
+        assert!(answer.is_ok(), "{case}: {answer:?}\n{}", logs());
+        let line = eventually(case, Duration::from_secs(10), || line_of(&mesh, client, server));
+        let line = line.with_context(logs)?;
+        // The port too: HBONE would not tell it.
+        let seen = answer.peer().map(|peer| peer.to_string());
+        assert_eq!(line["src.addr"].as_str(), seen.as_deref(), "{case}: the server sees its true client");
+        let tunnel = tunnel.map(|addr| addr.to_string());
+        assert_eq!(line["dst.tunnel_addr"].as_str(), tunnel.as_deref(), "{case}: {line}");
     }
-    Ok(())
+    for client in [&free, &bound] {
+        assert!(capture.tls_bytes(&[client.ip()], &[near_bound.ip()]) > 0, "{} is seen", client.name());
+    }
+    capture.assert_complete()
+}
+
+fn line_of(mesh: &Mesh, client: &Pod, server: &Pod) -> Result<Value> {
+    let from = format!("{}:", client.ip());
+    let to = server.addr(8080).to_string();
+    let own = |line: &Value| {
+        line["src.addr"].as_str().is_some_and(|addr| addr.starts_with(&from))
+            && line["dst.addr"] == *to
+            && line["direction"] != "inbound"
+    };
+    access_lines(mesh.proxy(1), &to).into_iter().find(own).context("no line yet")
 }

@@ -14,7 +14,7 @@ use weft_core::enrolment::{AgentPod, Membership};
 use weft_core::identity::Identity;
 use weft_core::names::{NodeName, PolicyName, ServiceName, WorkloadUid};
 use weft_core::workload::{
-    Locality, NetworkMode, NodeTunnel, PortPair, TunnelProtocol, Workload, WorkloadKind,
+    Locality, NetworkMode, NodeTunnel, PortPair, TunnelPlace, TunnelProtocol, Workload, WorkloadKind,
 };
 
 /// The key of a pod's workload.
@@ -119,13 +119,18 @@ fn hostname(cluster: &Cluster, pod: &PodFacts) -> Arc<str> {
     }
 }
 
-/// A pod that a NetworkPolicy selects keeps its tunnels to itself: between nodes' addresses the network
-/// plugin would not see them (wire facts §1b).
+/// A pod that a NetworkPolicy selects keeps its tunnels to itself: between nodes' addresses, or within a proxy, the
+/// network plugin would not see them (wire facts §1b).
 fn node_tunnel(cluster: &Cluster, pod: &PodFacts, enrolment: Membership) -> Option<NodeTunnel> {
-    let enrolled = enrolment == Membership::Enrolled;
-    let free = || cluster.network_policies.matching(&pod.name.namespace, &pod.labels).is_empty();
-    let node = cluster.nodes.get(&pod.node).filter(|_| enrolled && free())?;
-    node.tunnel.clone()
+    if enrolment == Membership::Outside {
+        return None;
+    }
+    let tunnel = cluster.nodes.get(&pod.node).and_then(|node| node.tunnel.clone());
+    if cluster.network_policies.matching(&pod.name.namespace, &pod.labels).is_empty() {
+        return tunnel;
+    }
+    let versions = tunnel.map(|tunnel| tunnel.versions).unwrap_or_default();
+    Some(NodeTunnel { place: TunnelPlace::Workload, versions })
 }
 
 fn policies(cluster: &Cluster, pod: &PodFacts) -> Vec<PolicyName> {

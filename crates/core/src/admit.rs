@@ -2,17 +2,19 @@
 //! for, and is the destination ours to serve (wire facts §1, §1b).
 
 use crate::identity::Identity;
-use crate::names::Network;
+use crate::names::{Network, WorkloadUid};
 use crate::ports::is_mesh_port;
 use crate::snapshot::Snapshot;
-use crate::workload::Workload;
+use crate::workload::{NodeTunnel, Workload};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// A request that came through Weft's own dialect.
 #[derive(Debug)]
-pub struct NodeRequest<'a> {
+pub struct WeftRequest<'a> {
+    /// Where the TLS session ends.
+    pub door: Door<'a>,
     /// Who the TLS session proves.
     pub peer: &'a Identity,
     /// Where the TLS session comes from.
@@ -23,6 +25,15 @@ pub struct NodeRequest<'a> {
     pub destination: SocketAddr,
     /// The identity that the session was opened for.
     pub served: &'a Identity,
+}
+
+/// Where a session of Weft's own dialect ends.
+#[derive(Debug, Clone, Copy)]
+pub enum Door<'a> {
+    /// At the node's address: the peer is a node.
+    Node,
+    /// At this pod's own address: the peer is a pod.
+    Pod(&'a WorkloadUid),
 }
 
 /// A request that came through HBONE, to a pod's own address.
@@ -62,6 +73,10 @@ pub enum NotAdmitted {
     ForeignIdentity(IpAddr),
     /// The source does not run where the session comes from.
     ForeignNode(IpAddr),
+    /// The session comes from an address that is not the source's.
+    ForeignAddr(IpAddr),
+    /// The pod is not reached by way of its node: a NetworkPolicy would not see it.
+    OwnTunnel(IpAddr),
 }
 
 impl fmt::Display for NotAdmitted {
@@ -73,6 +88,8 @@ impl fmt::Display for NotAdmitted {
             Self::UnknownSource(ip) => write!(f, "discovery knows no source {ip}"),
             Self::ForeignIdentity(ip) => write!(f, "the peer's identity is not that of source {ip}"),
             Self::ForeignNode(ip) => write!(f, "source {ip} does not run on the peer's node"),
+            Self::ForeignAddr(ip) => write!(f, "source {ip} is not the pod at the peer's address"),
+            Self::OwnTunnel(ip) => write!(f, "{ip} takes tunnels at its own address only"),
         }
     }
 }
@@ -82,38 +99,57 @@ pub fn may_be_delay(why: &NotAdmitted) -> bool {
     match why {
         NotAdmitted::UnknownSource(_) | NotAdmitted::NoWorkload(_) | NotAdmitted::ForeignNode(_) => true,
         NotAdmitted::ForeignIdentity(_) | NotAdmitted::OtherIdentity(_) => true,
+        NotAdmitted::ForeignAddr(_) | NotAdmitted::OwnTunnel(_) => true,
         NotAdmitted::MeshPort(_) => false,
     }
 }
 
 /// Admits a request through Weft's own dialect: a node speaks for its own pods only, each under its own
-/// identity.
+/// identity, and a pod for itself.
 ///
 /// # Errors
 /// The first reason not to.
-pub fn admit_node_request(
+pub fn admit_weft_request(
     snapshot: &Snapshot,
     network: &Network,
-    request: &NodeRequest<'_>,
+    request: &WeftRequest<'_>,
 ) -> Result<Admitted, NotAdmitted> {
     let source_ip = request.source.ip();
     let source = snapshot.find_workload(network, source_ip).ok_or(NotAdmitted::UnknownSource(source_ip))?;
     if source.identity != *request.peer {
         return Err(NotAdmitted::ForeignIdentity(source_ip));
     }
-    let its_node = source.node_tunnel.as_ref().is_some_and(|tunnel| {
-        tunnel.addresses.iter().any(|addr| addr.ip() == request.peer_ip.to_canonical())
-    });
-    if !its_node {
-        return Err(NotAdmitted::ForeignNode(source_ip));
-    }
+    check_peer(source, request)?;
     let ip = request.destination.ip();
     let destination = snapshot.find_workload(network, ip).ok_or(NotAdmitted::NoWorkload(ip))?;
     if destination.identity != *request.served {
         return Err(NotAdmitted::OtherIdentity(ip));
     }
+    match request.door {
+        Door::Node if destination.keeps_its_tunnels() => return Err(NotAdmitted::OwnTunnel(ip)),
+        Door::Pod(uid) if destination.uid != *uid => return Err(NotAdmitted::NoWorkload(ip)),
+        Door::Node | Door::Pod(_) => {}
+    }
     check_port(request.destination)?;
     Ok(Admitted { source: Some(source.clone()), destination: destination.clone() })
+}
+
+/// Whether the source is the peer's to speak for. A pod has several addresses: the tunnel may come from another one
+/// than the application's own connection.
+fn check_peer(source: &Workload, request: &WeftRequest<'_>) -> Result<(), NotAdmitted> {
+    let peer_ip = request.peer_ip.to_canonical();
+    let source_ip = request.source.ip();
+    match request.door {
+        Door::Node => {
+            let nodes = source.node_tunnel.as_ref().map_or(&[][..], NodeTunnel::addresses);
+            let its_node = nodes.iter().any(|addr| addr.ip() == peer_ip);
+            if its_node { Ok(()) } else { Err(NotAdmitted::ForeignNode(source_ip)) }
+        }
+        Door::Pod(_) => {
+            let its_own = source.addresses.contains(&peer_ip);
+            if its_own { Ok(()) } else { Err(NotAdmitted::ForeignAddr(source_ip)) }
+        }
+    }
 }
 
 /// Admits a request through HBONE. Its source may be unknown (another cluster, a gateway), but not somebody else.

@@ -5,7 +5,7 @@ use crate::names::{NetworkAddr, OriginalDst, WorkloadUid};
 use crate::ports::{TUNNEL, is_mesh_port};
 use crate::service::{LoadBalancingMode, Service};
 use crate::snapshot::Snapshot;
-use crate::workload::{NetworkMode, NodeTunnel, TunnelProtocol, Workload};
+use crate::workload::{NetworkMode, NodeTunnel, TunnelPlace, TunnelProtocol, Workload};
 use ipnet::IpNet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -42,8 +42,10 @@ pub struct WorkloadHop {
 pub enum Path {
     /// It is enrolled on this node: both sides are joined in process.
     SameNode,
-    /// Through Weft's own tunnel to its node.
-    NodeTunnel(NodeTunnel),
+    /// Through Weft's own tunnel to its node: the addresses of that.
+    NodeTunnel(Vec<SocketAddr>),
+    /// Through Weft's own tunnel to its own address.
+    PodTunnel(SocketAddr),
     /// Through HBONE to its own address.
     Hbone(SocketAddr),
     /// In plain text: it is not in the mesh.
@@ -235,21 +237,31 @@ fn to_workload(
 }
 
 fn tunnel_path(rules: &MeshRules, client: &Workload, workload: &Workload, ip: IpAddr) -> Path {
+    // A NetworkPolicy never keeps a pod from itself.
+    let apart = client.uid != workload.uid && (client.keeps_its_tunnels() || workload.keeps_its_tunnels());
     let here = !client.node.as_str().is_empty()
         && workload.node == client.node
         && workload.cluster == client.cluster
         && workload.network_mode == NetworkMode::Standard
         && !workload.native_tunnel;
-    if here && rules.same_node == SameNode::Join {
+    if here && !apart && rules.same_node == SameNode::Join {
         return Path::SameNode;
     }
+    let own = SocketAddr::new(ip, TUNNEL);
+    match (place(client), place(workload)) {
+        (None, _) | (_, None) => Path::Hbone(own),
+        (Some(TunnelPlace::Node(_)), Some(TunnelPlace::Node(addresses))) => {
+            Path::NodeTunnel(addresses.clone())
+        }
+        (Some(_), Some(_)) => Path::PodTunnel(own),
+    }
+}
+
+/// Where a workload speaks a version of Weft's own dialect that this build speaks, if at all.
+fn place(workload: &Workload) -> Option<&TunnelPlace> {
     let known =
         |tunnel: &&NodeTunnel| tunnel.versions.iter().any(|version| TUNNEL_VERSIONS.contains(version));
-    // Who has none keeps its tunnels in its own namespace, those that it opens as well.
-    match (&client.node_tunnel, workload.node_tunnel.as_ref().filter(known)) {
-        (Some(_), Some(tunnel)) => Path::NodeTunnel(tunnel.clone()),
-        _ => Path::Hbone(SocketAddr::new(ip, TUNNEL)),
-    }
+    workload.node_tunnel.as_ref().filter(known).map(|tunnel| &tunnel.place)
 }
 
 #[cfg(test)]

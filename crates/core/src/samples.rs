@@ -4,7 +4,7 @@ use crate::identity::Identity;
 use crate::names::{Network, NodeName, ServiceName, WorkloadUid};
 use crate::service::{AppProtocol, LoadBalancing, Service, ServicePort, Vip};
 use crate::workload::{
-    Health, Locality, NetworkMode, NodeTunnel, PortPair, TunnelProtocol, Workload, WorkloadKind,
+    Health, Locality, NetworkMode, NodeTunnel, PortPair, TunnelPlace, TunnelProtocol, Workload, WorkloadKind,
 };
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub(crate) fn pod(name: &str, ip: &str, node: u8) -> Workload {
         locality: Locality { region: "r".into(), zone: format!("z{node}").into(), subzone: "".into() },
         network_mode: NetworkMode::Standard,
         weight: 1,
-        node_tunnel: Some(NodeTunnel { addresses: vec![tunnel], versions: vec![1] }),
+        node_tunnel: Some(NodeTunnel { place: TunnelPlace::Node(vec![tunnel]), versions: vec![1] }),
         terminating: false,
     }
 }

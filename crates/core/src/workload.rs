@@ -56,7 +56,7 @@ pub struct Workload {
     pub network_mode: NetworkMode,
     /// Its share of the traffic, relative to other endpoints.
     pub weight: u32,
-    /// The node's own tunnel endpoint, if Weft's dialect reaches it there (wire facts §1b).
+    /// Where its tunnels end, if its node says so (wire facts §1b); else at its own address.
     pub node_tunnel: Option<NodeTunnel>,
     /// It is leaving: it serves what it has, and takes new connections only if nothing else is left
     /// (Kubernetes' terminating endpoints).
@@ -152,19 +152,44 @@ pub struct ApplicationTunnel {
     pub proxy_protocol: bool,
 }
 
-/// Weft's own tunnel endpoint of a node.
+/// How a workload's node takes Weft's own dialect for it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NodeTunnel {
-    /// The node's addresses, with the port; the first that the caller can reach is used.
-    pub addresses: Vec<SocketAddr>,
-    /// The versions of the dialect that the node speaks.
+    /// Where.
+    pub place: TunnelPlace,
+    /// The versions of the dialect that the node speaks; it may speak none.
     pub versions: Vec<u16>,
+}
+
+/// Where the tunnels of a workload begin and end.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum TunnelPlace {
+    /// At its node: the node's addresses, with the port. The first that the caller can reach is used.
+    Node(Vec<SocketAddr>),
+    /// At its own address, in its own namespace. A NetworkPolicy selects it, and the network plugin would see nothing
+    /// of what travels between nodes' addresses, or within a proxy.
+    Workload,
+}
+
+impl NodeTunnel {
+    /// The node's addresses; none where the workload's own counts.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        match &self.place {
+            TunnelPlace::Node(addresses) => addresses,
+            TunnelPlace::Workload => &[],
+        }
+    }
 }
 
 impl Workload {
     /// True if all traffic to it goes through a tunnel.
     pub fn is_enrolled(&self) -> bool {
         self.protocol == TunnelProtocol::Hbone
+    }
+
+    /// True if its tunnels stay in its own namespace, also those to pods of its own node.
+    pub fn keeps_its_tunnels(&self) -> bool {
+        self.node_tunnel.as_ref().is_some_and(|tunnel| tunnel.place == TunnelPlace::Workload)
     }
 
     /// The port at which this workload serves `service_port` of `service`.

@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use weft_core::identity::Identity;
 use weft_core::names::{Network, NodeName, PolicyName, ServiceName, WorkloadUid};
 use weft_core::workload::{
-    ApplicationTunnel, Health, Locality, NetworkMode, NodeTunnel, PortPair, TunnelProtocol, Workload,
-    WorkloadKind,
+    ApplicationTunnel, Health, Locality, NetworkMode, NodeTunnel, PortPair, TunnelPlace, TunnelProtocol,
+    Workload, WorkloadKind,
 };
 
 /// The name of the extension that tells of a node's own tunnel.
@@ -137,12 +137,19 @@ fn node_tunnel(extensions: &[pb::Extension]) -> Result<Option<NodeTunnel>, Malfo
     let Some(from) = extension::<weft::NodeTunnel>(field, NODE_TUNNEL, extensions)? else {
         return Ok(None);
     };
-    let bad = bad(field);
-    let port = port(from.port).map_err(bad)?;
-    let addresses = from.addresses.iter().map(|bytes| Ok(SocketAddr::new(ip(bytes)?, port)));
+    let place = tunnel_place(&from).map_err(bad(field))?;
     // A version that does not fit is one that we do not speak either.
     let versions = from.versions.iter().filter_map(|version| u16::try_from(*version).ok()).collect();
-    Ok(Some(NodeTunnel { addresses: addresses.collect::<Result<_, _>>().map_err(bad)?, versions }))
+    Ok(Some(NodeTunnel { place, versions }))
+}
+
+fn tunnel_place(from: &weft::NodeTunnel) -> Result<TunnelPlace, BadValue> {
+    if from.addresses.is_empty() {
+        return Ok(TunnelPlace::Workload);
+    }
+    let port = port(from.port)?;
+    let addresses = from.addresses.iter().map(|bytes| Ok(SocketAddr::new(ip(bytes)?, port)));
+    addresses.collect::<Result<_, _>>().map(TunnelPlace::Node)
 }
 
 pub(crate) fn encode(from: &Workload) -> pb::Workload {
@@ -215,9 +222,9 @@ fn encode_services(services: &[(ServiceName, Vec<PortPair>)]) -> BTreeMap<String
 fn encode_extensions(from: &Workload) -> Vec<pb::Extension> {
     let tunnel = from.node_tunnel.as_ref().map(|tunnel| {
         // One port stands for all addresses: a node listens on the same one everywhere.
-        let port = tunnel.addresses.first().map_or(weft_core::ports::TUNNEL, SocketAddr::port);
+        let port = tunnel.addresses().first().map_or(weft_core::ports::TUNNEL, SocketAddr::port);
         let message = weft::NodeTunnel {
-            addresses: tunnel.addresses.iter().map(|addr| ip_bytes(addr.ip())).collect(),
+            addresses: tunnel.addresses().iter().map(|addr| ip_bytes(addr.ip())).collect(),
             port: port.into(),
             versions: tunnel.versions.iter().map(|version| u32::from(*version)).collect(),
         };

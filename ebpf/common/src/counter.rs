@@ -34,6 +34,8 @@ pub enum Counter {
     DroppedSecondLock,
     /// A helper of the kernel refused; the packet was dropped.
     DroppedFailed,
+    /// A datagram for a port that is the mesh's own.
+    DroppedMeshPort,
     /// Neither TCP nor DNS, and the node's setting says that nothing else leaves a pod.
     DroppedOther,
     /// The two ends of a connection between an application and its proxy were paired.
@@ -43,7 +45,7 @@ pub enum Counter {
 }
 
 /// Every counter with its name, in the order of the array.
-pub const COUNTERS: [(Counter, &str); 18] = [
+pub const COUNTERS: [(Counter, &str); 19] = [
     (Counter::CapturedTcp, "captured_tcp"),
     (Counter::CapturedDns, "captured_dns"),
     (Counter::ChosenOutbound, "chosen_outbound"),
@@ -59,6 +61,7 @@ pub const COUNTERS: [(Counter, &str); 18] = [
     (Counter::DroppedNoListener, "dropped_no_listener"),
     (Counter::DroppedSecondLock, "dropped_second_lock"),
     (Counter::DroppedFailed, "dropped_failed"),
+    (Counter::DroppedMeshPort, "dropped_mesh_port"),
     (Counter::DroppedOther, "dropped_other"),
     (Counter::PairedEnds, "paired_ends"),
     (Counter::Accelerated, "accelerated"),

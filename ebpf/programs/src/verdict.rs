@@ -195,6 +195,8 @@ pub enum Choice {
     Listener(ListenerKind),
     /// Nobody: there is no word to go by.
     Nobody,
+    /// Nobody: the port is the mesh's own, and is not asked for.
+    MeshPort,
 }
 
 /// The socket lookup of a pod's namespace. It runs only for what is delivered locally, so a packet that the pod
@@ -205,6 +207,9 @@ pub enum Choice {
 pub fn choose(word: Option<Word>, transport: Transport, local_port: u16) -> Choice {
     match (word, transport, local_port) {
         (None, _, _) => Choice::Nobody,
+        // Queries reach that listener by the port that they were sent to. Whoever asks for its own would have the pod's
+        // proxy resolve names for him, also from outside.
+        (Some(_), Transport::Udp, DNS_LISTENER_PORT) => Choice::MeshPort,
         (Some(Word::Sent), Transport::Tcp, _) => Choice::Listener(ListenerKind::Outbound),
         (Some(Word::Sent), Transport::Udp, DNS_PORT) => Choice::Listener(ListenerKind::Dns),
         (Some(Word::Arrived), Transport::Tcp, TUNNEL_PORT) => Choice::Kernel,

@@ -162,7 +162,7 @@ fn words() {
 
 #[test]
 fn choices() {
-    use Choice::{Kernel, Listener, Nobody};
+    use Choice::{Kernel, Listener, MeshPort, Nobody};
     for (case, word, transport, port, want) in [
         ("no word", None, Transport::Tcp, 80, Nobody),
         ("sent", Some(Word::Sent), Transport::Tcp, 80, Listener(ListenerKind::Outbound)),
@@ -185,6 +185,16 @@ fn choices() {
         ),
         ("a tunnel", Some(Word::Arrived), Transport::Tcp, TUNNEL_PORT, Kernel),
         ("arrived UDP", Some(Word::Arrived), Transport::Udp, 53, Kernel),
+        ("the DNS listener, from outside", Some(Word::Arrived), Transport::Udp, DNS_LISTENER_PORT, MeshPort),
+        ("the DNS listener, on loopback", Some(Word::Leave), Transport::Udp, DNS_LISTENER_PORT, MeshPort),
+        ("the DNS listener, with a mark", Some(Word::Sent), Transport::Udp, DNS_LISTENER_PORT, MeshPort),
+        (
+            "its port by TCP",
+            Some(Word::Arrived),
+            Transport::Tcp,
+            DNS_LISTENER_PORT,
+            Listener(ListenerKind::Inbound),
+        ),
         ("the pod's own loopback", Some(Word::Leave), Transport::Tcp, 80, Kernel),
     ] {
         assert_eq!(choose(word, transport, port), want, "{case}");

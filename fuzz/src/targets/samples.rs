@@ -14,7 +14,7 @@ use weft_core::service::{
 };
 use weft_core::workload::{
     ApplicationTunnel, GatewayAddr, GatewayDestination, Health, Locality, NetworkMode, NodeTunnel, PortPair,
-    TunnelProtocol, Workload, WorkloadKind,
+    TunnelPlace, TunnelProtocol, Workload, WorkloadKind,
 };
 
 pub(super) fn ip(text: &str) -> IpAddr {
@@ -73,7 +73,7 @@ pub(super) fn full_workload() -> Workload {
         network_mode: NetworkMode::HostNetwork,
         weight: 7,
         node_tunnel: Some(NodeTunnel {
-            addresses: vec![(ip("10.1.0.1"), 15008).into(), (ip("fd01::1"), 15008).into()],
+            place: TunnelPlace::Node(vec![(ip("10.1.0.1"), 15008).into(), (ip("fd01::1"), 15008).into()]),
             versions: vec![1, 2],
         }),
         terminating: true,

@@ -378,8 +378,8 @@ fn chosen(kind: ListenerKind) -> Option<Chosen> {
     match kind {
         ListenerKind::Outbound => Some(Chosen::Outbound),
         ListenerKind::InboundPlain => Some(Chosen::Inbound),
-        ListenerKind::DnsUdp => Some(Chosen::Dns),
-        ListenerKind::Tunnel | ListenerKind::DnsTcp => None,
+        ListenerKind::Dns => Some(Chosen::Dns),
+        ListenerKind::Tunnel => None,
     }
 }
 

@@ -156,7 +156,7 @@ fn about(kind: ListenerKind) -> (u16, &'static str) {
         ListenerKind::Outbound => (ports::OUTBOUND, "outbound"),
         ListenerKind::InboundPlain => (ports::INBOUND_PLAIN, "inbound"),
         ListenerKind::Tunnel => (ports::TUNNEL, "tunnel"),
-        ListenerKind::DnsTcp | ListenerKind::DnsUdp => (ports::DNS, "DNS"),
+        ListenerKind::Dns => (ports::DNS, "DNS"),
     }
 }
 
@@ -174,11 +174,10 @@ pub fn listeners(workers: Workers, own: Own<'_>) -> Result<Vec<Listener>, Socket
         let group = group.collect::<Result<Vec<_>, _>>()?;
         let members: Vec<_> = group.iter().collect();
         let closed = match kind {
-            ListenerKind::DnsUdp => alone::close_datagrams(&members),
-            ListenerKind::Outbound
-            | ListenerKind::InboundPlain
-            | ListenerKind::Tunnel
-            | ListenerKind::DnsTcp => alone::close(&members),
+            ListenerKind::Dns => alone::close_datagrams(&members),
+            ListenerKind::Outbound | ListenerKind::InboundPlain | ListenerKind::Tunnel => {
+                alone::close(&members)
+            }
         };
         closed.map_err(SocketError::Close)?;
         listeners.extend(group.into_iter().map(|socket| Listener { kind, socket }));
@@ -221,7 +220,7 @@ fn listener(kind: ListenerKind, any: IpAddr, user: Private, own: Own<'_>) -> Res
     let addr = SocketAddr::new(any, port);
     let domain = Domain::for_address(addr);
     // The mark comes before `listen`, so that what is accepted inherits it from the first SYN on.
-    if kind == ListenerKind::DnsUdp {
+    if kind == ListenerKind::Dns {
         let draft = Draft::new(what, domain, Type::DGRAM, Protocol::UDP)?;
         draft.v6_only(false)?.transparent()?.shared()?.as_user(user)?.packet_info()?.own(own)?.bind(addr)?;
         return Ok(draft.socket.into());
@@ -342,7 +341,7 @@ fn verdict(says: io::Result<bool>, wanted: ListenerKind) -> Result<(), ForeignSo
 fn is_listener(socket: BorrowedFd<'_>, kind: ListenerKind) -> io::Result<bool> {
     let (port, _) = about(kind);
     let socket = socket2::SockRef::from(&socket);
-    let wanted = if kind == ListenerKind::DnsUdp { Type::DGRAM } else { Type::STREAM };
+    let wanted = if kind == ListenerKind::Dns { Type::DGRAM } else { Type::STREAM };
     let listens = wanted == Type::DGRAM || socket.is_listener()?;
     let bound = socket.local_addr()?.as_socket().is_some_and(|addr| addr.port() == port);
     Ok(socket.r#type()? == wanted && listens && bound)

@@ -22,8 +22,7 @@ fn check_listeners(pod: &Pod, netns: &Netns) {
         (ListenerKind::Outbound, 15001, true),
         (ListenerKind::InboundPlain, 15006, true),
         (ListenerKind::Tunnel, 15008, true),
-        (ListenerKind::DnsTcp, 15053, true),
-        (ListenerKind::DnsUdp, 15053, false),
+        (ListenerKind::Dns, 15053, false),
     ] {
         let of_kind: Vec<_> = pod.listeners.iter().filter(|listener| listener.kind == kind).collect();
         assert_eq!(of_kind.len(), 2, "{kind:?}: one for each worker");

@@ -87,7 +87,7 @@ fn one_user_is_enough_to_join_a_group() {
 
 fn refused(listeners: &[Listener], workers: usize) {
     for listener in listeners {
-        let kind = if listener.kind == ListenerKind::DnsUdp { Type::DGRAM } else { Type::STREAM };
+        let kind = if listener.kind == ListenerKind::Dns { Type::DGRAM } else { Type::STREAM };
         // /proc/net/tcp tells an intruder whose each listener is.
         for uid in [0, uid_of(&listener.socket)] {
             for ip in ["::", "0.0.0.0", "::1", "127.0.0.1"] {

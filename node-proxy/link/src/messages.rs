@@ -59,15 +59,13 @@ pub enum ListenerKind {
     InboundPlain,
     /// Tunnels, 15008.
     Tunnel,
-    /// Captured DNS over TCP, 15053.
-    DnsTcp,
-    /// Captured DNS over UDP, 15053: a bound datagram socket.
-    DnsUdp,
+    /// Captured DNS over UDP, 15053: a bound datagram socket. DNS over TCP is captured like all TCP.
+    Dns,
 }
 
 impl ListenerKind {
     /// Every kind; a pod has all of them.
-    pub const ALL: [Self; 5] = [Self::Outbound, Self::InboundPlain, Self::Tunnel, Self::DnsTcp, Self::DnsUdp];
+    pub const ALL: [Self; 4] = [Self::Outbound, Self::InboundPlain, Self::Tunnel, Self::Dns];
 }
 
 /// What a ready socket is.

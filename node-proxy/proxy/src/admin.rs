@@ -199,7 +199,7 @@ fn workload(one: &Workload) -> WorkloadRow {
         },
         services: one.services.iter().map(|(name, _)| name.to_string()).collect(),
         policies: one.policies.iter().map(ToString::to_string).collect(),
-        node_tunnel: one.node_tunnel.as_ref().map(|tunnel| tunnel.addresses.clone()).unwrap_or_default(),
+        node_tunnel: one.node_tunnel.as_ref().map(|tunnel| tunnel.addresses().to_vec()).unwrap_or_default(),
     }
 }
 

@@ -6,6 +6,7 @@ mod forger;
 mod frames;
 mod peer;
 mod pods;
+mod ports;
 
 use anyhow::{Context as _, Result, ensure};
 use forger::{EXPIRED, Forger, NOT_YET, Papers, VALID};
@@ -21,6 +22,7 @@ use weft_tests::talk::Talk;
 const TUNNEL: u16 = 15008;
 const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/client";
 const SERVER: &str = "spiffe://cluster.local/ns/shop/sa/server";
+const STRANGER: &str = "spiffe://cluster.local/ns/outside/sa/default";
 /// Of the proxy; short, so that half a handshake is given up while the test looks on.
 const HANDSHAKE: Duration = Duration::from_secs(1);
 
@@ -171,7 +173,34 @@ fn good_papers_speak_for_their_own_pods_and_reach_nothing_but_applications() -> 
         assert_eq!(told, want, "{case}");
         stage.assert_unharmed(case)?;
     }
-    Ok(())
+    let own = mesh.papers(STRANGER, VALID)?;
+    let stranger = from(stage.stranger.ip());
+    let cases: [(&str, &Papers, Vec<u8>, Told); 10] = [
+        ("the stranger itself", &own, open(stranger, app), Told::Opened),
+        ("by its other address", &own, open(from(stage.stranger.ip6()), app), Told::Opened),
+        ("for the client, with its papers", &client, open(me, app), Told::Refused(3)),
+        ("for the client, with its own papers", &own, open(me, app), Told::Refused(3)),
+        ("with the client's papers", &client, open(stranger, app), Told::Refused(3)),
+        ("for an address of nobody's", &own, open(from(nowhere), app), Told::Refused(3)),
+        ("to another pod of the node", &own, open(stranger, stage.other.addr(7000)), Told::Refused(2)),
+        ("to the loopback address", &own, open(stranger, "127.0.0.1:7000".parse()?), Told::Refused(2)),
+        ("to the mesh's 15008", &own, open(stranger, stage.server.addr(15008)), Told::Refused(5)),
+        ("garbage within TLS", &own, vec![0xff; 4096], Told::Nothing),
+    ];
+    // All at once: a refusal takes as long as discovery may be late.
+    let to = stage.server.addr(TUNNEL);
+    let said = std::thread::scope(|scope| {
+        let say = |(_, papers, bytes, _): &(&str, &Papers, Vec<u8>, Told)| -> Result<Told> {
+            let approach = Approach { to, papers: Some(papers), server: SERVER, alpn: b"weft/1" };
+            stage.stranger.enter(|| approach.say(bytes))?
+        };
+        let all: Vec<_> = cases.iter().map(|case| scope.spawn(move || say(case))).collect();
+        all.into_iter().map(|one| one.join().expect("it does not panic")).collect::<Vec<_>>()
+    });
+    for ((case, .., want), told) in cases.iter().zip(said) {
+        assert_eq!(told.with_context(|| (*case).to_owned())?, *want, "{case}, at the pod");
+    }
+    stage.assert_unharmed("requests in Weft's own dialect at a pod's own port")
 }
 
 #[test]
@@ -180,7 +209,7 @@ fn requests_at_a_pods_own_port_are_taken_word_for_word() -> Result<()> {
     let stage = Stage::set()?;
     let mesh = Forger::of_the_mesh(&stage.world)?;
     // The stranger's own identity: the papers are in order, only the requests are not.
-    let papers = mesh.papers("spiffe://cluster.local/ns/outside/sa/default", VALID)?;
+    let papers = mesh.papers(STRANGER, VALID)?;
     let app = stage.server.addr(7000).to_string();
     let at = |addr: SocketAddr| connect(&addr.to_string(), &[]);
     let big = "x".repeat(15_000);
@@ -188,7 +217,7 @@ fn requests_at_a_pods_own_port_are_taken_word_for_word() -> Result<()> {
     let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let headers_that_never_end =
         [h2_frame(1, 0, 1, &[0x40; 8]), h2_frame(9, 0, 1, &[0; 16_000]).repeat(40)].concat();
-    let cases: [(&str, Vec<u8>, &[Told]); 17] = [
+    let cases: [(&str, Vec<u8>, &[Told]); 18] = [
         ("a request in order", connect(&app, &[]), &[Told::Opened]),
         ("an authority that is nothing", connect("!!", &[]), &[Told::Refused(400), Told::Nothing]),
         ("no authority", connect("", &[]), &[Told::Refused(400), Told::Nothing]),
@@ -198,6 +227,7 @@ fn requests_at_a_pods_own_port_are_taken_word_for_word() -> Result<()> {
         ("the mesh's 15001", at(stage.server.addr(15001)), &[Told::Refused(400)]),
         ("the mesh's 15006", at(stage.server.addr(15006)), &[Told::Refused(400)]),
         ("the mesh's 15008", at(stage.server.addr(15008)), &[Told::Refused(400)]),
+        ("the mesh's 15053", at(stage.server.addr(15053)), &[Told::Refused(400)]),
         ("another pod", at(stage.other.addr(7000)), &[Told::Refused(400)]),
         ("the loopback address", connect("127.0.0.1:7000", &[]), &[Told::Refused(400)]),
         ("a method that is none of ours", request("GET", &app, &[]), &[Told::Refused(400), Told::Nothing]),
@@ -260,7 +290,8 @@ fn whoever_says_nonsense_or_nothing_is_hung_up_on() -> Result<()> {
             }
         }
     }
-    Ok(())
+    ports::lead_nowhere(&stage)?;
+    stage.assert_unharmed("nonsense at the mesh's own ports")
 }
 
 fn nonsense(to: SocketAddr, bytes: &[u8]) -> Result<TcpStream> {

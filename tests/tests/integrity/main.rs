@@ -16,6 +16,7 @@ use weft_tests::waiting::{eventually, settles};
 
 const PATIENCE: Duration = Duration::from_secs(15);
 const PROBE: u16 = 7002;
+const NETWORK_POLICY: &str = "network-policy.yaml";
 
 struct Stage {
     client: Pod,
@@ -41,6 +42,21 @@ impl Stage {
         Ok(Self { client, near, far, stranger, mesh, world })
     }
 
+    /// Has a NetworkPolicy select every pod: tunnels go from pod to pod.
+    fn select_all(&self) -> Result<()> {
+        self.world.apply_yaml(
+            NETWORK_POLICY,
+            "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: all, namespace: shop},\n \
+             spec: {podSelector: {}, ingress: [{}], egress: [{}]}}\n",
+        )?;
+        self.await_node_tunnels(0)
+    }
+
+    fn select_none(&self) -> Result<()> {
+        self.world.manifests().remove_file(NETWORK_POLICY)?;
+        self.await_node_tunnels(3)
+    }
+
     /// Takes Weft's own dialect away, by what a node without it looks like: HBONE is left.
     fn leave_hbone(&self) -> Result<()> {
         for node in self.world.nodes() {
@@ -52,8 +68,13 @@ impl Stage {
             ensure!(lines.len() + 1 == text.lines().count(), "one line speaks of the dialect:\n{text}");
             self.world.manifests().write(&file, (lines.join("\n") + "\n").as_bytes())?;
         }
+        self.await_node_tunnels(0)
+    }
+
+    /// Until every proxy knows that the nodes' tunnels lead to so many pods.
+    fn await_node_tunnels(&self, count: usize) -> Result<()> {
         for node in [1, 2] {
-            settles("nobody has a node tunnel", PATIENCE, &0, || {
+            settles("pods that their node's tunnel leads to", PATIENCE, &count, || {
                 let workloads = ask(&proxy_socket(&self.mesh, node), "/workloads")?;
                 let tunnels = workloads.as_array().into_iter().flatten();
                 Ok(tunnels
@@ -109,6 +130,10 @@ fn every_path_carries_every_byte_and_every_end() -> Result<()> {
     every_byte_and_every_end("out of the mesh", client, stranger)?;
     every_byte_and_every_end("into the mesh, from another node", stranger, near)?;
     every_byte_and_every_end("into the mesh, on one node", stranger, far)?;
+    stage.select_all()?;
+    every_byte_and_every_end("between the pods' own addresses", client, far)?;
+    stage.assert_tunnel(far.addr6(15008))?;
+    stage.select_none()?;
     stage.leave_hbone()?;
     every_byte_and_every_end("by HBONE", client, far)?;
     stage.assert_tunnel(far.addr6(15008))?;

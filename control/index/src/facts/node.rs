@@ -5,7 +5,7 @@ use std::sync::Arc;
 use weft_control_api::k8s_openapi::api::core::v1::Node;
 use weft_control_api::problem::Note;
 use weft_core::ports::TUNNEL;
-use weft_core::workload::{Locality, NodeTunnel};
+use weft_core::workload::{Locality, NodeTunnel, TunnelPlace};
 
 /// A node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,7 +46,8 @@ fn tunnel(node: &Node, notes: &mut Vec<Note>) -> Option<NodeTunnel> {
         }
     }
     let addresses = internal_addresses(node, notes);
-    (!versions.is_empty() && !addresses.is_empty()).then_some(NodeTunnel { addresses, versions })
+    let known = !versions.is_empty() && !addresses.is_empty();
+    known.then_some(NodeTunnel { place: TunnelPlace::Node(addresses), versions })
 }
 
 fn internal_addresses(node: &Node, notes: &mut Vec<Note>) -> Vec<SocketAddr> {

@@ -2,11 +2,17 @@
 
 use super::*;
 use crate::samples::pod;
+use crate::workload::TunnelPlace;
 use std::sync::Arc;
 
 fn world() -> Snapshot {
     let mut snapshot = Snapshot::default();
-    for one in [pod("client", "10.0.1.1", 1), pod("other", "10.0.1.9", 1), pod("server", "10.0.2.1", 2)] {
+    let mut bound = pod("bound", "10.0.2.2", 2);
+    bound.node_tunnel.as_mut().unwrap().place = TunnelPlace::Workload;
+    // Of the same identity, as pods of one Deployment are.
+    let twin = Workload { identity: bound.identity.clone(), ..pod("twin", "10.0.2.3", 2) };
+    let client = pod("client", "10.0.1.1,fd00::1", 1);
+    for one in [client, pod("other", "10.0.1.9", 1), pod("server", "10.0.2.1", 2), bound, twin] {
         snapshot.insert_workload(Arc::new(one));
     }
     snapshot
@@ -16,82 +22,116 @@ fn who(name: &str) -> Identity {
     Identity::new("cluster.local", "shop", name).unwrap()
 }
 
+/// `server` may be dialled at its node, `bound` at its own address.
+fn admit(
+    door: Door<'_>,
+    (peer, peer_ip): (&str, &str),
+    (source, destination): (&str, &str),
+    served: &str,
+) -> Option<NotAdmitted> {
+    let request = WeftRequest {
+        door,
+        peer: &who(peer),
+        peer_ip: peer_ip.parse().unwrap(),
+        source: source.parse().unwrap(),
+        destination: destination.parse().unwrap(),
+        served: &who(served),
+    };
+    admit_weft_request(&world(), &Network::default_network(), &request).err()
+}
+
+const NODE: &str = "192.168.0.1";
+const CLIENT: &str = "10.0.1.1:5";
+const SERVER: &str = "10.0.2.1:80";
+const BOUND: &str = "10.0.2.2:80";
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
 #[test]
 fn a_node_speaks_for_its_own_pods() {
-    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-    for (case, peer, peer_ip, source, destination, served, want) in [
-        ("as it should be", "client", "192.168.0.1", "10.0.1.1:5", "10.0.2.1:80", "server", None),
+    use NotAdmitted::{
+        ForeignIdentity, ForeignNode, MeshPort, NoWorkload, OtherIdentity, OwnTunnel, UnknownSource,
+    };
+    let as_client = ("client", NODE);
+    for (case, peer, ends, served, want) in [
+        ("as it should be", as_client, (CLIENT, SERVER), "server", None),
         (
             "another node",
-            "client",
-            "192.168.0.2",
-            "10.0.1.1:5",
-            "10.0.2.1:80",
+            ("client", "192.168.0.2"),
+            (CLIENT, SERVER),
             "server",
-            Some(NotAdmitted::ForeignNode(ip("10.0.1.1"))),
+            Some(ForeignNode(ip("10.0.1.1"))),
         ),
         (
             "another identity",
-            "other",
-            "192.168.0.1",
-            "10.0.1.1:5",
-            "10.0.2.1:80",
+            ("other", NODE),
+            (CLIENT, SERVER),
             "server",
-            Some(NotAdmitted::ForeignIdentity(ip("10.0.1.1"))),
+            Some(ForeignIdentity(ip("10.0.1.1"))),
         ),
-        (
-            "nobody",
-            "client",
-            "192.168.0.1",
-            "10.0.1.7:5",
-            "10.0.2.1:80",
-            "server",
-            Some(NotAdmitted::UnknownSource(ip("10.0.1.7"))),
-        ),
-        (
-            "to nobody",
-            "client",
-            "192.168.0.1",
-            "10.0.1.1:5",
-            "10.0.2.7:80",
-            "server",
-            Some(NotAdmitted::NoWorkload(ip("10.0.2.7"))),
-        ),
+        ("nobody", as_client, ("10.0.1.7:5", SERVER), "server", Some(UnknownSource(ip("10.0.1.7")))),
+        ("to nobody", as_client, (CLIENT, "10.0.2.7:80"), "server", Some(NoWorkload(ip("10.0.2.7")))),
         (
             "a session for somebody else",
-            "client",
-            "192.168.0.1",
-            "10.0.1.1:5",
-            "10.0.2.1:80",
+            as_client,
+            (CLIENT, SERVER),
             "other",
-            Some(NotAdmitted::OtherIdentity(ip("10.0.2.1"))),
+            Some(OtherIdentity(ip("10.0.2.1"))),
         ),
+        ("the mesh's port", as_client, (CLIENT, "10.0.2.1:15008"), "server", Some(MeshPort(15008))),
+        ("past a NetworkPolicy", as_client, (CLIENT, BOUND), "bound", Some(OwnTunnel(ip("10.0.2.2")))),
         (
-            "the mesh's port",
-            "client",
-            "192.168.0.1",
-            "10.0.1.1:5",
-            "10.0.2.1:15008",
+            "for a pod that keeps its tunnels",
+            ("bound", "192.168.0.2"),
+            ("10.0.2.2:5", SERVER),
             "server",
-            Some(NotAdmitted::MeshPort(15008)),
+            Some(ForeignNode(ip("10.0.2.2"))),
         ),
     ] {
-        let request = NodeRequest {
-            peer: &who(peer),
-            peer_ip: ip(peer_ip),
-            source: source.parse().unwrap(),
-            destination: destination.parse().unwrap(),
-            served: &who(served),
-        };
-        let got = admit_node_request(&world(), &Network::default_network(), &request);
-        assert_eq!(got.err(), want, "{case}");
+        assert_eq!(admit(Door::Node, peer, ends, served), want, "{case}");
+    }
+}
+
+#[test]
+fn a_pod_speaks_for_itself() {
+    use NotAdmitted::{ForeignAddr, ForeignIdentity, MeshPort, NoWorkload, OtherIdentity, UnknownSource};
+    let bound = WorkloadUid::new("Kubernetes//Pod/shop/bound");
+    let as_client = ("client", "10.0.1.1");
+    let foreign = Some(ForeignAddr(ip("10.0.1.1")));
+    for (case, peer, ends, served, want) in [
+        ("as it should be", as_client, (CLIENT, BOUND), "bound", None),
+        ("by its other address", ("client", "fd00::1"), (CLIENT, BOUND), "bound", None),
+        ("by a mapped address", ("client", "::ffff:10.0.1.1"), (CLIENT, BOUND), "bound", None),
+        ("from its node", ("client", NODE), (CLIENT, BOUND), "bound", foreign.clone()),
+        ("a neighbour with its papers", ("client", "10.0.1.9"), (CLIENT, BOUND), "bound", foreign),
+        (
+            "another identity",
+            ("other", "10.0.1.1"),
+            (CLIENT, BOUND),
+            "bound",
+            Some(ForeignIdentity(ip("10.0.1.1"))),
+        ),
+        (
+            "for a neighbour",
+            ("other", "10.0.1.9"),
+            (CLIENT, BOUND),
+            "bound",
+            Some(ForeignIdentity(ip("10.0.1.1"))),
+        ),
+        ("nobody", as_client, ("10.0.1.7:5", BOUND), "bound", Some(UnknownSource(ip("10.0.1.7")))),
+        ("to another pod", as_client, (CLIENT, "10.0.2.3:80"), "bound", Some(NoWorkload(ip("10.0.2.3")))),
+        ("to another identity", as_client, (CLIENT, SERVER), "bound", Some(OtherIdentity(ip("10.0.2.1")))),
+        ("the mesh's port", as_client, (CLIENT, "10.0.2.2:15001"), "bound", Some(MeshPort(15001))),
+    ] {
+        assert_eq!(admit(Door::Pod(&bound), peer, ends, served), want, "{case}");
     }
 }
 
 #[test]
 fn a_peer_of_hbone_is_nobody_else() {
     let server = Arc::new(pod("server", "10.0.2.1", 2));
-    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
     for (case, peer, peer_ip, destination, want) in [
         ("known and right", "client", "10.0.1.1", "10.0.2.1:80", None),
         ("unknown to discovery", "gateway", "172.16.0.1", "10.0.2.1:80", None),

@@ -44,7 +44,7 @@ fn rules() -> MeshRules {
     }
 }
 
-const FAR: &str = "NodeTunnel(NodeTunnel { addresses: [192.168.0.2:15008], versions: [1] })";
+const FAR: &str = "NodeTunnel([192.168.0.2:15008])";
 
 #[test]
 fn where_a_connection_goes() {
@@ -76,6 +76,57 @@ fn rules_of_the_mesh() {
     let encrypt = MeshRules { same_node: SameNode::Encrypt, ..rules() };
     let own_tunnel = FAR.replace(".2:", ".1:");
     assert_eq!(hop_in(&snapshot, &encrypt, "10.0.1.2:99", Asked::No), format!("{own_tunnel} 10.0.1.2:99"));
+}
+
+#[test]
+fn what_a_network_policy_selects_is_reached_at_its_own_address() {
+    fn select(pod: &mut Workload) {
+        pod.node_tunnel.as_mut().unwrap().place = TunnelPlace::Workload;
+    }
+    fn unspoken(pod: &mut Workload) {
+        pod.node_tunnel.as_mut().unwrap().versions.clear();
+    }
+    let near = "PodTunnel(10.0.1.2:15008) 10.0.1.2:9";
+    let far = "PodTunnel(10.0.2.1:15008) 10.0.2.1:9";
+    let by_hbone = "Hbone(10.0.1.2:15008) 10.0.1.2:9";
+    let cases: [(&str, &str, Change, &str); 10] = [
+        ("neither", "10.0.1.2:9", |_, _| {}, "SameNode 10.0.1.2:9"),
+        ("the server", "10.0.1.2:9", |pods, _| select(&mut pods[1]), near),
+        ("the client", "10.0.1.2:9", |pods, _| select(&mut pods[0]), near),
+        ("both", "10.0.1.2:9", |pods, _| pods[..2].iter_mut().for_each(select), near),
+        ("the server, elsewhere", "10.0.2.1:9", |pods, _| select(&mut pods[2]), far),
+        ("the client, to elsewhere", "10.0.2.1:9", |pods, _| select(&mut pods[0]), far),
+        (
+            "both, elsewhere",
+            "10.0.2.1:9",
+            |pods, _| [0, 2].into_iter().for_each(|one| select(&mut pods[one])),
+            far,
+        ),
+        ("the pod itself", "10.0.1.1:9", |pods, _| select(&mut pods[0]), "SameNode 10.0.1.1:9"),
+        (
+            "the server, without the dialect",
+            "10.0.1.2:9",
+            |pods, _| {
+                select(&mut pods[1]);
+                unspoken(&mut pods[1]);
+            },
+            by_hbone,
+        ),
+        (
+            "the client, without the dialect",
+            "10.0.1.2:9",
+            |pods, _| {
+                select(&mut pods[0]);
+                unspoken(&mut pods[0]);
+            },
+            by_hbone,
+        ),
+    ];
+    for (case, dst, change, want) in cases {
+        assert_eq!(hop_in(&world(change), &rules(), dst, Asked::No), want, "{case}");
+    }
+    let by_service = hop_in(&world(|pods, _| select(&mut pods[1])), &rules(), "10.96.0.1:80", Asked::No);
+    assert_eq!(by_service, "PodTunnel(10.0.1.2:15008) 10.0.1.2:8080 of web");
 }
 
 /// What is different in a case: the pods (client, near, far, plain), or the service.

@@ -79,12 +79,20 @@ fn full_workload() -> Workload {
         network_mode: NetworkMode::HostNetwork,
         weight: 7,
         node_tunnel: Some(NodeTunnel {
-            addresses: vec!["10.1.0.1:15008".parse().unwrap(), "[fd01::1]:15008".parse().unwrap()],
+            place: TunnelPlace::Node(vec![
+                "10.1.0.1:15008".parse().unwrap(),
+                "[fd01::1]:15008".parse().unwrap(),
+            ]),
             versions: vec![1, 2],
         }),
         terminating: true,
         ..plain_workload()
     }
+}
+
+fn workload_apart() -> Workload {
+    let tunnel = NodeTunnel { place: TunnelPlace::Workload, versions: vec![1] };
+    Workload { node_tunnel: Some(tunnel), ..plain_workload() }
 }
 
 fn plain_service() -> Service {
@@ -137,6 +145,7 @@ fn addresses_come_back_as_they_went() {
     for (case, address) in [
         ("bare workload", Address::Workload(plain_workload())),
         ("workload with everything", Address::Workload(full_workload())),
+        ("workload that keeps its tunnels", Address::Workload(workload_apart())),
         ("bare service", Address::Service(plain_service())),
         ("service with everything", Address::Service(full_service())),
     ] {

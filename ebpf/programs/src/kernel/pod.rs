@@ -178,6 +178,10 @@ pub(crate) fn choose(ctx: SkLookupContext) -> u32 {
             maps::count(Counter::DroppedFailed);
             sk_action::SK_DROP
         }
+        Choice::MeshPort => {
+            maps::count(Counter::DroppedMeshPort);
+            sk_action::SK_DROP
+        }
         Choice::Listener(kind) => {
             let family: Option<Family> = verdict::family(af);
             let given = family.is_some_and(|family| maps::assign(&ctx, kind.index(maps::slot(), family)));

@@ -82,7 +82,7 @@ async fn a_proxy_of_another_age_is_told() {
 async fn nonsense_ends_the_handshake() {
     for (case, hello) in [
         ("no workers", br#"{"kind":"hello","body":{"versions":[1],"workers":0}}"#.as_slice()),
-        ("too many workers", br#"{"kind":"hello","body":{"versions":[1],"workers":51}}"#),
+        ("too many workers", br#"{"kind":"hello","body":{"versions":[1],"workers":64}}"#),
         ("another message", br#"{"kind":"ready","body":{}}"#),
         ("not JSON", b"GET / HTTP/1.1\r\n"),
     ] {

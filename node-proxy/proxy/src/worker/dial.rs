@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use weft_core::identity::Identity;
-use weft_core::workload::NodeTunnel;
 use weft_pki::{Leaf, Peer, TrustBundle, Usage, client_config, ip_server_name, peer_of, tunnel_server_name};
+use weft_tunnel::accept::Dialect;
 use weft_tunnel::hbone::{self, Hbone};
 use weft_tunnel::mux::{self, Mux, OpenRequest};
 use weft_tunnel::socket::Socket;
@@ -129,10 +129,10 @@ pub(super) async fn dial_node(
     knowledge: &Knowledge,
     leaf: &Leaf,
     destination: &Identity,
-    node: &NodeTunnel,
+    addresses: &[SocketAddr],
 ) -> Result<Dialed, DialError> {
     let mut failed = DialError::NoAddr;
-    for addr in &node.addresses {
+    for addr in addresses {
         match dial_mux(knowledge, leaf, destination, *addr).await {
             Ok(dialed) => return Ok(dialed),
             Err(error) => failed = error,
@@ -150,6 +150,31 @@ async fn dial_mux(
     let connect = |source| DialError::Connect { to, source: Arc::new(source) };
     let fresh = host_socket(to).map_err(connect)?;
     let socket = Socket::connect(fresh.into(), to, knowledge.limits.connect).await.map_err(connect)?;
+    begin_mux(knowledge, leaf, destination, socket, to).await
+}
+
+/// Opens a tunnel to a pod's own address, from the client's namespace.
+pub(super) async fn dial_pod(
+    knowledge: &Knowledge,
+    leaf: &Leaf,
+    destination: &Identity,
+    (pod, to): (&Pod, SocketAddr),
+    dialect: Dialect,
+) -> Result<Dialed, DialError> {
+    let socket = connect_pod(pod, to, knowledge.limits.connect).await?;
+    match dialect {
+        Dialect::Mux => begin_mux(knowledge, leaf, destination, socket, to).await,
+        Dialect::Hbone => begin_hbone(knowledge, leaf, destination, socket, to).await,
+    }
+}
+
+async fn begin_mux(
+    knowledge: &Knowledge,
+    leaf: &Leaf,
+    destination: &Identity,
+    socket: Socket,
+    to: SocketAddr,
+) -> Result<Dialed, DialError> {
     let trust = knowledge.trust.now();
     let config = config(leaf, &trust, destination, mux::ALPN, to)?;
     let handshake = Session::connect(&socket, config, tunnel_server_name(destination));
@@ -160,15 +185,13 @@ async fn dial_mux(
     Ok(Dialed { handle: Handle::Mux(mux), addr: to, driver: Box::pin(driver), peer })
 }
 
-/// Opens a tunnel to a pod's own address, from the client's namespace.
-pub(super) async fn dial_pod(
+async fn begin_hbone(
     knowledge: &Knowledge,
     leaf: &Leaf,
     destination: &Identity,
-    pod: &Pod,
+    socket: Socket,
     to: SocketAddr,
 ) -> Result<Dialed, DialError> {
-    let socket = connect_pod(pod, to, knowledge.limits.connect).await?;
     let trust = knowledge.trust.now();
     let config = config(leaf, &trust, destination, hbone::ALPN, to)?;
     let handshake = Hbone::connect(socket, config, ip_server_name(to.ip()));

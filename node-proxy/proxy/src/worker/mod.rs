@@ -3,8 +3,8 @@
 
 mod outbound;
 mod inbound;
-mod node_tunnel;
 mod pod_tunnel;
+mod node_tunnel;
 mod deliver;
 mod carry;
 mod peers;
@@ -218,11 +218,9 @@ impl Worker {
                 ListenerKind::Tunnel => {
                     pod.own(&spawn_local(self.clone().serve_pod_tunnel(pod.clone(), socket)));
                 }
-                ListenerKind::DnsUdp => {
+                ListenerKind::Dns => {
                     pod.own(&spawn_local(self.clone().serve_dns(pod.clone(), socket)));
                 }
-                // Captured like all TCP: it comes to the outbound listener.
-                ListenerKind::DnsTcp => {}
             }
         }
     }

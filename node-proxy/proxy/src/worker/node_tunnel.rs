@@ -1,4 +1,5 @@
-//! The node's own tunnel: other nodes bring connections for this node's pods, in Weft's own dialect.
+//! The server's side of Weft's own dialect: other nodes bring connections for this node's pods to the node's own tunnel.
+//! Pods that keep their tunnels to themselves come to the pod's own port ([`super::pod_tunnel`]), and are served here too.
 
 use super::Worker;
 use super::carry::{Attempt, Cause, Failure};
@@ -16,9 +17,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::task::spawn_local;
-use weft_core::admit::{Admitted, NodeRequest, NotAdmitted, admit_node_request};
+use weft_core::admit::{Admitted, Door, NotAdmitted, WeftRequest, admit_weft_request};
 use weft_core::identity::Identity;
-use weft_core::names::Network;
+use weft_core::names::{Network, WorkloadUid};
 use weft_core::policy::{Connection, Denial};
 use weft_pki::{Peer, Usage, peer_of, server_config};
 use weft_tunnel::end::Refused;
@@ -27,12 +28,14 @@ use weft_tunnel::socket::Socket;
 use weft_tunnel::tls::{Session, TlsError};
 use weft_tunnel::words::Authority;
 
-/// A peer node's TLS session.
-struct PeerSession {
-    peer: Peer,
-    addr: SocketAddr,
+/// A peer's TLS session.
+pub(super) struct PeerSession {
+    pub(super) peer: Peer,
+    pub(super) addr: SocketAddr,
     /// The identity that it was opened for.
-    served: Identity,
+    pub(super) served: Identity,
+    /// The pod at whose own address it ends; none if it ends at the node's.
+    pub(super) pod: Option<Rc<Pod>>,
 }
 
 /// Why a peer's session does not begin.
@@ -59,6 +62,8 @@ enum StreamError {
     NotAdmitted(NotAdmitted),
     #[error("{0} is not enrolled on this node")]
     NotHere(IpAddr),
+    #[error("discovery does not know this pod ({0}) any more")]
+    UnknownPod(WorkloadUid),
     #[error("{0}")]
     Denied(Denial),
     #[error(transparent)]
@@ -70,13 +75,16 @@ impl StreamError {
     fn refusal(&self) -> Refused {
         match self {
             Self::Name | Self::NotAdmitted(NotAdmitted::MeshPort(_)) => Refused::Malformed,
-            Self::NotAdmitted(NotAdmitted::NoWorkload(_) | NotAdmitted::OtherIdentity(_)) => {
-                Refused::NoWorkload
-            }
             Self::NotAdmitted(
-                NotAdmitted::UnknownSource(_) | NotAdmitted::ForeignIdentity(_) | NotAdmitted::ForeignNode(_),
+                NotAdmitted::NoWorkload(_) | NotAdmitted::OtherIdentity(_) | NotAdmitted::OwnTunnel(_),
+            ) => Refused::NoWorkload,
+            Self::NotAdmitted(
+                NotAdmitted::UnknownSource(_)
+                | NotAdmitted::ForeignIdentity(_)
+                | NotAdmitted::ForeignNode(_)
+                | NotAdmitted::ForeignAddr(_),
             ) => Refused::ForeignSource,
-            Self::NotHere(_) => Refused::NoWorkload,
+            Self::NotHere(_) | Self::UnknownPod(_) => Refused::NoWorkload,
             Self::Denied(_) => Refused::Policy,
             Self::Deliver(_) => Refused::AppUnreachable,
         }
@@ -86,7 +94,7 @@ impl StreamError {
 impl Failure for StreamError {
     fn cause(&self) -> Cause {
         match self {
-            Self::Name | Self::NotAdmitted(_) | Self::NotHere(_) => Cause::Unknown,
+            Self::Name | Self::NotAdmitted(_) | Self::NotHere(_) | Self::UnknownPod(_) => Cause::Unknown,
             Self::Denied(_) => Cause::Denied,
             Self::Deliver(error) => error.cause(),
         }
@@ -128,14 +136,20 @@ impl Worker {
         let trust = self.knowledge.trust.now();
         let peer = peer_of(Some(session.peer_certificates()), &trust, Usage::Client, SystemTime::now())?;
         let served = leaf.served().ok_or(SessionError::NoName)?.clone();
-        Ok((session, leftover, PeerSession { peer, addr, served }))
+        Ok((session, leftover, PeerSession { peer, addr, served, pod: None }))
     }
 
-    async fn drive(self: &Rc<Self>, mux: Mux, driver: weft_tunnel::mux::Driver, session: Rc<PeerSession>) {
+    /// Serves a session until it ends, or a certificate does.
+    pub(super) async fn drive(
+        self: &Rc<Self>,
+        mux: Mux,
+        driver: weft_tunnel::mux::Driver,
+        session: Rc<PeerSession>,
+    ) {
         let own = self.knowledge.leaves.get(&session.served).map(|leaf| leaf.not_after());
         let ends = own.unwrap_or(session.peer.not_after()).min(session.peer.not_after());
         let handle = Handle::Mux(mux);
-        self.peers.add(handle.clone(), None);
+        self.peers.add(handle.clone(), session.pod.as_ref().map(|pod| pod.uid.clone()));
         let worker = self.clone();
         let peer = session.clone();
         let driven = driver.run(move |incoming| match incoming {
@@ -191,8 +205,9 @@ impl Worker {
         target: SocketAddr,
         attempt: &mut Attempt,
     ) -> Result<(Rc<Pod>, Socket, Judged), StreamError> {
-        let network = Network::default_network();
-        let question = NodeRequest {
+        let network = self.network_of(session).await?;
+        let question = WeftRequest {
+            door: session.pod.as_ref().map_or(Door::Node, |pod| Door::Pod(&pod.uid)),
             peer: session.peer.identity(),
             peer_ip: session.addr.ip(),
             source: client,
@@ -200,11 +215,14 @@ impl Worker {
             served: &session.served,
         };
         // Discovery may tell this node of a new pod later than the pod's own node.
-        let admitted = self.await_known(|snapshot| admit_node_request(snapshot, &network, &question)).await;
+        let admitted = self.await_known(|snapshot| admit_weft_request(snapshot, &network, &question)).await;
         let Admitted { source, destination } = admitted.map_err(StreamError::NotAdmitted)?;
         attempt.parties.source = source;
         attempt.parties.destination = Some(destination.clone());
-        let pod = self.await_pod(&destination.uid).await;
+        let pod = match &session.pod {
+            Some(pod) => Some(pod.clone()),
+            None => self.await_pod(&destination.uid).await,
+        };
         let pod = pod.ok_or_else(|| StreamError::NotHere(target.ip()))?;
         let connection = Connection {
             source_ip: client.ip(),
@@ -216,5 +234,14 @@ impl Worker {
         let limit = self.knowledge.limits.connect;
         let app = deliver(&pod, &permit, (client, Came::FromAfar), target, limit).await?;
         Ok((pod, app, Judged { connection, workload: destination.uid.clone() }))
+    }
+
+    /// The network that a session's addresses belong to.
+    async fn network_of(&self, session: &PeerSession) -> Result<Network, StreamError> {
+        let Some(pod) = &session.pod else {
+            return Ok(Network::default_network());
+        };
+        let workload = self.await_workload(&pod.uid).await;
+        workload.map(|one| one.network.clone()).ok_or_else(|| StreamError::UnknownPod(pod.uid.clone()))
     }
 }

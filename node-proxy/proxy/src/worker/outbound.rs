@@ -21,6 +21,7 @@ use weft_core::policy::{Connection, Denial};
 use weft_core::route::{Asked, Hop, Path, Question, Refusal, WorkloadHop, next_hop};
 use weft_core::snapshot::Snapshot;
 use weft_core::workload::Workload;
+use weft_tunnel::accept::Dialect;
 use weft_tunnel::end::End;
 use weft_tunnel::join::join;
 use weft_tunnel::mux::OpenRequest;
@@ -163,11 +164,16 @@ impl Worker {
         match &hop.path {
             Path::Plain => self.pass(pod, socket, attempt, hop.target).await,
             Path::SameNode => self.join_same_node(pod, socket, attempt, source, &hop).await,
-            Path::NodeTunnel(node) => {
-                self.through_tunnel(pod, socket, attempt, source, &hop, Via::Node(node)).await
+            Path::NodeTunnel(addresses) => {
+                self.through_tunnel(pod, socket, attempt, source, &hop, Via::Node(addresses)).await
+            }
+            Path::PodTunnel(addr) => {
+                self.through_tunnel(pod, socket, attempt, source, &hop, Via::Pod(pod, *addr, Dialect::Mux))
+                    .await
             }
             Path::Hbone(addr) => {
-                self.through_tunnel(pod, socket, attempt, source, &hop, Via::Pod(pod, *addr)).await
+                self.through_tunnel(pod, socket, attempt, source, &hop, Via::Pod(pod, *addr, Dialect::Hbone))
+                    .await
             }
         }
     }

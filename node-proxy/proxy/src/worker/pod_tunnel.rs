@@ -1,9 +1,11 @@
-//! A pod's own tunnel port: peers that are not Weft bring connections for this pod by HBONE.
+//! A pod's own tunnel port: peers that are not Weft bring connections for this pod by HBONE; those that are, and keep
+//! their tunnels in the pods' own namespaces, in Weft's own dialect.
 
 use super::Worker;
 use super::carry::{Attempt, Cause, Failure};
 use super::deliver::{Came, DeliverError, deliver};
 use super::dial::{Handle, watch_peer};
+use super::node_tunnel::PeerSession;
 use super::pods::Pod;
 use super::pool::until;
 use super::registry::{Direction, Judged};
@@ -20,9 +22,9 @@ use weft_core::names::WorkloadUid;
 use weft_core::policy::{Connection, Denial};
 use weft_core::workload::Workload;
 use weft_pki::{Leaf, Peer, Usage, peer_of, server_config};
-use weft_tunnel::accept::{AcceptError, Tunnel, accept};
+use weft_tunnel::accept::{ALPNS, AcceptError, Tunnel, accept};
 use weft_tunnel::end::Refused;
-use weft_tunnel::hbone::{self, HboneStream, Incoming};
+use weft_tunnel::hbone::{Hbone, HboneStream, Incoming, ServerDriver};
 use weft_tunnel::request::ConnectRequest;
 use weft_tunnel::socket::Socket;
 use weft_tunnel::words::Authority;
@@ -119,23 +121,33 @@ impl Worker {
         let leaf = self.knowledge.leaves.wait(&workload.identity).await;
         let leaf: Leaf = leaf.ok_or_else(|| SessionError::NoLeaf(workload.identity.clone()))?;
         let own_end = leaf.not_after();
-        let config = server_config(Arc::new(leaf), self.knowledge.trust.clone(), &[hbone::ALPN])?;
+        let config = server_config(Arc::new(leaf), self.knowledge.trust.clone(), &ALPNS)?;
         let handshake = accept(socket, Arc::new(config));
         let limit = self.knowledge.limits.handshake;
         let accepted = tokio::time::timeout(limit, handshake).await.map_err(|_| SessionError::Timeout)??;
         let trust = self.knowledge.trust.now();
         let peer = peer_of(Some(accepted.peer_certificates()), &trust, Usage::Client, SystemTime::now())?;
-        let ends = own_end.min(peer.not_after());
-        let session = Rc::new(PodSession { pod: pod.clone(), peer, addr });
-        let (handle, driver) = match accepted.into_tunnel() {
-            Tunnel::Hbone(hbone, driver) => (Handle::Hbone(hbone), driver),
-            // Only HBONE was offered.
-            Tunnel::Mux(mux, _) => {
-                mux.close();
-                return Ok(());
+        match accepted.into_tunnel() {
+            Tunnel::Hbone(hbone, driver) => {
+                let ends = own_end.min(peer.not_after());
+                self.drive_hbone((hbone, driver), Rc::new(PodSession { pod, peer, addr }), ends).await;
             }
-        };
-        self.peers.add(handle.clone(), Some(pod.uid.clone()));
+            Tunnel::Mux(mux, driver) => {
+                let served = workload.identity.clone();
+                self.drive(mux, driver, Rc::new(PeerSession { peer, addr, served, pod: Some(pod) })).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn drive_hbone(
+        self: &Rc<Self>,
+        (hbone, driver): (Hbone, ServerDriver),
+        session: Rc<PodSession>,
+        ends: SystemTime,
+    ) {
+        let (handle, addr) = (Handle::Hbone(hbone), session.addr);
+        self.peers.add(handle.clone(), Some(session.pod.uid.clone()));
         let worker = self.clone();
         let driven = driver.run(move |incoming| match incoming {
             Incoming::Connect(request, stream) => {
@@ -151,7 +163,6 @@ impl Worker {
         }
         handle.close();
         self.peers.remove(&handle);
-        Ok(())
     }
 
     async fn pod_stream(

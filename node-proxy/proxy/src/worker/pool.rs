@@ -13,8 +13,8 @@ use tokio::task::spawn_local;
 use tokio::time::Instant;
 use weft_core::identity::Identity;
 use weft_core::names::WorkloadUid;
-use weft_core::workload::NodeTunnel;
 use weft_pki::{Fingerprint, Leaf, PeerError, TrustBundle, Usage};
+use weft_tunnel::accept::Dialect;
 
 /// A tunnel without streams is kept so long: a client that comes back spares a handshake.
 const IDLE: Duration = Duration::from_secs(60);
@@ -22,10 +22,10 @@ const IDLE: Duration = Duration::from_secs(60);
 /// How a tunnel reaches its other end.
 #[derive(Clone, Copy)]
 pub(super) enum Via<'a> {
-    /// In Weft's own dialect, from this node to that one.
-    Node(&'a NodeTunnel),
-    /// By HBONE, from the client's pod to the server's.
-    Pod(&'a Rc<Pod>, SocketAddr),
+    /// In Weft's own dialect, from this node to that one, by its addresses.
+    Node(&'a [SocketAddr]),
+    /// From the client's pod to the server's.
+    Pod(&'a Rc<Pod>, SocketAddr, Dialect),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -39,7 +39,7 @@ struct Key {
 enum ViaKey {
     Node(Vec<SocketAddr>),
     /// Wire facts §1: one source, one destination identity, one destination address.
-    Pod(WorkloadUid, SocketAddr),
+    Pod(WorkloadUid, SocketAddr, Dialect),
 }
 
 /// All tunnels of one worker.
@@ -94,8 +94,10 @@ impl Pool {
         }
         // Boxed: else every connection would keep the space of a handshake for as long as it lives.
         let dialed = match via {
-            Via::Node(node) => Box::pin(dial_node(&self.knowledge, &leaf, destination, node)).await,
-            Via::Pod(pod, addr) => Box::pin(dial_pod(&self.knowledge, &leaf, destination, pod, addr)).await,
+            Via::Node(addresses) => Box::pin(dial_node(&self.knowledge, &leaf, destination, addresses)).await,
+            Via::Pod(pod, addr, dialect) => {
+                Box::pin(dial_pod(&self.knowledge, &leaf, destination, (pod, addr), dialect)).await
+            }
         };
         match dialed {
             Ok(dialed) => Ok(slot.add(dialed, &leaf)),
@@ -119,7 +121,7 @@ impl Pool {
     /// Closes the tunnels that begin in a pod's namespace.
     pub(super) fn close_pod(&self, pod: &WorkloadUid) {
         self.slots.borrow_mut().retain(|key, slot| {
-            let of_pod = matches!(&key.via, ViaKey::Pod(uid, _) if uid == pod);
+            let of_pod = matches!(&key.via, ViaKey::Pod(uid, ..) if uid == pod);
             if of_pod {
                 slot.tunnels.borrow().iter().for_each(|tunnel| tunnel.handle.close());
             }
@@ -131,8 +133,8 @@ impl Pool {
 impl Via<'_> {
     fn key(self) -> ViaKey {
         match self {
-            Via::Node(node) => ViaKey::Node(node.addresses.clone()),
-            Via::Pod(pod, addr) => ViaKey::Pod(pod.uid.clone(), addr),
+            Via::Node(addresses) => ViaKey::Node(addresses.to_vec()),
+            Via::Pod(pod, addr, dialect) => ViaKey::Pod(pod.uid.clone(), addr, dialect),
         }
     }
 }

@@ -7,7 +7,7 @@ use weft_control_api::kind::Kind;
 use weft_core::enrolment::{Acceleration, Existing, Membership};
 use weft_core::identity::Identity;
 use weft_core::names::NodeName;
-use weft_core::workload::{Health, NetworkMode, TunnelProtocol, WorkloadKind};
+use weft_core::workload::{Health, NetworkMode, TunnelPlace, TunnelProtocol, WorkloadKind};
 
 #[test]
 fn labels_enrol_and_some_pods_never_are() {
@@ -62,45 +62,62 @@ fn a_pod_is_told_with_all_that_is_known_of_it() {
     assert_eq!(web.identity.to_string(), "spiffe://cluster.local/ns/shop/sa/web");
     assert_eq!(web.network_mode, NetworkMode::Standard);
     let tunnel = web.node_tunnel.as_ref().unwrap();
-    let addresses: Vec<_> = tunnel.addresses.iter().map(ToString::to_string).collect();
+    let addresses: Vec<_> = tunnel.addresses().iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["172.16.0.1:15008", "[fd00::1]:15008"]);
     assert_eq!(tunnel.versions, [1]);
 }
 
 #[test]
-fn the_node_tunnel_is_for_enrolled_pods_that_no_network_policy_selects() {
+fn tunnels_end_at_the_node_unless_a_network_policy_selects_the_pod() {
     let network_policy = |selector| {
         json!({
             "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
             "metadata": {"name": "np", "namespace": "shop"}, "spec": {"podSelector": selector},
         })
     };
+    let by_name = || json!({"matchLabels": {"app": "web"}});
     let expression = json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["web", "db"]}]});
+    let old_node = || with(node("n1"), json!({"metadata": {"annotations": null}}));
+    let at_node = Some((NODE, &[1][..]));
+    let at_pod = Some((POD, &[1][..]));
     for (case, extra, want) in [
-        ("nothing against it", vec![meshed(), node("n1")], true),
-        ("not enrolled", vec![node("n1")], false),
-        ("no such node", vec![meshed()], false),
+        ("nothing against it", vec![meshed(), node("n1")], at_node),
+        ("not enrolled", vec![node("n1")], None),
+        ("no such node", vec![meshed()], None),
+        ("node without the annotation", vec![meshed(), old_node()], None),
+        ("selected", vec![meshed(), node("n1"), network_policy(json!({}))], at_pod),
+        ("selected by name", vec![meshed(), node("n1"), network_policy(by_name())], at_pod),
+        ("selected by expression", vec![meshed(), node("n1"), network_policy(expression)], at_pod),
+        ("selected, not enrolled", vec![node("n1"), network_policy(by_name())], None),
         (
-            "node without the annotation",
-            vec![meshed(), with(node("n1"), json!({"metadata": {"annotations": null}}))],
-            false,
+            "selected, on a node without the annotation",
+            vec![meshed(), old_node(), network_policy(by_name())],
+            Some((POD, &[][..])),
         ),
-        ("selected", vec![meshed(), node("n1"), network_policy(json!({}))], false),
-        ("selected by expression", vec![meshed(), node("n1"), network_policy(expression)], false),
+        ("selected, no such node", vec![meshed(), network_policy(by_name())], Some((POD, &[][..]))),
         (
             "another is selected",
             vec![meshed(), node("n1"), network_policy(json!({"matchLabels": {"app": "db"}}))],
-            true,
+            at_node,
         ),
     ] {
         let mut world = World::of(extra);
         world.put(pod("web", "10.0.0.1"));
-        assert_eq!(world.pod("web").unwrap().node_tunnel.is_some(), want, "{case}");
-        if case.starts_with("selected") {
+        assert_eq!(tunnel_of(&world), want.map(|(place, versions)| (place, versions.to_vec())), "{case}");
+        if want == at_pod {
             world.delete(Kind::NetworkPolicy, "shop", "np");
-            assert!(world.pod("web").unwrap().node_tunnel.is_some(), "{case}, then no more");
+            assert_eq!(tunnel_of(&world), Some((NODE, vec![1])), "{case}, then no more");
         }
     }
+}
+
+const NODE: &str = "at the node";
+const POD: &str = "at the pod";
+
+fn tunnel_of(world: &World) -> Option<(&'static str, Vec<u16>)> {
+    let tunnel = world.pod("web")?.node_tunnel.clone()?;
+    let place = if tunnel.place == TunnelPlace::Workload { POD } else { NODE };
+    Some((place, tunnel.versions))
 }
 
 #[test]
