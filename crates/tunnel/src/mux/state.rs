@@ -8,7 +8,7 @@ use crate::end::Refused;
 use crate::scratch::ReadBuffer;
 use crate::socket::Socket;
 use crate::tls::{Received, Session, TlsError};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io::IoSlice;
@@ -102,8 +102,8 @@ pub(super) struct StreamState {
     /// What this side may still send.
     pub(super) send_credit: u32,
     pub(super) remote: Remote,
-    /// Bytes that reached the application, since the task last looked.
-    pub(super) delivered: usize,
+    /// Bytes that reached the application; the relay's owner looks at it at any time.
+    pub(super) delivered: Rc<Cell<u64>>,
     pub(super) task: Option<Waker>,
 }
 
@@ -140,7 +140,7 @@ impl StreamState {
             unreported: 0,
             send_credit: CREDIT_INITIAL,
             remote,
-            delivered: 0,
+            delivered: Rc::default(),
             task: None,
         }
     }
@@ -154,7 +154,7 @@ impl StreamState {
     /// Bytes have reached the application: the peer may send as many more, and if the application took all at once,
     /// even more than that.
     pub(super) fn delivered(&mut self, bytes: usize, outgoing: &mut Outgoing) {
-        self.delivered += bytes;
+        self.delivered.set(self.delivered.get() + bytes as u64);
         // Never more than the window, which is a u32.
         self.unreported += bytes as u32;
         if self.unreported < CREDIT_STEP.max(self.window / 8) || self.remote != Remote::Open {
