@@ -34,8 +34,8 @@ pub enum Readiness {
 /// How to start a mesh. The default is the real thing.
 #[derive(Clone, Debug)]
 pub struct MeshSettings {
-    /// Further variables, or other values for those that the testkit sets.
-    pub env: Vec<(Component, String, String)>,
+    /// Further variables, or other values for those that the testkit sets; with a number, on that node alone.
+    pub env: Vec<(Component, Option<usize>, String, String)>,
     /// Put before the program, for example `["setpriv", "--reuid=65532"]`.
     pub prefix: BTreeMap<Component, Vec<String>>,
     /// How readiness shows.
@@ -68,7 +68,19 @@ impl Default for MeshSettings {
 impl MeshSettings {
     /// Sets a variable for one kind of process.
     pub fn env(mut self, component: Component, key: &str, value: &(impl ToString + ?Sized)) -> Self {
-        self.env.push((component, key.to_owned(), value.to_string()));
+        self.env.push((component, None, key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// The same on one node alone.
+    pub fn env_on(
+        mut self,
+        component: Component,
+        node: usize,
+        key: &str,
+        value: &(impl ToString + ?Sized),
+    ) -> Self {
+        self.env.push((component, Some(node), key.to_owned(), value.to_string()));
         self
     }
 
@@ -296,9 +308,11 @@ impl MeshProcess {
 
     fn env(&self, site: &Site<'_>) -> Result<Vec<(String, String)>> {
         let own = environment(self.component, site)?.into_iter().map(|(key, value)| (key.to_owned(), value));
-        let further = self.settings.env.iter().filter(|(component, ..)| *component == self.component);
+        let further = self.settings.env.iter().filter(|(component, node, ..)| {
+            *component == self.component && (node.is_none() || *node == self.node)
+        });
         // Later ones win, as in every environment.
-        let further = further.map(|(_, key, value)| (key.clone(), value.clone()));
+        let further = further.map(|(.., key, value)| (key.clone(), value.clone()));
         Ok(own.chain(further).chain(self.env.lock().iter().cloned()).collect())
     }
 

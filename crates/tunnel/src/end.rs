@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::rc::Rc;
 use std::task::Waker;
 
 /// Why a connection ended.
@@ -185,7 +186,8 @@ impl fmt::Display for End {
 #[derive(Debug, Default)]
 pub struct Carried {
     from_app: Cell<u64>,
-    to_app: Cell<u64>,
+    /// Who delivers may be another task than the relay's, which then sleeps.
+    to_app: Rc<Cell<u64>>,
     stop: Cell<Option<Stop>>,
     relay: RefCell<Option<Waker>>,
 }
@@ -217,6 +219,11 @@ impl Carried {
 
     pub(crate) fn add_to_app(&self, bytes: usize) {
         self.to_app.set(self.to_app.get() + bytes as u64);
+    }
+
+    /// What counts the bytes to the application, for whoever delivers them.
+    pub(crate) fn to_app_count(&self) -> Rc<Cell<u64>> {
+        self.to_app.clone()
     }
 
     /// Why it shall end, if it shall; else remembers whom to wake.

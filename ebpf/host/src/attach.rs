@@ -84,6 +84,11 @@ impl Hook {
         TcHandle::new(0, self.handle)
     }
 
+    /// What a filter of this hook's has for a handle.
+    pub(crate) fn filter_handle(self) -> u32 {
+        u32::from(self.handle)
+    }
+
     fn pinned(self, dir: &Path, interface: u32) -> PathBuf {
         dir.join(format!("{}-{interface}", self.pin))
     }

@@ -1,5 +1,6 @@
 //! What this machine's kernel offers, found by trying: versions are not compared, distributions carry features back.
 
+use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
@@ -13,6 +14,7 @@ use crate::attach::{Hook, TcMode};
 use crate::diag::{self, TrialError};
 use crate::netns;
 use crate::object::{Object, embedded};
+use crate::veths;
 
 /// Something that capture needs, or is better with.
 #[derive(Debug, Clone)]
@@ -34,6 +36,8 @@ pub enum Found {
     Instead(&'static str),
     /// No.
     No,
+    /// No: this is in the way.
+    InTheWay(String),
     /// It could not be found out.
     Unknown(String),
 }
@@ -103,7 +107,17 @@ pub fn check() -> Vec<Requirement> {
         Requirement {
             name: "policy routing",
             found: policy_routing(),
-            advice: "use a kernel with CONFIG_IP_MULTIPLE_TABLES=y",
+            advice: "use a kernel with CONFIG_IP_MULTIPLE_TABLES=y, and give the agent CAP_NET_ADMIN",
+        },
+        Requirement {
+            name: "veths without XDP",
+            found: without(veths::with_native_xdp()),
+            advice: "take XDP off: the kernel forgets there whose packets they are, and the mesh's own stop",
+        },
+        Requirement {
+            name: "veths without GRO",
+            found: without(veths::with_gro()),
+            advice: "ethtool -K DEVICE gro off: with segmentation off in the pod, the mesh's own packets stop there",
         },
         Requirement {
             name: "ending connections",
@@ -116,6 +130,15 @@ pub fn check() -> Vec<Requirement> {
 
 fn yes_or_no(found: bool) -> Found {
     if found { Found::Yes } else { Found::No }
+}
+
+/// Of devices that should be none.
+fn without(found: io::Result<Vec<String>>) -> Found {
+    match found {
+        Ok(names) if names.is_empty() => Found::Yes,
+        Ok(names) => Found::InTheWay(names.join(", ")),
+        Err(error) => unknown(error),
+    }
 }
 
 fn unknown(error: impl std::error::Error) -> Found {

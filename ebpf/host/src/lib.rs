@@ -10,6 +10,7 @@ pub mod check;
 pub mod memory;
 mod error;
 mod pod;
+mod veths;
 mod acceleration;
 mod attach;
 mod maps;

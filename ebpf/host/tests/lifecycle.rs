@@ -308,16 +308,6 @@ fn another_namespace_of_the_same_name_is_refused() {
     assert!(matches!(world.host().enrol(&pod), Err(EnrolError::OtherNamespace)));
 }
 
-#[test]
-#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
-fn the_kernel_has_what_is_needed() {
-    for requirement in weft_ebpf_host::check() {
-        let fine =
-            !matches!(requirement.found, weft_ebpf_host::Found::No | weft_ebpf_host::Found::Unknown(_));
-        assert!(fine, "{requirement:?}");
-    }
-}
-
 /// Makes the pinned records say that the programs came from another build, as they do after an upgrade.
 fn age(world: &World) {
     let path = world.bpffs.join("v1/maps/PODS_KNOWN");

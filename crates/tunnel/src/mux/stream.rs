@@ -79,10 +79,13 @@ impl MuxStream {
     /// stops it. On anything but an orderly end the application's socket is reset on close, and so is the peer.
     pub async fn relay(mut self, app: Rc<Socket>, carried: &Carried) -> End {
         self.accept();
-        self.state.borrow_mut().app = Some(app.clone());
+        {
+            let mut state = self.state.borrow_mut();
+            state.delivered = carried.to_app_count();
+            state.app = Some(app.clone());
+        }
         let mut reading = true;
         let end = poll_fn(|cx| self.poll(cx, &app, carried, &mut reading)).await;
-        carried.add_to_app(std::mem::take(&mut self.state.borrow_mut().delivered));
         let sent = carried.from_app() > 0 || self.sent != Sent::Open;
         match end {
             End::Unopened if sent => {

@@ -4,6 +4,7 @@ use super::frame::{BadFrame, CREDIT_INITIAL, CREDIT_MAX, CREDIT_STEP, Kind};
 use super::outgoing::{Outgoing, Place};
 use crate::end::{Broken, Refused};
 use crate::socket::Socket;
+use std::cell::Cell;
 use std::io::IoSlice;
 use std::rc::Rc;
 use std::task::Waker;
@@ -27,8 +28,8 @@ pub(super) struct StreamState {
     /// Where it waits for room in the batch.
     pub(super) place: Place,
     pub(super) remote: Remote,
-    /// Bytes that reached the application, since the task last looked.
-    pub(super) delivered: usize,
+    /// Bytes that reached the application; the relay's owner looks at it at any time.
+    pub(super) delivered: Rc<Cell<u64>>,
     /// Who carries it, or reads from it.
     pub(super) task: Option<Waker>,
     /// Who writes to it and waits, if no application's socket is read for it.
@@ -102,7 +103,7 @@ impl StreamState {
             send_credit: CREDIT_INITIAL,
             place: Place::default(),
             remote,
-            delivered: 0,
+            delivered: Rc::default(),
             task: None,
             writer: None,
             owner: Owner::Here,
@@ -118,7 +119,7 @@ impl StreamState {
     /// Bytes have reached the application: the peer may send as many more, and if the application took all at once,
     /// even more than that.
     pub(super) fn delivered(&mut self, bytes: usize, outgoing: &mut Outgoing) {
-        self.delivered += bytes;
+        self.delivered.set(self.delivered.get() + bytes as u64);
         // Never more than the window, which is a u32.
         self.unreported += bytes as u32;
         if self.unreported < CREDIT_STEP.max(self.window / 8) || self.remote != Remote::Open {
