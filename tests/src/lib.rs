@@ -3,5 +3,6 @@
 
 pub mod stage;
 pub mod asking;
+pub mod metrics;
 pub mod talk;
 pub mod waiting;

@@ -59,6 +59,11 @@ impl Talk {
         self.stream.local_addr().context("asking for the own end")
     }
 
+    /// Its socket, for what has no words here.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
     /// Says one word more, and hears it again.
     ///
     /// # Errors

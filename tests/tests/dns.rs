@@ -1,11 +1,12 @@
 //! Names: services of the mesh are answered by the node proxy, all others by the server that was asked.
 
 use anyhow::{Context as _, Result};
+use std::collections::BTreeSet;
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 use weft_core::names::canonical;
-use weft_testkit::{App, Component, MeshSettings, World};
+use weft_testkit::{App, Component, MeshSettings, Pod, World};
 use weft_tests::stage::start_mesh;
 
 #[test]
@@ -25,6 +26,12 @@ fn names_lead_where_kubernetes_says() -> Result<()> {
     world.service("shop", "pods").port("http", 8080, 8080).select([("app", "reviews")]).headless().apply()?;
     world.service("shop", "elsewhere").external_name("reviews.shop.svc.cluster.local").apply()?;
     world.service("shop", "abroad").external_name("example.test").apply()?;
+    let database = |node: usize, name: &str| {
+        let pod = world.node(node).pod("shop", name).label("app", "db").named_below("db");
+        pod.port("http", 8080).app(App::http(name)).start()
+    };
+    let databases = [database(1, "db-0")?, database(2, "db-1")?];
+    world.service("shop", "db").port("http", 8080, 8080).select([("app", "db")]).headless().apply()?;
     // The server behind knows one name that the mesh does not, and follows an alias out of the mesh.
     let outside = world.node(2).outside("web").app(App::http("outside")).start()?;
     let names = [("example.test", outside.ip()), ("abroad.shop.svc.cluster.local", outside.ip())];
@@ -34,7 +41,7 @@ fn names_lead_where_kubernetes_says() -> Result<()> {
         world.node(2).outside("other").app(App::dns(&[("example.test", ELSEWHERE.into())])).start()?;
     let at_large = world.node(2).pod("shop", "at-large").start()?;
     let settings = MeshSettings::default();
-    let settings = settings.env_on(1, Component::NodeProxy, "WEFT_DNS_UPSTREAM", &resolver.addr(53));
+    let settings = settings.env_on(Component::NodeProxy, 1, "WEFT_DNS_UPSTREAM", &resolver.addr(53));
     let mesh = start_mesh(&world, settings)?;
     for (url, version) in [
         ("http://reviews.shop.svc.cluster.local/", "v1"),
@@ -42,6 +49,11 @@ fn names_lead_where_kubernetes_says() -> Result<()> {
         ("http://reviews/", "v1"),
         ("http://pods:8080/", "v1"),
         ("http://elsewhere/", "v1"),
+        // A StatefulSet's pods, each by its own name.
+        ("http://db-0.db.shop.svc.cluster.local:8080/", "db-0"),
+        ("http://db-1.db.shop.svc.cluster.local:8080/", "db-1"),
+        ("http://db-0.db.shop:8080/", "db-0"),
+        ("http://db-1.db:8080/", "db-1"),
         ("http://example.test:8080/", "outside"),
         ("http://abroad:8080/", "outside"),
     ] {
@@ -52,11 +64,24 @@ fn names_lead_where_kubernetes_says() -> Result<()> {
     let hello = client.get("http://reviews/")?.hello();
     let local = hello.map(|hello| canonical(hello.local).ip());
     assert!(local.is_some_and(|local| server.ips().contains(&local)), "{local:?} is the pod's own address");
+    let listed = databases.iter().flat_map(Pod::ips).collect::<BTreeSet<_>>();
+    for (name, want) in [
+        ("db-0.db.shop.svc.cluster.local", databases[0].ips().into()),
+        ("db-1.db", databases[1].ips().into()),
+        ("db", listed),
+    ] {
+        // Over both families, as `getent ahosts` asks.
+        let found = client.run(["getent", "ahosts", name])?;
+        let found = found.stdout.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok());
+        assert_eq!(found.collect::<BTreeSet<IpAddr>>(), want, "{name}");
+    }
     let nobody = SocketAddr::from((world.plan().dns(), 53));
     let reply = client.enter(|| ask_by_tcp(nobody, "reviews.shop.svc.cluster.local"))??;
     assert!(reply.len() > 12 && reply[7] > 0, "an answer over TCP as well: {reply:?}");
-    let unknown = client.get("http://nowhere.shop/")?;
-    assert!(!unknown.is_ok(), "{unknown:?}");
+    for nowhere in ["http://nowhere.shop/", "http://db-2.db:8080/", "http://db-0.reviews:8080/"] {
+        let unknown = client.get(nowhere)?;
+        assert_eq!(unknown.error, "resolve", "{nowhere}: {unknown:?}");
+    }
     // Node 1 has a server of its own for what the mesh does not know; on node 2 that is whoever is asked.
     for (case, from, asked, want) in [
         ("nobody, with a server behind", &client, nobody, outside.ip()),

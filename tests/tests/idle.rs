@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 use anyhow::{Context as _, Result, ensure};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
-use weft_testkit::{App, Component, World};
+use weft_testkit::{App, Component, Pod, World};
 use weft_tests::asking::await_enrolled;
 use weft_tests::stage::start_mesh;
 use weft_tests::talk::{Ending, Talk};
@@ -11,6 +13,34 @@ use weft_tests::waiting::{await_line, with_json_lines};
 
 const WITHIN: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(2);
+
+/// Both ends of a connection on which only one of them speaks.
+struct OneWay {
+    speaks: TcpStream,
+    hears: TcpStream,
+}
+
+impl OneWay {
+    fn go_on(&mut self) -> Result<()> {
+        self.speaks.write_all(b"x").context("speaking")?;
+        self.hears.read_exact(&mut [0]).context("hearing")
+    }
+}
+
+/// One on which the client speaks, and one on which the server does.
+fn one_way(client: &Pod, server: &Pod) -> Result<[OneWay; 2]> {
+    let listener = server.enter(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)))?.context("listening")?;
+    let to = server.addr(listener.local_addr()?.port());
+    let pair = || -> Result<[TcpStream; 2]> {
+        let client = client.enter(|| TcpStream::connect_timeout(&to, WITHIN))?.context("connecting")?;
+        let (server, _) = listener.accept().context("accepting")?;
+        let both = [client, server];
+        both.iter().try_for_each(|end| end.set_read_timeout(Some(WITHIN)))?;
+        Ok(both)
+    };
+    let ([speaks, hears], [back, from]) = (pair()?, pair()?);
+    Ok([OneWay { speaks, hears }, OneWay { speaks: from, hears: back }])
+}
 
 #[test]
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
@@ -27,8 +57,11 @@ fn a_connection_that_carries_nothing_ends_and_one_that_does_goes_on() -> Result<
         let idle = Talk::begin(&client, to)?;
         let from = idle.local_addr()?;
         let mut busy = Talk::begin(&client, to)?;
+        let [mut up, mut down] = one_way(&client, if to == near.addr(7000) { &near } else { &far })?;
         while begun.elapsed() < IDLE * 2 {
             busy.go_on().context("one that carries something")?;
+            up.go_on().with_context(|| format!("one on which only the client speaks, to {to}"))?;
+            down.go_on().with_context(|| format!("one on which only the server speaks, to {to}"))?;
             std::thread::sleep(IDLE / 20);
         }
         assert_eq!(idle.wait_for_end(WITHIN)?, Ending::Reset, "to {to}");

@@ -24,6 +24,8 @@ pub(crate) struct PodRecord {
     pub(crate) labels: Pairs,
     pub(crate) annotations: Pairs,
     pub(crate) service_account: String,
+    /// `hostname` and `subdomain`.
+    pub(crate) dns: Option<(String, String)>,
     pub(crate) ports: Vec<(String, u16)>,
     pub(crate) ready: bool,
     pub(crate) terminating: bool,
@@ -371,6 +373,10 @@ fn pod_manifest(pod: &PodRecord) -> Value {
             "conditions": [{"type": "Ready", "status": ready}],
         },
     });
+    if let Some((hostname, subdomain)) = &pod.dns {
+        object["spec"]["hostname"] = json!(hostname);
+        object["spec"]["subdomain"] = json!(subdomain);
+    }
     if pod.terminating {
         object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     }

@@ -13,6 +13,7 @@ fn pod(name: &str, slot: usize, http: u16) -> PodRecord {
         labels: [("app".to_owned(), "web".to_owned())].into(),
         annotations: Pairs::new(),
         service_account: "default".to_owned(),
+        dns: None,
         ports: vec![("http".to_owned(), http)],
         ready: true,
         terminating: false,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use parking_lot::Mutex;
 
 use crate::binaries::{find_binary, http_get};
@@ -15,7 +15,7 @@ use crate::cluster::node_name;
 use crate::mesh_identity::{Component, MeshIdentity};
 use crate::process::Process;
 use crate::shared::{Place, Shared};
-use crate::state::{BPF, cpu_time};
+use crate::state::{BPF, cpu_time, mount_bpf};
 
 /// The unprivileged user of a node proxy.
 pub const PROXY_UID: u32 = 15_008;
@@ -34,10 +34,8 @@ pub enum Readiness {
 /// How to start a mesh. The default is the real thing.
 #[derive(Clone, Debug)]
 pub struct MeshSettings {
-    /// Further variables, or other values for those that the testkit sets.
-    pub env: Vec<(Component, String, String)>,
-    /// Variables for the process of one node, by the node's number. They win over the others.
-    pub node_env: Vec<(usize, Component, String, String)>,
+    /// Further variables, or other values for those that the testkit sets; with a number, on that node alone.
+    pub env: Vec<(Component, Option<usize>, String, String)>,
     /// Put before the program, for example `["setpriv", "--reuid=65532"]`.
     pub prefix: BTreeMap<Component, Vec<String>>,
     /// How readiness shows.
@@ -54,7 +52,6 @@ impl Default for MeshSettings {
     fn default() -> Self {
         Self {
             env: Vec::new(),
-            node_env: Vec::new(),
             prefix: BTreeMap::new(),
             readiness: BTreeMap::from([
                 (Component::Control, Readiness::Http(15014, "/readyz")),
@@ -71,19 +68,19 @@ impl Default for MeshSettings {
 impl MeshSettings {
     /// Sets a variable for one kind of process.
     pub fn env(mut self, component: Component, key: &str, value: &(impl ToString + ?Sized)) -> Self {
-        self.env.push((component, key.to_owned(), value.to_string()));
+        self.env.push((component, None, key.to_owned(), value.to_string()));
         self
     }
 
-    /// Sets a variable for a process of one node.
+    /// The same on one node alone.
     pub fn env_on(
         mut self,
-        node: usize,
         component: Component,
+        node: usize,
         key: &str,
         value: &(impl ToString + ?Sized),
     ) -> Self {
-        self.node_env.push((node, component, key.to_owned(), value.to_string()));
+        self.env.push((component, Some(node), key.to_owned(), value.to_string()));
         self
     }
 
@@ -183,6 +180,8 @@ pub struct MeshProcess {
     component: Component,
     node: Option<usize>,
     settings: Arc<MeshSettings>,
+    /// Variables of this one.
+    env: Mutex<Vec<(String, String)>>,
     current: Mutex<Option<Arc<Process>>>,
 }
 
@@ -204,6 +203,7 @@ impl Mesh {
                     component,
                     node: (site > 0).then_some(site),
                     settings: Arc::clone(&settings),
+                    env: Mutex::default(),
                     current: Mutex::new(None),
                 };
                 process.start()?;
@@ -273,6 +273,11 @@ impl MeshProcess {
         self.current.lock().clone().with_context(|| format!("{} was never started", self.name()))
     }
 
+    /// Sets a variable of this process, from its next start on.
+    pub fn set_env(&self, key: &str, value: &str) {
+        self.env.lock().push((key.to_owned(), value.to_owned()));
+    }
+
     /// Starts it, without waiting until it is ready.
     pub fn start(&self) -> Result<()> {
         let mut current = self.current.lock();
@@ -303,14 +308,12 @@ impl MeshProcess {
 
     fn env(&self, site: &Site<'_>) -> Result<Vec<(String, String)>> {
         let own = environment(self.component, site)?.into_iter().map(|(key, value)| (key.to_owned(), value));
-        let further = self.settings.env.iter().filter(|(component, ..)| *component == self.component);
-        let further = further.map(|(_, key, value)| (key.clone(), value.clone()));
-        let here = self.settings.node_env.iter();
-        let here =
-            here.filter(|(node, component, ..)| Some(*node) == site.node && *component == self.component);
-        let here = here.map(|(_, _, key, value)| (key.clone(), value.clone()));
+        let further = self.settings.env.iter().filter(|(component, node, ..)| {
+            *component == self.component && (node.is_none() || *node == self.node)
+        });
         // Later ones win, as in every environment.
-        Ok(own.chain(further).chain(here).collect())
+        let further = further.map(|(.., key, value)| (key.clone(), value.clone()));
+        Ok(own.chain(further).chain(self.env.lock().iter().cloned()).collect())
     }
 
     /// Waits until it is ready; an error shows the end of its log.
@@ -391,20 +394,4 @@ impl MeshProcess {
     fn site(&self) -> Site<'_> {
         Site { shared: &self.shared, node: self.node }
     }
-}
-
-/// Pinned objects need the file system that keeps them; containers often come without it.
-fn mount_bpf() -> Result<()> {
-    let mounts = std::fs::read_to_string("/proc/mounts").context("reading /proc/mounts")?;
-    if mounts.lines().any(|line| line.split(' ').nth(1) == Some(BPF)) {
-        return Ok(());
-    }
-    let done = std::process::Command::new("mount")
-        .args(["-t", "bpf", "bpf", BPF])
-        .status()
-        .context("running mount")?;
-    if !done.success() {
-        bail!("cannot mount a BPF file system on {BPF}");
-    }
-    Ok(())
 }

@@ -76,6 +76,7 @@ impl MeshIdentity {
                     labels: Pairs::new(),
                     annotations: Pairs::new(),
                     service_account: own.service_account.to_owned(),
+                    dns: None,
                     ports: Vec::new(),
                     ready: true,
                     terminating: false,

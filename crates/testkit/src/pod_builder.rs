@@ -23,6 +23,7 @@ pub struct PodBuilder {
     labels: Pairs,
     annotations: Pairs,
     service_account: String,
+    dns: Option<(String, String)>,
     ports: Vec<(String, u16)>,
     ready: bool,
     apps: Vec<App>,
@@ -38,6 +39,7 @@ impl PodBuilder {
             labels: Pairs::new(),
             annotations: Pairs::new(),
             service_account: "default".to_owned(),
+            dns: None,
             ports: Vec::new(),
             ready: true,
             apps: Vec::new(),
@@ -69,6 +71,12 @@ impl PodBuilder {
     /// Runs as this service account instead of `default`.
     pub fn service_account(mut self, name: &str) -> Self {
         name.clone_into(&mut self.service_account);
+        self
+    }
+
+    /// Has a name of its own below a headless Service, as the pods of a StatefulSet have: its own name, and the Service's.
+    pub fn named_below(mut self, service: &str) -> Self {
+        self.dns = Some((self.name.clone(), service.to_owned()));
         self
     }
 
@@ -162,6 +170,7 @@ impl PodBuilder {
             labels: self.labels.clone(),
             annotations,
             service_account: self.service_account.clone(),
+            dns: self.dns.clone(),
             ports: self.ports.clone(),
             ready: self.ready,
             terminating: false,

@@ -1,5 +1,6 @@
 //! What this machine's kernel offers, found by trying: versions are not compared, distributions carry features back.
 
+use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
@@ -10,8 +11,10 @@ use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 use crate::acceleration;
 use crate::attach::{Hook, TcMode};
+use crate::diag::{self, TrialError};
 use crate::netns;
 use crate::object::{Object, embedded};
+use crate::veths;
 
 /// Something that capture needs, or is better with.
 #[derive(Debug, Clone)]
@@ -33,6 +36,8 @@ pub enum Found {
     Instead(&'static str),
     /// No.
     No,
+    /// No: this is in the way.
+    InTheWay(String),
     /// It could not be found out.
     Unknown(String),
 }
@@ -102,13 +107,38 @@ pub fn check() -> Vec<Requirement> {
         Requirement {
             name: "policy routing",
             found: policy_routing(),
-            advice: "use a kernel with CONFIG_IP_MULTIPLE_TABLES=y",
+            advice: "use a kernel with CONFIG_IP_MULTIPLE_TABLES=y, and give the agent CAP_NET_ADMIN",
+        },
+        Requirement {
+            name: "veths without XDP",
+            found: without(veths::with_native_xdp()),
+            advice: "take XDP off: the kernel forgets there whose packets they are, and the mesh's own stop",
+        },
+        Requirement {
+            name: "veths without GRO",
+            found: without(veths::with_gro()),
+            advice: "ethtool -K DEVICE gro off: with segmentation off in the pod, the mesh's own packets stop there",
+        },
+        Requirement {
+            name: "ending connections",
+            found: ending_connections(),
+            advice: "use a kernel with CONFIG_INET_DIAG_DESTROY=y (module tcp_diag, if it has one); else restart pods that \
+                     join: what they had open goes on in plain text, even under STRICT",
         },
     ]
 }
 
 fn yes_or_no(found: bool) -> Found {
     if found { Found::Yes } else { Found::No }
+}
+
+/// Of devices that should be none.
+fn without(found: io::Result<Vec<String>>) -> Found {
+    match found {
+        Ok(names) if names.is_empty() => Found::Yes,
+        Ok(names) => Found::InTheWay(names.join(", ")),
+        Err(error) => unknown(error),
+    }
 }
 
 fn unknown(error: impl std::error::Error) -> Found {
@@ -196,5 +226,14 @@ fn policy_routing() -> Found {
     match tried {
         Ok(found) => yes_or_no(found),
         Err(found) => found,
+    }
+}
+
+fn ending_connections() -> Found {
+    match diag::trial() {
+        Ok(()) => Found::Yes,
+        Err(TrialError::Absent) => Found::No,
+        Err(TrialError::Refused(error)) => Found::Unknown(format!("the kernel refuses it: {error}")),
+        Err(error) => unknown(error),
     }
 }

@@ -16,6 +16,8 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_LINK: u16 = 5;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_XDP: u16 = 43;
+const IFLA_XDP_DRV_PROG_ID: u16 = 5;
 const IFLA_INFO_KIND: u16 = 1;
 const NETNSA_NSID: u16 = 1;
 const NETNSA_FD: u16 = 3;
@@ -40,6 +42,8 @@ pub(crate) struct Device {
     pub(crate) name: String,
     pub(crate) framing: Framing,
     pub(crate) is_veth: bool,
+    /// A program of the driver's own kind of XDP, which sees frames before they are packets.
+    pub(crate) has_native_xdp: bool,
     peer: Option<Peer>,
 }
 
@@ -51,6 +55,11 @@ struct Peer {
 }
 
 impl Device {
+    /// Whether it is a veth whose other end is in another namespace.
+    pub(crate) fn leads_elsewhere(&self) -> bool {
+        self.is_veth && self.peer.is_some()
+    }
+
     /// Whether this veth's other end has the index of that device. Only for a device that [`host_ends`] has found.
     pub(crate) fn leads_to(&self, end: &Device) -> bool {
         self.is_veth && self.peer.is_some_and(|peer| peer.index == end.index)
@@ -109,12 +118,13 @@ fn read(body: &[u8]) -> Option<Device> {
         _ => Framing::Bare,
     };
     let index = u32::from_ne_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]);
-    let (mut name, mut link, mut nsid, mut is_veth) = (None, None, None, false);
+    let (mut name, mut link, mut nsid, mut is_veth, mut has_native_xdp) = (None, None, None, false, false);
     for (kind, value) in attributes(&body[IFINFOMSG_LEN..]) {
         match kind {
             IFLA_IFNAME => name = Some(text(value)),
             IFLA_LINK => link = word(value),
             IFLA_LINK_NETNSID => nsid = word(value).map(u32::cast_signed),
+            IFLA_XDP => has_native_xdp = attributes(value).any(|(kind, _)| kind == IFLA_XDP_DRV_PROG_ID),
             IFLA_LINKINFO => {
                 is_veth =
                     attributes(value).any(|(kind, value)| kind == IFLA_INFO_KIND && text(value) == "veth");
@@ -123,7 +133,7 @@ fn read(body: &[u8]) -> Option<Device> {
         }
     }
     let peer = link.zip(nsid).map(|(index, nsid)| Peer { index, nsid });
-    Some(Device { index, name: name?, framing, is_veth, peer })
+    Some(Device { index, name: name?, framing, is_veth, has_native_xdp, peer })
 }
 
 fn word(value: &[u8]) -> Option<u32> {
@@ -168,7 +178,8 @@ mod tests {
 
     fn veth(index: u32, peer: u32, nsid: i32) -> Device {
         let peer = Some(Peer { index: peer, nsid });
-        Device { index, name: format!("v{index}"), framing: Framing::Ethernet, is_veth: true, peer }
+        let (name, framing) = (format!("v{index}"), Framing::Ethernet);
+        Device { index, name, framing, is_veth: true, has_native_xdp: false, peer }
     }
 
     #[test]

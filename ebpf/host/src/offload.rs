@@ -18,9 +18,14 @@ const ETHTOOL_SGRO: u32 = 0x2c;
 /// The beginning of the directories' names; the device's index follows.
 const NOTE: &str = "gro_";
 
+/// Whether it is on, on a device of the current namespace.
+pub(crate) fn is_on(device: &Device) -> io::Result<bool> {
+    ask(&device.name, ETHTOOL_GGRO, 0).map(|on| on != 0)
+}
+
 /// Switches it off on a device of the current namespace, and notes in the pod's directory if it was on.
 pub(crate) fn disable(device: &Device, dir: &Path) -> io::Result<()> {
-    if ask(&device.name, ETHTOOL_GGRO, 0)? == 0 {
+    if !is_on(device)? {
         return Ok(());
     }
     match std::fs::create_dir(dir.join(format!("{NOTE}{}", device.index))) {

@@ -5,7 +5,7 @@
 mod world;
 
 use std::io::{IoSlice, IoSliceMut};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -152,9 +152,8 @@ fn mac(text: &str) -> [u8; 6] {
     parts.try_into().unwrap()
 }
 
-/// A UDP or TCP frame from the pod to the remote machine.
-fn frame(protocol: u8, to: [u8; 6], from: [u8; 6], payload: &[u8]) -> Vec<u8> {
-    let mut ip_header = [0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, protocol, 0, 0, 10, 99, 0, 2, 10, 99, 1, 2];
+/// A UDP or TCP frame between two addresses of one family.
+fn frame(protocol: u8, [from, to]: [&str; 2], macs: [[u8; 6]; 2], payload: &[u8]) -> Vec<u8> {
     let segment: Vec<u8> = match protocol {
         6 => [
             &[0x9c, 0x40, 0x1f, 0x90, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0][..],
@@ -163,20 +162,38 @@ fn frame(protocol: u8, to: [u8; 6], from: [u8; 6], payload: &[u8]) -> Vec<u8> {
         .concat(),
         _ => [&[0x9c, 0x40, 0x1f, 0x90, 0, 8 + payload.len() as u8, 0, 0][..], payload].concat(),
     };
-    let total = (20 + segment.len()) as u16;
-    ip_header[2..4].copy_from_slice(&total.to_be_bytes());
-    let sum: u32 = ip_header.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
-    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
-    ip_header[10..12].copy_from_slice(&sum.to_be_bytes());
-    [&to[..], &from, &[8, 0], &ip_header, &segment].concat()
+    let header = match (ip(from), ip(to)) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => ipv4_header(protocol, from, to, segment.len()),
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            let length = (segment.len() as u16).to_be_bytes();
+            [&[0x60, 0, 0, 0, length[0], length[1], protocol, 64][..], &from.octets(), &to.octets()].concat()
+        }
+        _ => panic!("{from} and {to} are of two families"),
+    };
+    let [source, destination] = macs;
+    [&destination[..], &source, &ethertype(from).to_be_bytes(), &header, &segment].concat()
 }
 
-/// Counts the pod's frames of a protocol that the remote machine's device hears.
-fn heard(remote: &world::Ns, protocol: u8, send: impl FnOnce()) -> usize {
+fn ipv4_header(protocol: u8, from: Ipv4Addr, to: Ipv4Addr, payload: usize) -> Vec<u8> {
+    let total = (20 + payload as u16).to_be_bytes();
+    let start = [0x45, 0, total[0], total[1], 0, 1, 0x40, 0, 64, protocol, 0, 0];
+    let mut header = [&start[..], &from.octets(), &to.octets()].concat();
+    let sum: u32 = header.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    header
+}
+
+fn ethertype(address: &str) -> u16 {
+    if ip(address).is_ipv4() { 0x0800 } else { 0x86dd }
+}
+
+/// Counts the pod's packets of a protocol that the remote machine's device hears.
+fn heard(remote: &world::Ns, protocol: u8, from: &str, send: impl FnOnce()) -> usize {
     let socket = remote.within(|| {
         // SAFETY: a plain system call; the descriptor is owned by the socket made of it.
         unsafe {
-            let fd = libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM, i32::from(0x0800u16.to_be()));
+            let fd = libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM, i32::from(ethertype(from).to_be()));
             assert!(fd >= 0);
             <Socket as std::os::fd::FromRawFd>::from_raw_fd(fd)
         }
@@ -188,7 +205,10 @@ fn heard(remote: &world::Ns, protocol: u8, send: impl FnOnce()) -> usize {
     while let Ok(length) = socket.recv(&mut buffer) {
         // SAFETY: the kernel has written `length` bytes.
         let bytes: Vec<u8> = buffer[..length].iter().map(|byte| unsafe { byte.assume_init() }).collect();
-        count += usize::from(bytes.len() > 20 && bytes[9] == protocol && bytes[12..16] == [10, 99, 0, 2]);
+        count += usize::from(match ip(from) {
+            IpAddr::V4(from) => bytes.len() > 20 && bytes[9] == protocol && bytes[12..16] == from.octets(),
+            IpAddr::V6(from) => bytes.len() > 40 && bytes[6] == protocol && bytes[8..24] == from.octets(),
+        });
     }
     count
 }
@@ -196,22 +216,27 @@ fn heard(remote: &world::Ns, protocol: u8, send: impl FnOnce()) -> usize {
 #[test]
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
 fn frames_past_tc_stop_at_the_hosts_end() {
+    const FAMILIES: [[&str; 2]; 2] = [[POD_V4, REMOTE_V4], [POD_V6, REMOTE_V6]];
     let mut world = World::new();
     let address = |ns: &world::Ns, device: &str| {
         let text = ns.ip(&["-o", "link", "show", device]);
         mac(text.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap())
     };
-    let (to, from) = (address(&world.node, "v0"), address(&world.pod, "eth0"));
+    let macs = [address(&world.pod, "eth0"), address(&world.node, "v0")];
     let (pod, remote) = (world.pod.clone(), world.remote.clone());
-    let tcp = || pod.within(|| bypass(to, &frame(6, to, from, b"in the clear")));
-    let udp = || pod.within(|| bypass(to, &frame(17, to, from, b"datagram")));
-    // The neighbours have to know each other first.
-    pod.within(|| UdpSocket::bind(at(POD_V4, 0)).unwrap().send_to(b"x", at(REMOTE_V4, 9)).unwrap());
-    assert_eq!(heard(&remote, 6, tcp), 1, "before enrolment it gets there");
+    let tcp = |ends| pod.within(|| bypass(macs[1], &frame(6, ends, macs, b"in the clear")));
+    let udp = |ends| pod.within(|| bypass(macs[1], &frame(17, ends, macs, b"datagram")));
+    for ends @ [from, to] in FAMILIES {
+        // The neighbours have to know each other first.
+        pod.within(|| UdpSocket::bind(at(from, 0)).unwrap().send_to(b"x", at(to, 9)).unwrap());
+        assert_eq!(heard(&remote, 6, from, || tcp(ends)), 1, "before enrolment it gets there: {from}");
+    }
     world.enrol();
-    assert_eq!(heard(&remote, 6, tcp), 0, "TCP past tc");
-    assert!(world.host().counters().of(Counter::DroppedSecondLock) >= 1);
-    assert_eq!(heard(&remote, 17, udp), 1, "other UDP passes");
+    for (ends @ [from, _], dropped) in FAMILIES.into_iter().zip(1..) {
+        assert_eq!(heard(&remote, 6, from, || tcp(ends)), 0, "TCP past tc: {from}");
+        assert_eq!(world.host().counters().of(Counter::DroppedSecondLock), dropped, "{from}");
+        assert_eq!(heard(&remote, 17, from, || udp(ends)), 1, "other UDP passes: {from}");
+    }
 }
 
 /// Answers one query from the address that it was sent to.

@@ -99,7 +99,7 @@ fn report(requirements: &[Requirement], output: Output) -> ExitCode {
 fn is_missing(found: &Found) -> bool {
     match found {
         Found::Yes | Found::Instead(_) => false,
-        Found::No | Found::Unknown(_) => true,
+        Found::No | Found::InTheWay(_) | Found::Unknown(_) => true,
     }
 }
 
@@ -108,6 +108,7 @@ fn words(found: &Found) -> (&'static str, &str) {
         Found::Yes => ("yes", ""),
         Found::Instead(what) => ("instead", what),
         Found::No => ("no", ""),
+        Found::InTheWay(what) => ("no", what),
         Found::Unknown(why) => ("unknown", why),
     }
 }

@@ -3,12 +3,12 @@
 
 use anyhow::{Context as _, Result, ensure};
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 use weft_testkit::Pod;
 
-/// A TCP segment with a payload, in a frame of its own. IPv4.
+/// A TCP segment with a payload, in a frame of its own.
 pub(crate) struct Frame<'a> {
     pub(crate) to: SocketAddr,
     pub(crate) from: SocketAddr,
@@ -33,7 +33,7 @@ pub(crate) fn send_past_tc(device: &str, frame: &Frame<'_>) -> Result<()> {
         let mut address: libc::sockaddr_ll = std::mem::zeroed();
         address.sll_family = libc::AF_PACKET as u16;
         address.sll_ifindex = index as i32;
-        address.sll_protocol = 0x0800_u16.to_be();
+        address.sll_protocol = frame.ethertype().to_be();
         address.sll_halen = 6;
         address.sll_addr[..6].copy_from_slice(&frame.mac);
         let length = size_of::<libc::sockaddr_ll>() as u32;
@@ -51,21 +51,35 @@ pub(crate) fn send_past_tc(device: &str, frame: &Frame<'_>) -> Result<()> {
 }
 
 impl Frame<'_> {
-    fn bytes(&self) -> Result<Vec<u8>> {
-        let (IpAddr::V4(from), IpAddr::V4(to)) = (self.from.ip(), self.to.ip()) else {
-            anyhow::bail!("frames are IPv4")
-        };
-        let segment = segment(self.from.port(), self.to.port(), self.payload);
-        let total = u16::try_from(20 + segment.len()).context("a frame holds no more")?.to_be_bytes();
-        let mut ip =
-            [&[0x45, 0, total[0], total[1], 0, 1, 0x40, 0, 64, 6, 0, 0], &from.octets()[..], &to.octets()]
-                .concat();
-        let sum: u32 = ip.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
-        let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
-        ip[10..12].copy_from_slice(&sum.to_be_bytes());
-        // Nobody looks at the sender's hardware address.
-        Ok([&self.mac[..], &[2, 0, 0, 0, 0, 1], &[8, 0], &ip, &segment].concat())
+    fn ethertype(&self) -> u16 {
+        if self.to.is_ipv4() { 0x0800 } else { 0x86dd }
     }
+
+    fn bytes(&self) -> Result<Vec<u8>> {
+        let segment = segment(self.from.port(), self.to.port(), self.payload);
+        let length = u16::try_from(segment.len()).context("a frame holds no more")?;
+        let header = match (self.from.ip(), self.to.ip()) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => ipv4_header(from, to, length),
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                let length = length.to_be_bytes();
+                [&[0x60, 0, 0, 0, length[0], length[1], 6, 64][..], &from.octets(), &to.octets()].concat()
+            }
+            _ => anyhow::bail!("{} and {} are of two families", self.from, self.to),
+        };
+        // Nobody looks at the sender's hardware address.
+        let ethertype = self.ethertype().to_be_bytes();
+        Ok([&self.mac[..], &[2, 0, 0, 0, 0, 1], &ethertype, &header, &segment].concat())
+    }
+}
+
+fn ipv4_header(from: Ipv4Addr, to: Ipv4Addr, payload: u16) -> Vec<u8> {
+    let total = (20 + payload).to_be_bytes();
+    let start = [0x45, 0, total[0], total[1], 0, 1, 0x40, 0, 64, 6, 0, 0];
+    let mut header = [&start[..], &from.octets(), &to.octets()].concat();
+    let sum: u32 = header.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    header
 }
 
 /// TCP, PSH and ACK set. The checksum is left out: captures do not look, and no receiver is to get it.
@@ -77,7 +91,8 @@ pub(crate) fn segment(from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
 /// The hardware address of a neighbour, asked for by a datagram to it.
 pub(crate) fn mac_of(pod: &Pod, neighbour: IpAddr) -> Result<[u8; 6]> {
     let until = Instant::now() + Duration::from_secs(5);
-    pod.enter(|| UdpSocket::bind("0.0.0.0:0")?.send_to(b"?", SocketAddr::new(neighbour, 9)))??;
+    let any = if neighbour.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    pod.enter(|| UdpSocket::bind(any)?.send_to(b"?", SocketAddr::new(neighbour, 9)))??;
     loop {
         let shown = pod.run(["ip", "neigh", "show", &neighbour.to_string()])?.stdout;
         let text = shown.split_whitespace().skip_while(|word| *word != "lladdr").nth(1);

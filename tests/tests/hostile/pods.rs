@@ -10,8 +10,10 @@ use std::path::Path;
 use std::time::Duration;
 use weft_testkit::{App, Capture, Mesh, MeshSettings, Pod, TapOptions, World};
 use weft_tests::asking::await_enrolled;
+use weft_tests::metrics::packets;
 use weft_tests::stage::start_mesh;
 use weft_tests::talk::Talk;
+use weft_tests::waiting::eventually;
 
 /// Sent before the mesh is there: shows that the captures would see it.
 const BEFORE: &[u8] = b"mallory-before-the-mesh";
@@ -29,7 +31,7 @@ struct Stage {
     far: Pod,
     captures: Vec<(&'static str, Capture)>,
     mesh: Mesh,
-    _world: World,
+    world: World,
 }
 
 impl Stage {
@@ -46,24 +48,25 @@ impl Stage {
         let mut captures =
             vec![("the near pod's device", on(&near.netns())?), ("the far pod's device", on(&far.netns())?)];
         captures.extend(["node 1's wire", "node 2's wire"].into_iter().zip(world.capture_nodes(&options())?));
-        let gateway = IpAddr::from(world.plan().gateway4(1));
-        for (to, hop) in [(&near, near.ip()), (&far, gateway)] {
-            let frame = Frame {
-                to: to.addr(7000),
-                from: mallory.addr(40_000),
-                mac: mac_of(&mallory, hop)?,
-                payload: BEFORE,
-            };
+        for to in [near.addr(7000), near.addr6(7000), far.addr(7000), far.addr6(7000)] {
+            let hop = if near.ips().contains(&to.ip()) { to.ip() } else { gateway(&world, to) };
+            let mac = mac_of(&mallory, hop)?;
+            let frame = Frame { to, from: of_family(&mallory, to, 40_000), mac, payload: BEFORE };
             mallory.enter(|| send_past_tc("eth0", &frame))??;
         }
         for (place, capture) in &captures {
-            let frames = capture.tcp_payloads_between(mallory.ip(), near.ip()).len()
-                + capture.tcp_payloads_between(mallory.ip(), far.ip()).len();
-            ensure!(frames > 0, "{place} does not see a forged frame even without the mesh");
+            for family in [0, 1] {
+                let seen = |pod: &Pod| capture.tcp_payloads_between(mallory.ips()[family], pod.ips()[family]);
+                // Neighbours on the way have to find each other first.
+                eventually(&format!("a forged frame without the mesh, on {place}"), PATIENCE, || {
+                    ensure!(seen(&near).len() + seen(&far).len() > 0, "IPv{}", [4, 6][family]);
+                    Ok(())
+                })?;
+            }
         }
         let mesh = start_mesh(&world, MeshSettings::default())?;
         await_enrolled(&mesh, [&mallory, &client, &near, &far], Duration::from_secs(10))?;
-        Ok(Self { mallory, client, near, far, captures, mesh, _world: world })
+        Ok(Self { mallory, client, near, far, captures, mesh, world })
     }
 
     fn victims(&self) -> [SocketAddr; 4] {
@@ -102,15 +105,23 @@ fn a_pod_with_every_capability_gets_nothing_out_in_plain_text() -> Result<()> {
     }
     stage.assert_contained("forged marks")?;
 
-    for to in [stage.far.addr(7000), stage.near.addr(7000)] {
+    let stopped = || -> Result<u64> {
+        let counts = packets(&stage.world.node(1))?;
+        counts.get("dropped_second_lock").copied().context("it is not counted")
+    };
+    let (before, mut frames) = (stopped()?, 0);
+    for to in stage.victims() {
         mallory.enter(|| raw_segment(to))??;
-        let hop = if to.ip() == stage.near.ip() { to.ip() } else { stage._world.plan().gateway4(1).into() };
-        for from in [mallory.addr(40_001), stage.client.addr(40_001)] {
+        let hop = if stage.near.ips().contains(&to.ip()) { to.ip() } else { gateway(&stage.world, to) };
+        for pod in [mallory, &stage.client] {
+            let from = of_family(pod, to, 40_001);
             let frame = Frame { to, from, mac: mac_of(mallory, hop)?, payload: SECRET };
             mallory.enter(|| send_past_tc("eth0", &frame))??;
+            frames += 1;
         }
     }
     stage.assert_contained("raw sockets and frames past tc")?;
+    assert_eq!(stopped()? - before, frames, "each frame past tc is stopped, and counted");
 
     let own: Vec<Socket> = [15001, 15006, 15008]
         .iter()
@@ -171,6 +182,17 @@ fn a_pod_is_not_taken_for_the_one_whose_address_it_sends_from() -> Result<()> {
     Ok(())
 }
 
+/// Where mallory's packets to other nodes go first.
+fn gateway(world: &World, to: SocketAddr) -> IpAddr {
+    let plan = world.plan();
+    if to.is_ipv4() { plan.gateway4(1).into() } else { plan.gateway6(1).into() }
+}
+
+/// A port of the pod, of the same family as the address.
+fn of_family(pod: &Pod, to: SocketAddr, port: u16) -> SocketAddr {
+    if to.is_ipv4() { pod.addr(port) } else { pod.addr6(port) }
+}
+
 /// Says the secret and hears it again.
 fn speak(socket: Socket, to: SocketAddr) -> Result<()> {
     let connected = socket.connect_timeout(&SockAddr::from(to), PATIENCE);
@@ -214,8 +236,10 @@ fn listener(port: u16) -> Result<Socket> {
 
 /// A segment out of a raw socket, with the secret in it.
 fn raw_segment(to: SocketAddr) -> Result<()> {
-    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP)).context("a raw socket")?;
+    let domain = Domain::for_address(to);
+    let socket = Socket::new(domain, Type::RAW, Some(Protocol::TCP)).context("a raw socket")?;
     let segment = crate::frames::segment(40_002, to.port(), SECRET);
-    socket.send_to(&segment, &to.into()).context("sending it")?;
+    // What stands for the port is the protocol here, and that is known.
+    socket.send_to(&segment, &SocketAddr::new(to.ip(), 0).into()).context("sending it")?;
     Ok(())
 }

@@ -141,9 +141,14 @@ pub(crate) enum Close {
 }
 
 /// So many connections one after the other. Gives the longest time from connecting to the last byte.
-pub(crate) fn one_after_the_other(from: &Pod, to: &Pod, connections: u64, close: Close) -> Result<Duration> {
+pub(crate) fn one_after_the_other(
+    from: &Pod,
+    (to, ip): (&Pod, IpAddr),
+    connections: u64,
+    close: Close,
+) -> Result<Duration> {
     let listener = to.enter(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)))?.context("listening")?;
-    let target = SocketAddr::new(to.ip(), listener.local_addr().context("the listener's port")?.port());
+    let target = SocketAddr::new(ip, listener.local_addr().context("the listener's port")?.port());
     let served = std::thread::spawn(move || -> std::io::Result<()> {
         (0..connections).try_for_each(|_| {
             let (mut stream, _) = listener.accept()?;

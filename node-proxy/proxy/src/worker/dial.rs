@@ -11,11 +11,11 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
 use weft_core::identity::Identity;
 use weft_pki::{Leaf, Peer, TrustBundle, Usage, client_config, ip_server_name, peer_of, tunnel_server_name};
 use weft_tunnel::accept::Dialect;
-use weft_tunnel::hbone::words::Authority;
-use weft_tunnel::hbone::{self, ConnectRequest, Hbone};
+use weft_tunnel::hbone::{self, Hbone};
 use weft_tunnel::mux::{self, Mux, OpenRequest};
 use weft_tunnel::socket::Socket;
 use weft_tunnel::stream::Stream;
@@ -75,15 +75,7 @@ impl Handle {
     pub(super) fn open(&self, request: &OpenRequest) -> Option<Stream> {
         match self {
             Self::Mux(mux) => mux.open(request).map(Stream::from),
-            Self::Hbone(hbone) => {
-                let request = ConnectRequest {
-                    authority: Authority::Addr(request.destination),
-                    baggage: request.baggage.clone(),
-                    forwarded: None,
-                    traceparent: request.traceparent.clone(),
-                };
-                hbone.open(&request).map(Stream::from)
-            }
+            Self::Hbone(hbone) => hbone.open(&request.connect).map(Stream::from),
         }
     }
 
@@ -169,10 +161,7 @@ pub(super) async fn dial_pod(
     (pod, to): (&Pod, SocketAddr),
     dialect: Dialect,
 ) -> Result<Dialed, DialError> {
-    let connect = |source| DialError::Connect { to, source: Arc::new(source) };
-    let fresh = pod.stock.take(tcp_kind(to)).await?;
-    watch_peer(&socket2::SockRef::from(&fresh)).map_err(connect)?;
-    let socket = Socket::connect(fresh, to, knowledge.limits.connect).await.map_err(connect)?;
+    let socket = connect_pod(pod, to, knowledge.limits.connect).await?;
     match dialect {
         Dialect::Mux => begin_mux(knowledge, leaf, destination, socket, to).await,
         Dialect::Hbone => begin_hbone(knowledge, leaf, destination, socket, to).await,
@@ -192,7 +181,7 @@ async fn begin_mux(
     let (session, leftover) = within(knowledge, to, handshake).await?;
     let peer = judge(session.peer_certificates(), &trust, to)?;
     let (mux, driver) = Mux::client(socket, session, leftover);
-    let driver = async move { driver.run(|_, _| {}).await.map_err(|error| describe(&error)) };
+    let driver = async move { driver.run(|_| {}).await.map_err(|error| describe(&error)) };
     Ok(Dialed { handle: Handle::Mux(mux), addr: to, driver: Box::pin(driver), peer })
 }
 
@@ -211,6 +200,35 @@ async fn begin_hbone(
     let driver = async move { driver.run().await.map_err(|error| describe(&error)) };
     Ok(Dialed { handle: Handle::Hbone(hbone), addr: to, driver: Box::pin(driver), peer })
 }
+
+/// Connects to a pod's own tunnel port. Only discovery's word that the pod is in the mesh leads here, and others hear of
+/// a new pod before its agent has opened that port: whoever refuses is asked again for a while.
+async fn connect_pod(pod: &Pod, to: SocketAddr, limit: Duration) -> Result<Socket, DialError> {
+    let connect = |source| DialError::Connect { to, source: Arc::new(source) };
+    let begun = Instant::now();
+    let mut pause = PAUSE_MIN;
+    loop {
+        let fresh = pod.stock.take(tcp_kind(to)).await?;
+        watch_peer(&socket2::SockRef::from(&fresh)).map_err(connect)?;
+        let left = limit.saturating_sub(begun.elapsed());
+        let refusal = match Socket::connect(fresh, to, left).await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => error,
+            done => return done.map_err(connect),
+        };
+        if begun.elapsed() + pause >= limit.min(ENROLS_WITHIN) {
+            return Err(connect(refusal));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// How long a pod that refuses may be about to be enrolled: many times what enrolment takes, and short enough that a peer
+/// which is really gone is told of before an application's own patience ends.
+const ENROLS_WITHIN: Duration = Duration::from_secs(5);
+/// Between two attempts: first about as long as enrolment takes, and never so long that anybody would notice.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_millis(160);
 
 fn config(
     leaf: &Leaf,
@@ -261,3 +279,6 @@ pub(super) fn watch_peer(socket: &socket2::Socket) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(UNANSWERED))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! All that is said of one service's traffic: what discovery carries, under the service's name.
+
+use crate::destination::Destination;
+use crate::matches::RequestMatch;
+use crate::rule::Rule;
+use crate::target::{Target, Weighted};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use weft_core::names::ServiceName;
+
+/// All that is said of one service's traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Traffic {
+    /// The service.
+    #[serde(with = "crate::wire::service_name")]
+    pub service: ServiceName,
+    /// Its routes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<PortRoutes>,
+    /// How its endpoints are used.
+    #[serde(default)]
+    pub destination: Destination,
+}
+
+/// The routes of one port for some clients. Where several would do, those for the client's namespace come before those
+/// for all, and those of the port before those of every port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PortRoutes {
+    /// The service's port; none is every one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Only clients of this namespace (Gateway API's consumer routes).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<Arc<str>>,
+    /// What they say.
+    pub routes: Routes,
+}
+
+/// Routes by what they look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Routes {
+    /// At requests of HTTP.
+    Http(HttpRoutes),
+    /// At the name that TLS asks for.
+    Tls(Vec<TlsRoute>),
+    /// At nothing but the connection.
+    Tcp(Vec<TcpRoute>),
+}
+
+/// Rules of HTTP. A request that none takes gets 404.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpRoutes {
+    /// What takes a request, the first one that holds. The order is the formats' own precedence.
+    pub entries: Vec<Entry>,
+    /// What is done.
+    pub rules: Vec<Arc<Rule>>,
+}
+
+/// A match, and its rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Entry {
+    /// What the request has to be.
+    pub when: RequestMatch,
+    /// The rule, by its place in the list of rules.
+    pub rule: usize,
+}
+
+/// TLS that is passed on as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TlsRoute {
+    /// Names that the client may ask for, of which the first label may be `*`; empty is any, also none.
+    pub server_names: Vec<Arc<str>>,
+    /// The rest of what has to hold.
+    #[serde(flatten)]
+    pub connection: TcpRoute,
+}
+
+/// A connection that is passed on as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TcpRoute {
+    /// Addresses that it may ask for; empty is any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub destinations: Vec<IpNet>,
+    /// The client's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_namespace: Option<Arc<str>>,
+    /// Labels that the client carries.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub source_labels: BTreeMap<Arc<str>, Arc<str>>,
+    /// One of these.
+    pub backends: Vec<Weighted<Target>>,
+}
