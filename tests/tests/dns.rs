@@ -1,10 +1,12 @@
 //! Names: services of the mesh are answered by the node proxy, all others by the server that was asked.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
 use weft_core::names::canonical;
-use weft_testkit::{App, MeshSettings, Pod, World};
+use weft_testkit::{App, Component, MeshSettings, Pod, World};
 use weft_tests::stage::start_mesh;
 
 #[test]
@@ -29,13 +31,17 @@ fn names_lead_where_kubernetes_says() -> Result<()> {
     };
     let databases = [database(1, "db-0")?, database(2, "db-1")?];
     world.service("shop", "db").port("http", 8080, 8080).select([("app", "db")]).headless().apply()?;
-    // The server behind knows one name that the mesh does not.
+    world.service("shop", "abroad").external_name("example.test").apply()?;
+    // The server behind knows one name that the mesh does not, and follows an alias out of the mesh.
     let outside = world.node(2).outside("web").app(App::http("outside")).start()?;
-    let resolver =
-        world.node(2).outside("resolver").app(App::dns(&[("example.test", outside.ip())])).start()?;
-    let upstream = resolver.addr(53).to_string();
-    let settings =
-        MeshSettings::default().env(weft_testkit::Component::NodeProxy, "WEFT_DNS_UPSTREAM", &upstream);
+    let names = [("example.test", outside.ip()), ("abroad.shop.svc.cluster.local", outside.ip())];
+    let resolver = world.node(2).outside("resolver").app(App::dns(&names)).start()?;
+    // Whom pods ask; it knows the name too, as another one.
+    let other =
+        world.node(2).outside("other").app(App::dns(&[("example.test", ELSEWHERE.into())])).start()?;
+    let at_large = world.node(2).pod("shop", "at-large").start()?;
+    let settings = MeshSettings::default();
+    let settings = settings.env_on(Component::NodeProxy, 1, "WEFT_DNS_UPSTREAM", &resolver.addr(53));
     let mesh = start_mesh(&world, settings)?;
     for (url, version) in [
         ("http://reviews.shop.svc.cluster.local/", "v1"),
@@ -49,6 +55,7 @@ fn names_lead_where_kubernetes_says() -> Result<()> {
         ("http://db-0.db.shop:8080/", "db-0"),
         ("http://db-1.db:8080/", "db-1"),
         ("http://example.test:8080/", "outside"),
+        ("http://abroad:8080/", "outside"),
     ] {
         let answer = client.get(url)?;
         assert!(answer.is_ok(), "{url}: {answer:?}\n{}", mesh.proxy(1).log());
@@ -68,27 +75,58 @@ fn names_lead_where_kubernetes_says() -> Result<()> {
         let found = found.stdout.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok());
         assert_eq!(found.collect::<BTreeSet<IpAddr>>(), want, "{name}");
     }
-    let server_asked = std::net::SocketAddr::from((world.plan().dns(), 53));
-    let reply = client.enter(|| ask_by_tcp(server_asked, "reviews.shop.svc.cluster.local"))??;
+    let nobody = SocketAddr::from((world.plan().dns(), 53));
+    let reply = client.enter(|| ask_by_tcp(nobody, "reviews.shop.svc.cluster.local"))??;
     assert!(reply.len() > 12 && reply[7] > 0, "an answer over TCP as well: {reply:?}");
-    for nobody in ["http://nowhere.shop/", "http://db-2.db:8080/", "http://db-0.reviews:8080/"] {
-        let unknown = client.get(nobody)?;
-        assert_eq!(unknown.error, "resolve", "{nobody}: {unknown:?}");
+    for name in ["http://nowhere.shop/", "http://db-2.db:8080/", "http://db-0.reviews:8080/"] {
+        let unknown = client.get(name)?;
+        assert_eq!(unknown.error, "resolve", "{name}: {unknown:?}");
+    }
+    // Node 1 has a server of its own for what the mesh does not know; on node 2 that is whoever is asked.
+    for (case, from, asked, want) in [
+        ("nobody, with a server behind", &client, nobody, outside.ip()),
+        ("somebody, with a server behind", &client, other.addr(53), outside.ip()),
+        ("the same by IPv6", &client, other.addr6(53), outside.ip()),
+        ("somebody, and no other", &at_large, other.addr(53), ELSEWHERE.into()),
+        ("the same by IPv6, and no other", &at_large, other.addr6(53), ELSEWHERE.into()),
+    ] {
+        let replies = from.enter(|| {
+            [("UDP", ask_by_udp(asked, "example.test")), ("TCP", ask_by_tcp(asked, "example.test"))]
+        })?;
+        for (transport, reply) in replies {
+            let reply = reply.with_context(|| format!("{case}, {transport}\n{}", mesh.proxy(1).log()))?;
+            assert!(reply[7] == 1 && ends_with(&reply, want), "{case}, {transport}: {reply:?}");
+        }
     }
     Ok(())
 }
 
-/// Asks for the IPv4 addresses of a name over TCP (RFC 1035 §4.2.2), and returns the message that comes back.
-fn ask_by_tcp(server: std::net::SocketAddr, name: &str) -> std::io::Result<Vec<u8>> {
-    use std::io::{Read as _, Write as _};
-    let mut query = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    for label in name.split('.') {
-        query.push(label.len() as u8);
-        query.extend_from_slice(label.as_bytes());
-    }
-    query.extend_from_slice(&[0, 0, 1, 0, 1]);
-    let mut stream = std::net::TcpStream::connect(server)?;
-    stream.set_read_timeout(Some(std::time::Duration::from_secs(5)))?;
+/// An address that nobody has (RFC 5737).
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 53);
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The record of a single answer comes last.
+fn ends_with(reply: &[u8], want: IpAddr) -> bool {
+    matches!(want, IpAddr::V4(want) if reply.ends_with(&want.octets()))
+}
+
+/// Asks for the IPv4 addresses of a name, and returns the message that comes back from that very address.
+fn ask_by_udp(server: SocketAddr, name: &str) -> io::Result<Vec<u8>> {
+    let socket = UdpSocket::bind(if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.connect(server)?;
+    socket.send(&query(name))?;
+    let mut reply = vec![0; 512];
+    let length = socket.recv(&mut reply)?;
+    reply.truncate(length);
+    Ok(reply)
+}
+
+/// The same over TCP (RFC 1035 §4.2.2).
+fn ask_by_tcp(server: SocketAddr, name: &str) -> io::Result<Vec<u8>> {
+    let query = query(name);
+    let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(&(query.len() as u16).to_be_bytes())?;
     stream.write_all(&query)?;
     let mut length = [0; 2];
@@ -96,4 +134,14 @@ fn ask_by_tcp(server: std::net::SocketAddr, name: &str) -> std::io::Result<Vec<u
     let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
     stream.read_exact(&mut reply)?;
     Ok(reply)
+}
+
+fn query(name: &str) -> Vec<u8> {
+    let mut query = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        query.push(label.len() as u8);
+        query.extend_from_slice(label.as_bytes());
+    }
+    query.extend_from_slice(&[0, 0, 1, 0, 1]);
+    query
 }

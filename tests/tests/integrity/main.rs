@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use ends::Close;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use weft_testkit::{App, Connects, Mesh, MeshSettings, Pod, Probe, World};
+use weft_testkit::{App, Component, Connects, Mesh, MeshSettings, Pod, Probe, World};
 use weft_tests::asking::{ask, await_enrolled, proxy_socket};
 use weft_tests::stage::start_mesh;
 use weft_tests::talk::Talk;
@@ -22,6 +22,8 @@ struct Stage {
     client: Pod,
     near: Pod,
     far: Pod,
+    /// Beside `far`, on the node where connections are encrypted all the same.
+    neighbour: Pod,
     stranger: Pod,
     mesh: Mesh,
     world: World,
@@ -36,10 +38,13 @@ impl Stage {
         };
         let client = world.node(1).pod("shop", "client").start()?;
         let (near, far) = (server(1, "near").start()?, server(2, "far").start()?);
+        let neighbour = world.node(2).pod("shop", "neighbour").start()?;
         let stranger = world.node(2).outside("stranger").app(App::probe()).app(App::echo()).start()?;
-        let mesh = start_mesh(&world, MeshSettings::default())?;
-        await_enrolled(&mesh, [&client, &near, &far], PATIENCE)?;
-        Ok(Self { client, near, far, stranger, mesh, world })
+        let settings = MeshSettings::default();
+        let settings = settings.env_on(Component::NodeProxy, 2, "WEFT_SAME_NODE", "encrypt");
+        let mesh = start_mesh(&world, settings)?;
+        await_enrolled(&mesh, [&client, &near, &far, &neighbour], PATIENCE)?;
+        Ok(Self { client, near, far, neighbour, stranger, mesh, world })
     }
 
     /// Has a NetworkPolicy select every pod: tunnels go from pod to pod.
@@ -54,7 +59,7 @@ impl Stage {
 
     fn select_none(&self) -> Result<()> {
         self.world.manifests().remove_file(NETWORK_POLICY)?;
-        self.await_node_tunnels(3)
+        self.await_node_tunnels(4)
     }
 
     /// Takes Weft's own dialect away, by what a node without it looks like: HBONE is left.
@@ -85,10 +90,10 @@ impl Stage {
         Ok(())
     }
 
-    /// Fails unless the last connections of the client went through tunnels to this address.
-    fn assert_tunnel(&self, to: SocketAddr) -> Result<()> {
+    /// Fails unless the last connections out of a node's pods went through tunnels to this address.
+    fn assert_tunnel(&self, node: usize, to: SocketAddr) -> Result<()> {
         eventually("a line that names the tunnel", PATIENCE, || {
-            let log = self.mesh.proxy(1).log();
+            let log = self.mesh.proxy(node).log();
             let line =
                 log.lines().rfind(|line| line.contains("direction=outbound")).context("no line yet")?;
             ensure!(line.contains(&format!("dst.tunnel_addr={to} ")), "not through {to}: {line}");
@@ -125,18 +130,21 @@ fn every_path_carries_every_byte_and_every_end() -> Result<()> {
     let stage = Stage::set()?;
     let Stage { client, near, far, stranger, .. } = &stage;
     every_byte_and_every_end("through the nodes' tunnel", client, far)?;
-    stage.assert_tunnel(SocketAddr::new(stage.world.node(2).ip(), 15008))?;
+    let node = SocketAddr::new(stage.world.node(2).ip(), 15008);
+    stage.assert_tunnel(1, node)?;
     every_byte_and_every_end("on one node", client, near)?;
+    every_byte_and_every_end("on one node, encrypted", &stage.neighbour, far)?;
+    stage.assert_tunnel(2, node)?;
     every_byte_and_every_end("out of the mesh", client, stranger)?;
     every_byte_and_every_end("into the mesh, from another node", stranger, near)?;
     every_byte_and_every_end("into the mesh, on one node", stranger, far)?;
     stage.select_all()?;
     every_byte_and_every_end("between the pods' own addresses", client, far)?;
-    stage.assert_tunnel(far.addr6(15008))?;
+    stage.assert_tunnel(1, far.addr6(15008))?;
     stage.select_none()?;
     stage.leave_hbone()?;
     every_byte_and_every_end("by HBONE", client, far)?;
-    stage.assert_tunnel(far.addr6(15008))?;
+    stage.assert_tunnel(1, far.addr6(15008))?;
     every_byte_and_every_end("on one node, without the dialect", client, near)
 }
 

@@ -96,14 +96,17 @@ impl Worker {
     }
 
     /// Serves a captured DNS connection if the mesh knows the answer to its first query. Otherwise nothing of it has
-    /// been taken, and it is carried like any other.
-    pub(super) async fn serve_dns_stream(&self, pod: &Pod, socket: &Socket, server: IpAddr) -> DnsStream {
+    /// been taken, and it is carried like any other: to whom the settings say, or to whom the pod asked.
+    pub(super) async fn serve_dns_stream(&self, pod: &Pod, socket: &Socket, asked: SocketAddr) -> DnsStream {
+        let server = asked.ip();
         let first = tokio::time::timeout(QUERY_WAIT, peek_query(socket)).await;
         let (Ok(Some(query)), Some(client)) = (first, self.await_workload(&pod.uid).await) else {
-            return DnsStream::Other;
+            return DnsStream::Other(asked);
         };
-        if !matches!(self.resolve(&client, server, &query, Transport::Tcp), Outcome::Answer(_)) {
-            return DnsStream::Other;
+        match self.resolve(&client, server, &query, Transport::Tcp) {
+            Outcome::Answer(_) => {}
+            Outcome::Forward => return DnsStream::Other(self.upstream(server).unwrap_or(asked)),
+            Outcome::Drop => return DnsStream::Other(asked),
         }
         let mut waiting = Vec::new();
         let mut chunk = vec![0; 4_096];
@@ -167,8 +170,8 @@ impl Worker {
 pub(super) enum DnsStream {
     /// It was answered here to its end.
     Served,
-    /// It is not for the mesh; nothing has been taken from it.
-    Other,
+    /// It is not for the mesh; nothing has been taken from it. This is where it goes.
+    Other(SocketAddr),
 }
 
 /// How long a client may take to send its first query.

@@ -115,10 +115,13 @@ impl Worker {
             return; // Reset before it was looked at.
         };
         let mut attempt = Attempt::new(Direction::Outbound, client, target);
-        if target.port() == DNS_PORT
-            && let DnsStream::Served = self.serve_dns_stream(&pod, &socket, target.ip()).await
-        {
-            return attempt.open(&self, vec![pod.uid.clone()], None).finish(End::Closed);
+        if target.port() == DNS_PORT {
+            match self.serve_dns_stream(&pod, &socket, target).await {
+                DnsStream::Served => {
+                    return attempt.open(&self, vec![pod.uid.clone()], None).finish(End::Closed);
+                }
+                DnsStream::Other(server) => attempt.target = server,
+            }
         }
         let socket = Rc::new(socket);
         if let Err(error) = self.try_outbound(&pod, &socket, &mut attempt).await {
