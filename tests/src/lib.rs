@@ -5,4 +5,5 @@ pub mod stage;
 pub mod asking;
 pub mod metrics;
 pub mod talk;
+pub mod traces;
 pub mod waiting;

@@ -25,13 +25,13 @@ fn names_lead_where_kubernetes_says() -> Result<()> {
     world.service("shop", "reviews").port("http", 80, 8080).select([("app", "reviews")]).apply()?;
     world.service("shop", "pods").port("http", 8080, 8080).select([("app", "reviews")]).headless().apply()?;
     world.service("shop", "elsewhere").external_name("reviews.shop.svc.cluster.local").apply()?;
-    world.service("shop", "abroad").external_name("example.test").apply()?;
     let database = |node: usize, name: &str| {
         let pod = world.node(node).pod("shop", name).label("app", "db").named_below("db");
         pod.port("http", 8080).app(App::http(name)).start()
     };
     let databases = [database(1, "db-0")?, database(2, "db-1")?];
     world.service("shop", "db").port("http", 8080, 8080).select([("app", "db")]).headless().apply()?;
+    world.service("shop", "abroad").external_name("example.test").apply()?;
     // The server behind knows one name that the mesh does not, and follows an alias out of the mesh.
     let outside = world.node(2).outside("web").app(App::http("outside")).start()?;
     let names = [("example.test", outside.ip()), ("abroad.shop.svc.cluster.local", outside.ip())];
@@ -78,9 +78,9 @@ fn names_lead_where_kubernetes_says() -> Result<()> {
     let nobody = SocketAddr::from((world.plan().dns(), 53));
     let reply = client.enter(|| ask_by_tcp(nobody, "reviews.shop.svc.cluster.local"))??;
     assert!(reply.len() > 12 && reply[7] > 0, "an answer over TCP as well: {reply:?}");
-    for nowhere in ["http://nowhere.shop/", "http://db-2.db:8080/", "http://db-0.reviews:8080/"] {
-        let unknown = client.get(nowhere)?;
-        assert_eq!(unknown.error, "resolve", "{nowhere}: {unknown:?}");
+    for name in ["http://nowhere.shop/", "http://db-2.db:8080/", "http://db-0.reviews:8080/"] {
+        let unknown = client.get(name)?;
+        assert_eq!(unknown.error, "resolve", "{name}: {unknown:?}");
     }
     // Node 1 has a server of its own for what the mesh does not know; on node 2 that is whoever is asked.
     for (case, from, asked, want) in [

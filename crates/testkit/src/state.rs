@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::netns;
 use crate::network;
 use crate::process::start_time;
 
@@ -104,6 +105,37 @@ impl Remains {
         results.into_iter().collect()
     }
 
+    /// What of it is there, in words.
+    fn found(&self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for (what, folder) in [
+            ("folder", Path::new(RUN)),
+            ("namespace", Path::new(netns::FOLDER)),
+            ("cgroup", &cgroup_mount()?),
+            ("pinned objects", Path::new(BPF)),
+        ] {
+            // A folder that nobody has made holds nothing.
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let ours = entry.file_name().to_str().is_some_and(|name| self.owns(name));
+                found.extend(ours.then(|| format!("{what} {}", entry.path().display())));
+            }
+        }
+        for entry in std::fs::read_dir("/proc").context("reading /proc")?.flatten() {
+            let group = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+            // One that is dead and waits for its parent to take note has no program any more.
+            let runs = || std::fs::read_link(entry.path().join("exe")).ok();
+            let program = group.split(['/', '\n']).any(|part| part == self.prefix).then(runs).flatten();
+            let pid = entry.file_name().to_string_lossy().into_owned();
+            found.extend(program.map(|program| format!("process {pid} ({})", program.display())));
+        }
+        Ok(found)
+    }
+
+    /// Whether a name is its own: another world's may begin with the same letters.
+    fn owns(&self, name: &str) -> bool {
+        name.strip_prefix(&self.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
+
     fn end_processes(&self) {
         let text = std::fs::read_to_string(self.folder().join(PROCESSES)).unwrap_or_default();
         let recorded: Vec<(i32, u64)> = text
@@ -137,11 +169,8 @@ impl Remains {
             return Ok(());
         };
         for entry in entries.flatten() {
-            let ours = entry
-                .file_name()
-                .to_str()
-                .is_some_and(|name| name == self.prefix || name.starts_with(&format!("{}-", self.prefix)));
-            if ours {
+            if entry.file_name().to_str().is_some_and(|name| self.owns(name)) {
+                calm(&entry.path());
                 std::fs::remove_dir_all(entry.path()).context("removing pinned eBPF objects")?;
             }
         }
@@ -166,6 +195,12 @@ pub fn sweep() -> Result<Vec<String>> {
     sweep_locked()
 }
 
+/// What is there of the world with this prefix ([`crate::World::prefix`]): its folder, namespaces, cgroups, pinned
+/// eBPF objects and processes. Nothing, once it has been removed.
+pub fn leftovers(prefix: &str) -> Result<Vec<String>> {
+    Remains { prefix: prefix.to_owned() }.found()
+}
+
 /// [`sweep`] for who already holds the lock: no world that is found can be alive.
 pub(crate) fn sweep_locked() -> Result<Vec<String>> {
     let mut swept = Vec::new();
@@ -177,6 +212,17 @@ pub(crate) fn sweep_locked() -> Result<Vec<String>> {
         }
     }
     Ok(swept)
+}
+
+/// An agent that is killed while it enrols many pods at once leaves the kernel's grace periods expedited, and a mark
+/// among its pins for the next agent to turn that back. There will be none.
+fn calm(pins: &Path) {
+    for layout in std::fs::read_dir(pins).into_iter().flatten().flatten() {
+        if layout.path().join("expedited").is_dir() {
+            // Where the knob cannot be written, nobody has turned it either.
+            let _as_it_was = std::fs::write("/sys/kernel/rcu_expedited", "0");
+        }
+    }
 }
 
 /// Removes a group. It is busy until the last process in it has been reaped.

@@ -7,7 +7,6 @@ use std::path::Path;
 use aya::maps::MapType;
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, ProgramType, SchedClassifier, TcAttachType};
-use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 use crate::acceleration;
 use crate::attach::{Hook, TcMode};
@@ -153,13 +152,12 @@ fn map(kind: MapType) -> Found {
     aya::sys::is_map_supported(kind).map_or_else(unknown, yes_or_no)
 }
 
+/// Anywhere: distributions differ in where it is mounted.
 fn cgroup2() -> Found {
-    let places = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
-    yes_or_no(
-        places
-            .iter()
-            .any(|place| statfs(*place).is_ok_and(|found| found.filesystem_type() == CGROUP2_SUPER_MAGIC)),
-    )
+    match std::fs::read_to_string("/proc/self/mounts") {
+        Ok(mounts) => yes_or_no(mounts.lines().any(|line| line.split(' ').nth(2) == Some("cgroup2"))),
+        Err(error) => unknown(error),
+    }
 }
 
 fn acceleration() -> Found {
