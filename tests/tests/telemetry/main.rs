@@ -14,10 +14,10 @@ use std::time::Duration;
 use told::{Numbers, SHOP, Told, VERSION, app_of};
 use weft_testkit::{App, Component, Mesh, MeshSettings, Pod, World};
 use weft_tests::asking::await_enrolled;
-use weft_tests::metrics::{AGENT_PORT, PROXY_PORT, packets, scrape};
+use weft_tests::metrics::{AGENT_PORT, PROXY_PORT, Sample, packets, scrape};
 use weft_tests::stage::start_mesh;
 use weft_tests::talk::Talk;
-use weft_tests::waiting::eventually;
+use weft_tests::waiting::{eventually, settles};
 
 const WITHIN: Duration = Duration::from_secs(10);
 
@@ -91,6 +91,7 @@ fn every_connection_is_told_in_lines_and_numbers() -> Result<()> {
         let packets = packets::since(&stage.world.node(node), &before[node - 1])?;
         packets::assert_traffic(&packets, &own).with_context(|| format!("on node {node}"))?;
     }
+    assert_open_ones_count(&stage)?;
     assert_agents(&stage)?;
     packets::assert_the_rare_ones(&stage, old)
 }
@@ -120,6 +121,45 @@ fn assert_metrics(stage: &Stage, node: usize, told: &[&Told<'_>]) -> Result<()> 
         ensure!(other.is_none(), "nobody asked for {other:?}");
         Ok(())
     })
+}
+
+/// What a connection carries is counted while it is open, and only once.
+fn assert_open_ones_count(stage: &Stage) -> Result<()> {
+    let (client, server) = (&stage.clients[0], &stage.servers[1]);
+    let sums = |names: [&str; 2]| -> Result<Vec<f64>> {
+        let mut sums = Vec::new();
+        for node in [1, 2] {
+            let samples = scrape(&stage.world.node(node), PROXY_PORT)?;
+            let of_pair = |sample: &&Sample| {
+                sample.labels.get("source_workload").is_some_and(|name| name == client.name())
+                    && sample.labels.get("destination_workload").is_some_and(|name| name == server.name())
+            };
+            for name in names {
+                let name = format!("istio_tcp_{name}_total");
+                let own = samples.iter().filter(of_pair).filter(|sample| sample.name == name);
+                sums.push(own.map(|sample| sample.value).sum());
+            }
+        }
+        Ok(sums)
+    };
+    let bytes = || sums(["received_bytes", "sent_bytes"]);
+    let ended = || sums(["connections_closed", "connections_failed"]);
+    let (before, ended_before) = (bytes()?, ended()?);
+    let plus = |words: u64| before.iter().map(|sum| sum + (words * traffic::WORD) as f64).collect::<Vec<_>>();
+    let mut talk = Talk::begin(client, server.addr(traffic::OPEN))?;
+    for words in [1, 3] {
+        settles("bytes of an open connection", WITHIN, &plus(words), bytes)?;
+        talk.go_on()?;
+        talk.go_on()?;
+    }
+    assert_eq!(ended()?, ended_before, "it is open");
+    talk.finish()?;
+    eventually("its end is told", WITHIN, || {
+        ensure!(ended()?.iter().sum::<f64>() == ended_before.iter().sum::<f64>() + 2.0, "it is not");
+        Ok(())
+    })?;
+    assert_eq!(bytes()?, plus(5), "all of it, once");
+    Ok(())
 }
 
 /// The agents tell of their pods and of their proxies.

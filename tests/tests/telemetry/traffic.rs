@@ -36,7 +36,7 @@ spec: {action: DENY, rules: [{to: [{operation: {ports: ['7200']}}]}]}
 ";
 
 /// Bytes of a [`Talk`]'s word.
-const WORD: u64 = 14;
+pub(crate) const WORD: u64 = 14;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How much later than the client a proxy may learn that a connection has ended.
 const LATE: Duration = Duration::from_secs(1);

@@ -77,7 +77,6 @@ pub(super) trait Failure: std::fmt::Display {
 pub(super) struct Ongoing {
     worker: Rc<Worker>,
     entry: Entry,
-    pairs: Vec<Rc<Pair>>,
     tunnel: Option<SocketAddr>,
     dry_run: String,
     end: Option<End>,
@@ -114,13 +113,15 @@ impl Attempt {
             begun: self.begun,
             carried: Carried::default(),
             quiet: Cell::new((0, self.begun)),
+            pairs,
+            counted: Cell::default(),
         });
         // Policy may have changed while the application was dialled, before the registry knew of this one.
         if let Some(generation) = self.judged_by {
             worker.open.judge_late(&entry, generation, &worker.knowledge.view.now());
         }
         let (tunnel, dry_run) = (self.tunnel, self.dry_run);
-        Ongoing { worker: worker.clone(), entry, pairs, tunnel, dry_run, end: None }
+        Ongoing { worker: worker.clone(), entry, tunnel, dry_run, end: None }
     }
 
     /// It will not be: counts it, and says why in one line.
@@ -178,12 +179,9 @@ impl Ongoing {
 
 impl Drop for Ongoing {
     fn drop(&mut self) {
-        let (sent, received) = (self.entry.request_bytes(), self.entry.response_bytes());
-        for pair in &self.pairs {
+        self.entry.count_bytes();
+        for pair in &self.entry.pairs {
             pair.closed.inc();
-            // Istio's names: "received" is what the server received.
-            pair.received.inc_by(sent);
-            pair.sent.inc_by(received);
         }
         let end = match self.end {
             Some(end) => end.to_string(),
@@ -197,8 +195,8 @@ impl Drop for Ongoing {
             target: self.entry.target,
             tunnel: self.tunnel,
             parties: &self.entry.parties,
-            bytes_sent: sent,
-            bytes_received: received,
+            bytes_sent: self.entry.request_bytes(),
+            bytes_received: self.entry.response_bytes(),
             duration: self.entry.begun.elapsed(),
             end: &end,
             error: "",

@@ -96,6 +96,8 @@ pub(crate) struct Worker {
     chance: Cell<u64>,
     /// When idle connections are looked for again.
     idle_due: Cell<Instant>,
+    /// When what open connections have carried is counted again.
+    count_due: Cell<Instant>,
     /// The trust bundle that the open tunnels were checked against.
     trusted: Cell<Option<Fingerprint>>,
 }
@@ -118,6 +120,8 @@ pub struct WorkerParts {
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
 /// How often idle connections are looked for, at most and at least: an eighth of their limit is exact enough.
 const IDLE_EVERY: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(30);
+/// How often the bytes of open connections are counted: many times while Prometheus waits between two of its questions.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// How long a released pod's connections may take to close before its sockets are dropped.
 const RELEASE_WITHIN: Duration = Duration::from_secs(4);
 
@@ -169,6 +173,7 @@ impl Worker {
             peers: Peers::default(),
             chance: Cell::new(seed(index)),
             idle_due: Cell::new(Instant::now()),
+            count_due: Cell::new(Instant::now()),
             trusted: Cell::new(None),
         }
     }
@@ -228,6 +233,7 @@ impl Worker {
     fn on_tick(&self) {
         self.access.flush();
         self.stop_idle();
+        self.count_bytes();
         let trust = self.knowledge.trust.now();
         let changed = self.trusted.replace(Some(trust.fingerprint())) != Some(trust.fingerprint());
         if changed {
@@ -242,6 +248,14 @@ impl Worker {
         if self.idle_due.get() <= now {
             self.idle_due.set(now + (limit / 8).clamp(*IDLE_EVERY.start(), *IDLE_EVERY.end()));
             self.open.stop_idle(now, limit);
+        }
+    }
+
+    fn count_bytes(&self) {
+        let now = Instant::now();
+        if self.count_due.get() <= now {
+            self.count_due.set(now + COUNT_EVERY);
+            self.open.count_bytes();
         }
     }
 

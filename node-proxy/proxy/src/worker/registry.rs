@@ -1,7 +1,8 @@
 //! The connections that a worker carries: to judge them again when policy changes, to end them when their pod
-//! leaves, and to show them.
+//! leaves, to count what they carry, and to show them.
 
 use crate::telemetry::Parties;
+use crate::telemetry::metrics::Pair;
 use serde::Serialize;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -47,6 +48,10 @@ pub struct OpenConnection {
     pub carried: Carried,
     /// How much that was when it was last looked at, and since when.
     pub quiet: Cell<(u64, Instant)>,
+    /// Whose metrics it counts for.
+    pub pairs: Vec<Rc<Pair>>,
+    /// What of it the metrics have: bytes to and from the server.
+    pub counted: Cell<(u64, u64)>,
 }
 
 /// What a connection is judged by.
@@ -178,6 +183,13 @@ impl Registry {
         }
     }
 
+    /// Adds to the metrics what has been carried since the last time: some connections stay open for months.
+    pub fn count_bytes(&self) {
+        for connection in self.open.borrow().values() {
+            connection.count_bytes();
+        }
+    }
+
     /// Describes everything.
     pub fn describe(&self) -> Vec<Description> {
         self.open.borrow().values().map(|open| open.describe()).collect()
@@ -198,6 +210,20 @@ impl OpenConnection {
         match self.direction {
             Direction::Outbound | Direction::SameNode => self.carried.to_app(),
             Direction::Inbound => self.carried.from_app(),
+        }
+    }
+
+    /// Adds to the metrics what has been carried since the last time.
+    pub fn count_bytes(&self) {
+        let (requests, responses) = (self.request_bytes(), self.response_bytes());
+        let before = self.counted.replace((requests, responses));
+        if before == (requests, responses) {
+            return;
+        }
+        for pair in &self.pairs {
+            // Istio's names: "received" is what the server received.
+            pair.received.inc_by(requests - before.0);
+            pair.sent.inc_by(responses - before.1);
         }
     }
 
