@@ -8,6 +8,7 @@
 //! the list.
 #![forbid(unsafe_code)]
 
+pub mod service;
 pub mod table;
 pub mod traffic;
 pub mod rule;

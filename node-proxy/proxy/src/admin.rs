@@ -1,7 +1,7 @@
 //! What `weft` asks a running proxy: workloads, services, policies, certificates, connections, and which policy
 //! decides. The formats are this module's own; the core's types stay free to change.
 
-use crate::leaves::Leaves;
+use weft_xds::leaves::Leaves;
 use crate::worker::registry::Description;
 use crate::worker::request::Command;
 use serde::Serialize;

@@ -2,8 +2,8 @@
 
 use crate::admin::Admin;
 use crate::config::{Config, MeshConfig};
-use crate::keeper::{Inherited, Keeper, KeeperParts, Wanted, follow_roots};
-use crate::leaves::{LeafWriter, Leaves, leaves};
+use weft_xds::keeper::{Inherited, Keeper, KeeperParts, Wanted, follow_roots};
+use weft_xds::leaves::{LeafWriter, Leaves, leaves};
 use crate::link::{Link, LinkParts};
 use crate::sandbox;
 use crate::telemetry::metrics::Families;

@@ -1,7 +1,7 @@
 //! The main thread's side of the link to the agent: spreads pods and sockets over the workers, gathers their
 //! requests, and holds every listener so that an agent that restarts can have them back.
 
-use crate::keeper::Inherited;
+use weft_xds::keeper::Inherited;
 use crate::worker::request::{Command, NewPod, Request};
 use std::collections::{HashMap, VecDeque};
 use std::io;

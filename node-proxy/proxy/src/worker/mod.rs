@@ -19,7 +19,7 @@ mod stock;
 pub mod affinity;
 pub mod request;
 
-use crate::leaves::Leaves;
+use weft_xds::leaves::Leaves;
 use crate::telemetry::access::{AccessFormat, AccessLog};
 use crate::telemetry::metrics::{Families, WorkerMetrics};
 use affinity::Affinity;

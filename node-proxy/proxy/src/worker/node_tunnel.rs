@@ -8,7 +8,7 @@ use super::pods::Pod;
 use super::pool::until;
 use super::registry::{Direction, Judged};
 use crate::describe;
-use crate::leaves::SessionLeaf;
+use weft_xds::leaves::SessionLeaf;
 use crate::telemetry::Security;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;

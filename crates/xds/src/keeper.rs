@@ -11,8 +11,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use weft_core::identity::Identity;
 use weft_pki::{CertificateRequest, Leaf, TrustBundle, TrustWriter, Usage, renew_at};
+use weft_runtime::log::describe;
 use weft_runtime::ready::Condition;
-use weft_xds::CaClient;
+use crate::certificates::CaClient;
 
 /// Requests to the authority under way at a time: a node that starts with 200 service accounts must not flood it.
 const SIGNING_MAX: usize = 8;
@@ -244,10 +245,10 @@ fn spread(leaf: &Leaf) -> f64 {
 }
 
 async fn sign(ca: &CaClient, identity: &Identity, lifetime: Duration) -> Result<Leaf, String> {
-    let request = CertificateRequest::generate(identity).map_err(|error| crate::describe(&error))?;
+    let request = CertificateRequest::generate(identity).map_err(|error| describe(&error))?;
     let chain =
-        ca.sign(request.csr_pem(), identity, lifetime).await.map_err(|error| crate::describe(&error))?;
-    request.complete(&chain).map_err(|error| crate::describe(&error))
+        ca.sign(request.csr_pem(), identity, lifetime).await.map_err(|error| describe(&error))?;
+    request.complete(&chain).map_err(|error| describe(&error))
 }
 
 /// Follows the file with the roots.
@@ -270,7 +271,7 @@ pub async fn follow_roots(
                         condition.met();
                     }
                     Err(error) => {
-                        let error = crate::describe(&error);
+                        let error = describe(&error);
                         tracing::warn!(path = %path.display(), error, "bad trust bundle; the last one stays");
                     }
                 }
