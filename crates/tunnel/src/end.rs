@@ -2,7 +2,9 @@
 
 use std::cell::Cell;
 use std::cell::RefCell;
+use std::error::Error;
 use std::fmt;
+use std::io;
 use std::task::Waker;
 
 /// Why a connection ended.
@@ -23,6 +25,68 @@ pub enum End {
     Unopened,
     /// This side ended it.
     Stopped(Stop),
+}
+
+/// Why a stream's bytes do not go on. The errors of a [`TunnelIo`](crate::io::TunnelIo) hold it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Broken {
+    /// The peer reset it.
+    #[error("the peer reset the stream")]
+    Reset,
+    /// The server refused it.
+    #[error("the server refused the stream")]
+    Refused(#[source] Refused),
+    /// The tunnel broke.
+    #[error("the tunnel broke")]
+    Lost,
+    /// The tunnel broke before the server took the stream and before a byte was sent: it may be tried through another
+    /// one.
+    #[error("the tunnel broke before the server took the stream")]
+    Unopened,
+    /// Nothing more can be sent: this side has finished, or the peer has said all and wants to hear no more.
+    #[error("the stream takes no more bytes")]
+    Closed,
+}
+
+impl Broken {
+    /// What broke the stream that an error comes from, however deep it lies in there: HTTP wraps what its connection
+    /// meets. `None` if it is another error.
+    pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            // An `io::Error` shows the source of what it holds as its own, and not what it holds.
+            let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            if let Some(broken) = held.and_then(|held| held.downcast_ref()) {
+                return Some(*broken);
+            }
+            next = error.source();
+        }
+        None
+    }
+}
+
+impl From<Broken> for End {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Reset => Self::PeerReset,
+            Broken::Refused(why) => Self::Refused(why),
+            Broken::Lost => Self::TunnelLost,
+            Broken::Unopened => Self::Unopened,
+            Broken::Closed => Self::Closed,
+        }
+    }
+}
+
+impl From<Broken> for io::Error {
+    fn from(broken: Broken) -> Self {
+        let kind = match broken {
+            Broken::Reset => io::ErrorKind::ConnectionReset,
+            Broken::Refused(_) => io::ErrorKind::ConnectionRefused,
+            Broken::Lost | Broken::Unopened => io::ErrorKind::ConnectionAborted,
+            Broken::Closed => io::ErrorKind::BrokenPipe,
+        };
+        Self::new(kind, broken)
+    }
 }
 
 /// Why this side ended a connection.
@@ -84,6 +148,8 @@ impl Refused {
         }
     }
 }
+
+impl Error for Refused {}
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

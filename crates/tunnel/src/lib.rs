@@ -6,10 +6,13 @@
 #![forbid(unsafe_code)]
 
 pub mod accept;
+pub mod io;
 pub mod stream;
 pub mod hbone;
 pub mod mux;
 pub mod join;
+pub mod request;
+pub mod words;
 mod tls_stream;
 mod batch;
 mod handshake;

@@ -1,6 +1,6 @@
 //! The `:authority` of a CONNECT.
 
-use weft_tunnel::hbone::words::Authority;
+use weft_tunnel::words::Authority;
 
 pub(super) const WORDS: &[&str] =
     &[":", "[", "]", ".", "::ffff:", "0x", "127.1", ":80", ":0", "%eth0", "@", "-", "_"];

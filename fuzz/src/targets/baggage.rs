@@ -1,8 +1,8 @@
 //! The `baggage` header.
 
 use http::HeaderValue;
-use weft_tunnel::hbone::words::Baggage;
-use weft_tunnel::hbone::words::baggage::BAGGAGE_BYTES_MAX;
+use weft_tunnel::words::Baggage;
+use weft_tunnel::words::baggage::BAGGAGE_BYTES_MAX;
 
 pub(super) const WORDS: &[&str] = &[
     "k8s.cluster.name=",

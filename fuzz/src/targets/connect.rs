@@ -3,9 +3,10 @@
 
 use http::header::FORWARDED;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
-use weft_tunnel::hbone::words::baggage::BAGGAGE_BYTES_MAX;
-use weft_tunnel::hbone::words::is_traceparent;
-use weft_tunnel::hbone::{BadRequest, ConnectRequest};
+use weft_tunnel::hbone::BadRequest;
+use weft_tunnel::request::ConnectRequest;
+use weft_tunnel::words::baggage::BAGGAGE_BYTES_MAX;
+use weft_tunnel::words::is_traceparent;
 
 pub(super) const WORDS: &[&str] = &[
     "CONNECT ",

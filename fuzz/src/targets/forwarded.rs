@@ -1,8 +1,8 @@
 //! The `forwarded` header.
 
 use http::HeaderValue;
-use weft_tunnel::hbone::words::Forwarded;
-use weft_tunnel::hbone::words::forwarded::FORWARDED_BYTES_MAX;
+use weft_tunnel::words::Forwarded;
+use weft_tunnel::words::forwarded::FORWARDED_BYTES_MAX;
 
 pub(super) const WORDS: &[&str] = &[
     "for=",

@@ -1,9 +1,10 @@
 //! An HBONE connection: its handle, and the two drivers that read and write for it.
 
-use super::request::{BadRequest, ConnectRequest};
+use super::request::BadRequest;
+use super::shared::{Shared, State};
 use super::stream::HboneStream;
-use super::words::Authority;
 use super::{ALPN, STREAMS_MAX};
+use crate::request::ConnectRequest;
 use crate::scratch::ReadBuffer;
 use crate::socket::Socket;
 use crate::tls::{Session, TlsError};
@@ -13,7 +14,6 @@ use h2::{Reason, client, server};
 use http::{Request, Response, StatusCode};
 use rustls::ClientConfig;
 use rustls_pki_types::{CertificateDer, ServerName};
-use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -63,24 +63,6 @@ pub struct Hbone {
     shared: Rc<Shared>,
     /// The client's way to begin streams.
     requests: Option<client::SendRequest<Bytes>>,
-}
-
-/// What a connection's handles, streams and driver share.
-pub(super) struct Shared {
-    streams: Cell<usize>,
-    state: Cell<State>,
-    /// Streams reset by the peer before they were answered, less those that were taken.
-    unanswered: Cell<u32>,
-    driver: RefCell<Option<Waker>>,
-    certificates: Vec<CertificateDer<'static>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Open,
-    /// No more streams; those that are open go on.
-    GoingAway,
-    Over,
 }
 
 /// Reads and writes for a client's [`Hbone`]; nothing moves unless it is polled.
@@ -209,43 +191,6 @@ impl Hbone {
     }
 }
 
-impl Shared {
-    fn new(session: &Session) -> Rc<Self> {
-        Rc::new(Self {
-            streams: Cell::new(0),
-            state: Cell::new(State::Open),
-            unanswered: Cell::new(0),
-            driver: RefCell::default(),
-            certificates: session.peer_certificates().to_vec(),
-        })
-    }
-
-    fn become_state(&self, state: State) {
-        if self.state.get() != State::Over {
-            self.state.set(state);
-            if let Some(driver) = self.driver.take() {
-                driver.wake();
-            }
-        }
-    }
-
-    pub(super) fn stream_began(&self) {
-        self.streams.set(self.streams.get() + 1);
-    }
-
-    pub(super) fn stream_ended(&self) {
-        self.streams.set(self.streams.get().saturating_sub(1));
-    }
-
-    pub(super) fn stream_taken(&self) {
-        self.unanswered.set(self.unanswered.get().saturating_sub(1));
-    }
-
-    pub(super) fn reset_unanswered(&self) {
-        self.unanswered.set(self.unanswered.get().saturating_add(1));
-    }
-}
-
 impl ClientDriver {
     /// Drives the connection until it ends.
     ///
@@ -257,12 +202,21 @@ impl ClientDriver {
                 return Poll::Ready(Ok(()));
             }
             self.shared.driver.replace(Some(cx.waker().clone()));
+            self.shared.poll_left(cx);
             let connection = Pin::new(&mut self.connection).poll(cx);
             flush(&self.flush, cx, connection.map_err(HboneError::Http))
         })
         .await;
         self.shared.state.set(State::Over);
         result
+    }
+}
+
+/// Without its driver a connection is over, and so are the streams that it keeps.
+impl Drop for ClientDriver {
+    fn drop(&mut self) {
+        self.shared.state.set(State::Over);
+        drop(self.shared.left.take());
     }
 }
 
@@ -377,12 +331,5 @@ fn flush<T>(
         (Poll::Ready(result), _) => Poll::Ready(result),
         (Poll::Pending, Poll::Ready(Err(error))) => Poll::Ready(Err(HboneError::Socket(error))),
         (Poll::Pending, _) => Poll::Pending,
-    }
-}
-
-/// A request to an address, with nothing said about the sender.
-impl From<Authority> for ConnectRequest {
-    fn from(authority: Authority) -> Self {
-        Self { authority, baggage: None, forwarded: None, traceparent: None }
     }
 }

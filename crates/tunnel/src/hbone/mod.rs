@@ -1,13 +1,14 @@
 //! HBONE (wire facts §1): HTTP/2 CONNECT over mutual TLS, for peers that are not Weft.
 
+mod io;
 pub mod connection;
 pub mod stream;
+mod shared;
 pub mod request;
-pub mod words;
 mod chunk;
 
 pub use connection::{ClientDriver, Hbone, HboneError, Incoming, ServerDriver};
-pub use request::{BadRequest, ConnectRequest};
+pub use request::BadRequest;
 pub use stream::HboneStream;
 
 /// The ALPN.

@@ -1,22 +1,10 @@
 //! A CONNECT as HTTP carries it, and as the mesh reads it.
 
-use super::words::baggage::BAGGAGE_BYTES_MAX;
-use super::words::{Authority, BadAuthority, BadForwarded, Forwarded, is_traceparent};
 use crate::end::Refused;
+use crate::request::ConnectRequest;
+use crate::words::baggage::BAGGAGE_BYTES_MAX;
+use crate::words::{BadAuthority, BadForwarded, is_traceparent};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
-
-/// What a client asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConnectRequest {
-    /// Where the bytes shall go.
-    pub authority: Authority,
-    /// W3C baggage about the sender, as it came.
-    pub baggage: Option<String>,
-    /// For whom the sender connects. Anybody may send it; whom to believe is decided elsewhere.
-    pub forwarded: Option<Forwarded>,
-    /// W3C trace context.
-    pub traceparent: Option<String>,
-}
 
 /// Why a request is no CONNECT of the mesh. The sender's fault; it is answered with 400.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -133,6 +121,7 @@ pub(super) fn refusal_of(status: StatusCode) -> Option<Refused> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::words::Forwarded;
 
     #[test]
     fn what_is_written_is_read() {

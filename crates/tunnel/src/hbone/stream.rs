@@ -1,9 +1,9 @@
 //! One connection inside an HBONE connection.
 
 use super::chunk::read_chunk;
-use super::connection::Shared;
 use super::request::{refusal_of, status_of};
-use crate::end::{Carried, End, Refused};
+use super::shared::Shared;
+use crate::end::{Broken, Carried, End, Refused};
 use crate::socket::Socket;
 use bytes::{Buf as _, Bytes};
 use h2::client::ResponseFuture;
@@ -17,22 +17,33 @@ use std::task::{Context, Poll, Waker, ready};
 
 /// A stream. Dropped before its end, it resets the other side (h2 sends CANCEL for a stream that nobody holds).
 pub struct HboneStream {
-    shared: Rc<Shared>,
-    receiving: Receiving,
-    sending: Sending,
+    pub(super) shared: Rc<Shared>,
+    pub(super) receiving: Receiving,
+    pub(super) sending: Sending,
     answered: Answered,
     /// Received, and not yet written to the application.
-    waiting: Bytes,
+    pub(super) waiting: Bytes,
+    /// Who waits, if no application's socket is read and written for it.
+    pub(super) reader: Option<Waker>,
+    pub(super) writer: Option<Waker>,
+    pub(super) side: Side,
 }
 
-enum Receiving {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Server,
+}
+
+pub(super) enum Receiving {
     /// The server has not answered.
     Answer(ResponseFuture),
     Data(RecvStream),
     Finished,
+    Broken(Broken),
 }
 
-enum Sending {
+pub(super) enum Sending {
     /// This server has not answered.
     Answer(SendResponse<Bytes>),
     Data(SendStream<Bytes>),
@@ -57,16 +68,25 @@ enum Reading {
 
 impl HboneStream {
     pub(super) fn client(shared: Rc<Shared>, answer: ResponseFuture, stream: SendStream<Bytes>) -> Self {
-        Self::new(shared, Receiving::Answer(answer), Sending::Data(stream))
+        Self::new(shared, Side::Client, Receiving::Answer(answer), Sending::Data(stream))
     }
 
     pub(super) fn server(shared: Rc<Shared>, answer: SendResponse<Bytes>, stream: RecvStream) -> Self {
-        Self::new(shared, Receiving::Data(stream), Sending::Answer(answer))
+        Self::new(shared, Side::Server, Receiving::Data(stream), Sending::Answer(answer))
     }
 
-    fn new(shared: Rc<Shared>, receiving: Receiving, sending: Sending) -> Self {
+    pub(super) fn new(shared: Rc<Shared>, side: Side, receiving: Receiving, sending: Sending) -> Self {
         shared.stream_began();
-        Self { shared, receiving, sending, answered: Answered::NotYet, waiting: Bytes::new() }
+        Self {
+            shared,
+            receiving,
+            sending,
+            answered: Answered::NotYet,
+            waiting: Bytes::new(),
+            reader: None,
+            writer: None,
+            side,
+        }
     }
 
     /// Refuses a stream that the peer has begun.
@@ -103,23 +123,36 @@ impl HboneStream {
     /// # Errors
     /// How the stream ended instead.
     pub async fn opened(&mut self) -> Result<(), End> {
-        poll_fn(|cx| self.poll_opened(cx)).await
+        poll_fn(|cx| self.poll_opened(cx)).await.map_err(End::from)
     }
 
-    fn poll_opened(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
-        let Receiving::Answer(answer) = &mut self.receiving else {
-            return Poll::Ready(Ok(()));
+    pub(super) fn poll_opened(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        let answer = match &mut self.receiving {
+            Receiving::Answer(answer) => answer,
+            Receiving::Data(_) | Receiving::Finished => return Poll::Ready(Ok(())),
+            Receiving::Broken(broken) => return Poll::Ready(Err(*broken)),
         };
-        let response = match ready!(Pin::new(answer).poll(cx)) {
-            Ok(response) => response,
-            Err(error) => return Poll::Ready(Err(self.ending(&error))),
+        let broken = match ready!(Pin::new(answer).poll(cx)) {
+            Err(error) => self.breaking(&error),
+            Ok(response) => match refusal_of(response.status()) {
+                Some(why) => Broken::Refused(why),
+                None => {
+                    self.answered = Answered::Taken;
+                    self.receiving = Receiving::Data(response.into_body());
+                    return Poll::Ready(Ok(()));
+                }
+            },
         };
-        if let Some(why) = refusal_of(response.status()) {
-            return Poll::Ready(Err(End::Refused(why)));
+        Poll::Ready(Err(self.break_off(broken)))
+    }
+
+    /// Nothing more is received; neither is h2 asked again.
+    fn break_off(&mut self, broken: Broken) -> Broken {
+        self.receiving = Receiving::Broken(broken);
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
         }
-        self.answered = Answered::Taken;
-        self.receiving = Receiving::Data(response.into_body());
-        Poll::Ready(Ok(()))
+        broken
     }
 
     /// Carries bytes between the application and the peer until both are done, one side resets, or the owner
@@ -165,18 +198,11 @@ impl HboneStream {
         if !received {
             return Poll::Pending;
         }
-        match &mut self.sending {
-            Sending::Finished(_) => Poll::Ready(End::Closed),
-            // The peer sends no more, so only this tells of its reset.
-            Sending::Data(stream) => match stream.poll_reset(cx) {
-                Poll::Pending => Poll::Pending,
-                // It has said all, and wants to hear no more (RFC 9113 §8.1): as a process that closes its socket.
-                Poll::Ready(Ok(Reason::NO_ERROR)) => Poll::Ready(End::Closed),
-                Poll::Ready(Ok(_)) => Poll::Ready(End::PeerReset),
-                Poll::Ready(Err(error)) => Poll::Ready(self.ending(&error)),
-            },
-            Sending::Answer(_) | Sending::Over => Poll::Ready(End::PeerReset),
+        if let Sending::Finished(_) = self.sending {
+            return Poll::Ready(End::Closed);
         }
+        // The peer sends no more, so only this tells of its reset.
+        self.poll_gone(cx).map(End::from)
     }
 
     /// Ready once the peer is done and the application has all of it.
@@ -186,22 +212,14 @@ impl HboneStream {
         app: &Socket,
         carried: &Carried,
     ) -> Poll<Result<(), End>> {
-        ready!(self.poll_opened(cx))?;
         loop {
-            let stream = match &mut self.receiving {
-                Receiving::Data(stream) => stream,
-                Receiving::Answer(_) | Receiving::Finished => return Poll::Ready(Ok(())),
-            };
+            if let Receiving::Finished = self.receiving {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_waiting(cx))?;
             if self.waiting.is_empty() {
-                match ready!(stream.poll_data(cx)) {
-                    Some(Ok(bytes)) => self.waiting = bytes,
-                    Some(Err(error)) => return Poll::Ready(Err(self.ending(&error))),
-                    None => {
-                        app.finish();
-                        self.receiving = Receiving::Finished;
-                    }
-                }
-                continue;
+                app.finish();
+                return Poll::Ready(Ok(()));
             }
             match app.poll_write(cx, &self.waiting) {
                 Poll::Pending => {
@@ -210,25 +228,63 @@ impl HboneStream {
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(End::AppReset)),
                 Poll::Ready(Ok(count)) => {
-                    self.waiting.advance(count);
                     carried.add_to_app(count);
-                    // The peer may send as many more. It fails only for bytes that were never received.
-                    let _ = stream.flow_control().release_capacity(count);
+                    self.taken(count);
                 }
             }
         }
     }
 
-    /// Ready if the peer has reset the stream.
-    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    /// Ready once bytes wait; if none do then, no more come.
+    pub(super) fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        ready!(self.poll_opened(cx))?;
+        while self.waiting.is_empty() {
+            let Receiving::Data(stream) = &mut self.receiving else {
+                break;
+            };
+            match ready!(stream.poll_data(cx)) {
+                Some(Ok(bytes)) => self.waiting = bytes,
+                Some(Err(error)) => {
+                    let broken = self.breaking(&error);
+                    return Poll::Ready(Err(self.break_off(broken)));
+                }
+                None => self.receiving = Receiving::Finished,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// So many of the bytes that waited are with the application: the peer may send as many more. An idle stream keeps
+    /// no buffer.
+    pub(super) fn taken(&mut self, count: usize) {
+        self.waiting.advance(count);
+        if self.waiting.is_empty() {
+            self.waiting = Bytes::new();
+        }
+        if let Receiving::Data(stream) = &mut self.receiving {
+            // It fails only for bytes that were never received.
+            let _ = stream.flow_control().release_capacity(count);
+        }
+    }
+
+    /// Ready if the peer has reset the stream, whatever for.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
         match &mut self.sending {
             Sending::Data(stream) | Sending::Finished(stream) => match ready!(stream.poll_reset(cx)) {
-                // What came before it still counts.
-                Ok(Reason::NO_ERROR) => Poll::Pending,
-                Ok(_) => Poll::Ready(End::PeerReset),
-                Err(error) => Poll::Ready(self.ending(&error)),
+                // It has said all, and wants to hear no more (RFC 9113 §8.1): as a process that closes its socket.
+                Ok(Reason::NO_ERROR) => Poll::Ready(Broken::Closed),
+                Ok(_) => Poll::Ready(Broken::Reset),
+                Err(error) => Poll::Ready(self.breaking(&error)),
             },
-            Sending::Answer(_) | Sending::Over => Poll::Ready(End::PeerReset),
+            Sending::Answer(_) | Sending::Over => Poll::Ready(Broken::Reset),
+        }
+    }
+
+    /// Ready if the peer has reset the stream, and what came before it does not count any more.
+    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        match ready!(self.poll_gone(cx)) {
+            Broken::Closed => Poll::Pending,
+            broken => Poll::Ready(broken.into()),
         }
     }
 
@@ -236,46 +292,76 @@ impl HboneStream {
     /// bounded by one read beyond its own limit. Nothing is reserved beyond one byte while the application is
     /// silent, for it would be taken from the other streams.
     fn poll_send(&mut self, cx: &mut Context<'_>, app: &Socket) -> Poll<Result<usize, End>> {
-        let Sending::Data(stream) = &mut self.sending else {
-            return Poll::Ready(Err(End::PeerReset));
-        };
-        while stream.capacity() == 0 {
-            stream.reserve_capacity(1);
-            match ready!(stream.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(self.ending(&error))),
-                None => return self.poll_reset(cx).map(Err),
-            }
+        match ready!(self.poll_window(cx)) {
+            Ok(()) => {}
+            // What came before it still counts.
+            Err(Broken::Closed) => return Poll::Pending,
+            Err(broken) => return Poll::Ready(Err(broken.into())),
         }
         let Ok(bytes) = ready!(read_chunk(|space| app.poll_read(cx, space))) else {
             return Poll::Ready(Err(End::AppReset));
         };
-        let count = bytes.len();
-        match stream.send_data(bytes, count == 0) {
-            Ok(()) if count == 0 => {
-                if let Sending::Data(stream) = std::mem::replace(&mut self.sending, Sending::Over) {
-                    self.sending = Sending::Finished(stream);
-                }
-                Poll::Ready(Ok(0))
-            }
-            Ok(()) => Poll::Ready(Ok(count)),
-            // It sends only on a stream that is over.
-            Err(_) => self.poll_reset(cx).map(Err),
+        match ready!(self.poll_send_data(cx, bytes)) {
+            Ok(count) => Poll::Ready(Ok(count)),
+            Err(Broken::Closed) => Poll::Pending,
+            Err(broken) => Poll::Ready(Err(broken.into())),
         }
+    }
+
+    /// Ready once the stream's window has room.
+    pub(super) fn poll_window(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        loop {
+            let stream = match &mut self.sending {
+                Sending::Data(stream) => stream,
+                Sending::Finished(_) => return Poll::Ready(Err(Broken::Closed)),
+                Sending::Answer(_) | Sending::Over => return Poll::Ready(Err(Broken::Reset)),
+            };
+            if stream.capacity() > 0 {
+                return Poll::Ready(Ok(()));
+            }
+            stream.reserve_capacity(1);
+            match ready!(stream.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(self.breaking(&error))),
+                None => return self.poll_gone(cx).map(Err),
+            }
+        }
+    }
+
+    /// Sends bytes, or the end if there are none. Returns how many.
+    pub(super) fn poll_send_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: Bytes,
+    ) -> Poll<Result<usize, Broken>> {
+        let count = bytes.len();
+        match std::mem::replace(&mut self.sending, Sending::Over) {
+            Sending::Data(mut stream) => {
+                let sent = stream.send_data(bytes, count == 0).is_ok();
+                let is_last = sent && count == 0;
+                self.sending = if is_last { Sending::Finished(stream) } else { Sending::Data(stream) };
+                if sent {
+                    return Poll::Ready(Ok(count));
+                }
+            }
+            other => self.sending = other,
+        }
+        // It sends only on a stream that is over.
+        self.poll_gone(cx).map(Err)
     }
 
     /// What h2's error means for the stream.
-    fn ending(&self, error: &h2::Error) -> End {
+    fn breaking(&self, error: &h2::Error) -> Broken {
         let refused = error.reason() == Some(Reason::REFUSED_STREAM);
         let reset = error.is_reset() && error.is_remote() && !refused;
         match self.answered {
-            _ if reset => End::PeerReset,
-            Answered::NotYet => End::Unopened,
-            Answered::Taken => End::TunnelLost,
+            _ if reset => Broken::Reset,
+            Answered::NotYet => Broken::Unopened,
+            Answered::Taken => Broken::Lost,
         }
     }
 
-    fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         match &mut self.sending {
             Sending::Answer(answer) => answer.send_reset(Reason::CANCEL),
             Sending::Data(stream) | Sending::Finished(stream) => stream.send_reset(Reason::CANCEL),

@@ -3,9 +3,11 @@
 
 use super::STREAMS_MAX;
 use super::frame::Kind;
-use super::open::OpenRequest;
-use super::state::{MuxError, Remote, Side, State, StreamState};
+use super::open::{BadOpen, OpenRequest};
+use super::state::{MuxError, Side, State};
 use super::stream::MuxStream;
+use super::stream_state::{Remote, StreamState};
+use crate::end::Refused;
 use crate::scratch::{READ_BYTES, ReadBuffer};
 use crate::socket::Socket;
 use crate::tls::Session;
@@ -40,6 +42,25 @@ enum Reading {
     Ended,
 }
 
+/// Without its driver a connection is over, also if nobody has said so.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.shared.state.borrow_mut().end();
+    }
+}
+
+/// A stream that came.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives on the stack between two calls, and the large one is usual"
+)]
+pub enum Incoming {
+    /// It waits for an answer.
+    Open(OpenRequest, MuxStream),
+    /// Its OPEN cannot be read; it has been refused as malformed.
+    Bad(BadOpen),
+}
+
 impl Mux {
     /// The client's end of a session whose handshake is done.
     pub fn client(socket: Socket, session: Session, leftover: ReadBuffer) -> (Self, Driver) {
@@ -56,8 +77,9 @@ impl Mux {
         (Self(shared.clone()), Driver { shared, incoming, reading: Reading::Leftover })
     }
 
-    /// Begins a stream; bytes may follow at once. `None` if this connection takes no more.
+    /// Begins a stream; bytes may follow at once. `None` if this connection takes no more, or no OPEN can say it.
     pub fn open(&self, request: &OpenRequest) -> Option<MuxStream> {
+        let payload = request.to_payload()?;
         let mut state = self.0.state.borrow_mut();
         let State { table, outgoing, .. } = &mut *state;
         if table.over || table.going_away || table.streams.len() >= STREAMS_MAX {
@@ -65,13 +87,11 @@ impl Mux {
         }
         let id = table.last_id.checked_add(1)?;
         table.last_id = id;
-        let mut payload = Vec::with_capacity(256);
-        request.write(&mut payload);
         outgoing.push(Kind::Open, id, &payload);
         let stream = Rc::new(RefCell::new(StreamState::new(id, Remote::Silent)));
         table.streams.insert(id, stream.clone());
         drop(state);
-        Some(MuxStream::new(self.clone(), stream))
+        Some(MuxStream::client(self.clone(), stream))
     }
 
     /// True if a stream may be opened.
@@ -110,29 +130,28 @@ impl Mux {
 }
 
 impl Driver {
-    /// Drives the connection until it ends, and calls `on_open` for each stream that the peer begins.
+    /// Drives the connection until it ends, and calls `on_stream` for each stream that the peer begins.
     ///
     /// # Errors
     /// Why it ended, if not in order.
-    pub async fn run(mut self, mut on_open: impl FnMut(OpenRequest, MuxStream)) -> Result<(), MuxError> {
-        let result = poll_fn(|cx| self.poll(cx, &mut on_open)).await;
+    pub async fn run(mut self, mut on_stream: impl FnMut(Incoming)) -> Result<(), MuxError> {
+        let result = poll_fn(|cx| self.poll(cx, &mut on_stream)).await;
         let mut state = self.shared.state.borrow_mut();
         // The peer may be gone; the alert is a courtesy. It must not cut into a half-sent record.
         if state.outgoing.unsent().is_empty() {
             let farewell = state.session.close();
             let _ = self.shared.socket.write_now(&[IoSlice::new(&farewell)]);
         }
-        state.end();
         result
     }
 
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        on_open: &mut impl FnMut(OpenRequest, MuxStream),
+        on_stream: &mut impl FnMut(Incoming),
     ) -> Poll<Result<(), MuxError>> {
         loop {
-            match self.poll_receive(cx, on_open) {
+            match self.poll_receive(cx, on_stream) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => break,
@@ -144,7 +163,7 @@ impl Driver {
     fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
-        on_open: &mut impl FnMut(OpenRequest, MuxStream),
+        on_stream: &mut impl FnMut(Incoming),
     ) -> Poll<Result<(), MuxError>> {
         match self.reading {
             Reading::Ended => return Poll::Pending,
@@ -169,10 +188,19 @@ impl Driver {
         }
         let (closed, opened) = self.shared.state.borrow_mut().receive(&mut self.incoming)?;
         for (id, request) in opened {
-            let stream = self.shared.state.borrow().table.streams.get(&id).cloned();
-            if let Some(stream) = stream {
-                on_open(request, MuxStream::new(Mux(self.shared.clone()), stream));
-            }
+            on_stream(match request {
+                Ok(request) => {
+                    // One that was reset at once is here until its task lets go of it.
+                    let stream = self.shared.state.borrow().table.streams.get(&id).cloned();
+                    let Some(stream) = stream else { continue };
+                    Incoming::Open(request, MuxStream::server(Mux(self.shared.clone()), stream))
+                }
+                Err(bad) => {
+                    let refusal = [Refused::Malformed.byte()];
+                    self.shared.state.borrow_mut().outgoing.push(Kind::Refused, id, &refusal);
+                    Incoming::Bad(bad)
+                }
+            });
         }
         if closed {
             self.reading = Reading::Ended;

@@ -1,14 +1,16 @@
 //! Weft's own dialect: all connections of a pair of identities on one TLS connection (docs/tunnel.md).
 
+mod io;
 pub mod connection;
 pub mod stream;
 mod state;
+mod stream_state;
 mod outgoing;
 pub mod open;
 pub mod frame;
 
-pub use connection::{Driver, Mux};
-pub use open::OpenRequest;
+pub use connection::{Driver, Incoming, Mux};
+pub use open::{BadOpen, OpenRequest};
 pub use stream::MuxStream;
 
 /// The ALPN of version 1.

@@ -3,7 +3,7 @@
 use super::frame::{HEADER_BYTES, Header, Kind};
 use crate::batch::Batch;
 use crate::tls::{Session, TlsError};
-use std::io::IoSliceMut;
+use std::io::{IoSlice, IoSliceMut};
 use std::task::Waker;
 
 /// Frames on their way out, and who waits for room or for frames.
@@ -12,18 +12,52 @@ pub(super) struct Outgoing {
     batch: Batch,
     driver: Option<Waker>,
     blocked: Vec<Waker>,
+    /// How often those who were blocked have been woken.
+    round: u64,
+}
+
+/// Where a stream waits for room.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Place {
+    /// One more than the round in which it was taken.
+    round: u64,
+    index: usize,
 }
 
 impl Outgoing {
     /// So many bytes of DATA fit, up to `max`. `None` if the batch is full: `waker` is woken when there is space.
-    pub(super) fn data_room(&mut self, max: usize, waker: &Waker) -> Option<usize> {
+    pub(super) fn data_room(&mut self, max: usize, place: &mut Place, waker: &Waker) -> Option<usize> {
         let free = self.batch.free().saturating_sub(HEADER_BYTES);
         // A sliver of space would make slivers of frames.
         if free < max.min(4_096) {
-            self.blocked.push(waker.clone());
+            self.wait(place, waker);
             return None;
         }
         Some(free.min(max))
+    }
+
+    /// A stream waits in one place, however often it asks while the peer takes nothing.
+    fn wait(&mut self, place: &mut Place, waker: &Waker) {
+        let round = self.round + 1;
+        match self.blocked.get_mut(place.index) {
+            Some(known) if place.round == round => known.clone_from(waker),
+            _ => {
+                *place = Place { round, index: self.blocked.len() };
+                self.blocked.push(waker.clone());
+            }
+        }
+    }
+
+    /// Appends a DATA frame with the first so many bytes of `from`, for which there is room.
+    pub(super) fn push_data(&mut self, stream: u32, from: &[IoSlice<'_>], length: usize) {
+        self.batch.push(&Header { kind: Kind::Data, stream, length }.bytes());
+        let mut left = length;
+        for slice in from {
+            let now = slice.len().min(left);
+            self.batch.push(&slice[..now]);
+            left -= now;
+        }
+        self.wake_driver();
     }
 
     /// Lets `read` fill the payload of a DATA frame of up to `max` bytes. It counts once it is committed.
@@ -51,6 +85,7 @@ impl Outgoing {
     }
 
     pub(super) fn wake_blocked(&mut self) {
+        self.round += 1;
         for blocked in self.blocked.drain(..) {
             blocked.wake();
         }

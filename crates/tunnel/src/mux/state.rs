@@ -1,12 +1,12 @@
 //! What a mux connection knows: its session, the frames that wait to go out, and its streams. All of it belongs
 //! to one worker, so a `RefCell` guards it; nothing in here awaits.
 
-use super::frame::{BadFrame, CREDIT_INITIAL, CREDIT_MAX, CREDIT_STEP, Cutter, Header, Kind, Piece};
+use super::frame::{BadFrame, Cutter, Header, Kind, Piece};
 use super::open::{BadOpen, OpenRequest};
 use super::outgoing::Outgoing;
+use super::stream_state::{Owner, Remote, StreamState};
 use crate::end::Refused;
 use crate::scratch::ReadBuffer;
-use crate::socket::Socket;
 use crate::tls::{Received, Session, TlsError};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,7 +14,6 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::io::IoSlice;
 use std::ops::Range;
 use std::rc::Rc;
-use std::task::Waker;
 
 /// Why a mux connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -25,9 +24,6 @@ pub enum MuxError {
     /// The peer broke the framing.
     #[error("the peer broke the protocol")]
     Frame(#[from] BadFrame),
-    /// The peer's OPEN does not read.
-    #[error("the peer broke the protocol")]
-    Open(#[from] BadOpen),
     /// The socket failed.
     #[error("the tunnel's socket failed")]
     Socket(#[source] std::io::Error),
@@ -60,6 +56,8 @@ impl Hasher for IdHasher {
     }
 }
 
+/// OPENs, and the streams that they begin.
+pub(super) type Opened = Vec<(u32, Result<OpenRequest, BadOpen>)>;
 pub(super) type Streams = HashMap<u32, Rc<RefCell<StreamState>>, BuildHasherDefault<IdHasher>>;
 
 pub(super) struct State {
@@ -80,147 +78,9 @@ pub(super) struct Table {
     /// The connection is over; nothing can be opened or sent.
     pub(super) over: bool,
     /// OPENs of the batch in hand.
-    opened: Vec<(u32, OpenRequest)>,
+    opened: Opened,
     /// Bytes of streams in the batch in hand, and where they lie in what was read.
     pieces: Vec<(Rc<RefCell<StreamState>>, Range<usize>)>,
-}
-
-/// One stream, shared by the connection's driver and the stream's own task.
-pub(super) struct StreamState {
-    pub(super) id: u32,
-    /// The application's socket, once there is one.
-    pub(super) app: Option<Rc<Socket>>,
-    /// Received, and not yet written to the application.
-    pub(super) waiting: Vec<u8>,
-    pub(super) written: usize,
-    /// What the peer may still send.
-    receive_credit: u32,
-    /// What may be under way towards the application in all: grows while it takes what comes.
-    window: u32,
-    /// Written to the application and not yet given back as credit.
-    unreported: u32,
-    /// What this side may still send.
-    pub(super) send_credit: u32,
-    pub(super) remote: Remote,
-    /// Bytes that reached the application, since the task last looked.
-    pub(super) delivered: usize,
-    pub(super) task: Option<Waker>,
-}
-
-/// What the peer has said of a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Remote {
-    /// Nothing yet (the client before OPENED).
-    Silent,
-    /// It is carried.
-    Open,
-    /// No more bytes come.
-    Finished,
-    /// It was reset.
-    Reset,
-    /// It was refused.
-    Refused(Refused),
-    /// The connection beneath is gone.
-    Lost,
-    /// The connection beneath is gone, and the server had not said a word.
-    LostUnopened,
-    /// The application's socket failed while the driver wrote to it.
-    AppFailed,
-}
-
-impl StreamState {
-    pub(super) fn new(id: u32, remote: Remote) -> Self {
-        Self {
-            id,
-            app: None,
-            waiting: Vec::new(),
-            written: 0,
-            receive_credit: CREDIT_INITIAL,
-            window: CREDIT_INITIAL,
-            unreported: 0,
-            send_credit: CREDIT_INITIAL,
-            remote,
-            delivered: 0,
-            task: None,
-        }
-    }
-
-    pub(super) fn wake(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.wake();
-        }
-    }
-
-    /// Bytes have reached the application: the peer may send as many more, and if the application took all at once,
-    /// even more than that.
-    pub(super) fn delivered(&mut self, bytes: usize, outgoing: &mut Outgoing) {
-        self.delivered += bytes;
-        // Never more than the window, which is a u32.
-        self.unreported += bytes as u32;
-        if self.unreported < CREDIT_STEP.max(self.window / 8) || self.remote != Remote::Open {
-            return;
-        }
-        let mut step = std::mem::take(&mut self.unreported);
-        if self.waiting.is_empty() && self.window < CREDIT_MAX {
-            let more = step.min(CREDIT_MAX - self.window);
-            self.window += more;
-            step += more;
-        }
-        self.receive_credit += step;
-        outgoing.push(Kind::Credit, self.id, &step.to_be_bytes());
-    }
-
-    /// Whether so many bytes are the application's. They count against the credit.
-    fn takes(&mut self, bytes: usize) -> Result<bool, BadFrame> {
-        if !matches!(self.remote, Remote::Open | Remote::Silent) {
-            return Ok(false);
-        }
-        // At most a record's payload.
-        let credit = self.receive_credit.checked_sub(bytes as u32);
-        self.receive_credit = credit.ok_or(BadFrame::Credit(self.id))?;
-        Ok(true)
-    }
-
-    /// Writes bytes to the application from where they lie, as far as it takes them now, and keeps the rest.
-    fn deliver(&mut self, slices: &[IoSlice<'_>], outgoing: &mut Outgoing) {
-        let mut taken = 0;
-        // What waited before waits for the application; its task is in charge.
-        if let Some(app) = self.app.as_ref().filter(|_| self.waiting.is_empty()) {
-            match app.write_now(slices) {
-                Ok(count) => taken = count,
-                Err(_) => {
-                    self.remote = Remote::AppFailed;
-                    self.wake();
-                    return;
-                }
-            }
-        }
-        let mut skip = taken;
-        for slice in slices {
-            let skipped = skip.min(slice.len());
-            skip -= skipped;
-            self.waiting.extend_from_slice(&slice[skipped..]);
-        }
-        if self.app.is_some() && !self.waiting.is_empty() {
-            self.wake();
-        }
-        if taken > 0 {
-            self.delivered(taken, outgoing);
-        }
-    }
-
-    /// The application has taken so many of the bytes that waited. An idle stream keeps no buffer, and a slow one
-    /// only what it has not taken.
-    pub(super) fn taken(&mut self, bytes: usize, outgoing: &mut Outgoing) {
-        self.written += bytes;
-        if self.written == self.waiting.len() {
-            (self.waiting, self.written) = (Vec::new(), 0);
-        } else if self.written > self.waiting.len() / 2 {
-            self.waiting.drain(..self.written);
-            self.written = 0;
-        }
-        self.delivered(bytes, outgoing);
-    }
 }
 
 /// Slices in one write to an application: as many records as one read brings. More take another write.
@@ -241,10 +101,7 @@ impl State {
     }
 
     /// Takes in what was read, and returns the streams that it opens. `true` if the peer has closed.
-    pub(super) fn receive(
-        &mut self,
-        incoming: &mut ReadBuffer,
-    ) -> Result<(bool, Vec<(u32, OpenRequest)>), MuxError> {
+    pub(super) fn receive(&mut self, incoming: &mut ReadBuffer) -> Result<(bool, Opened), MuxError> {
         let mut used = 0;
         let opened = self.open_records(incoming.filled_mut(), &mut used);
         // Also what came before an error: the peer sent it in good order.
@@ -321,8 +178,17 @@ impl Table {
             for (slice, (_, at)) in slices.iter_mut().zip(pieces) {
                 *slice = IoSlice::new(&bytes[at.clone()]);
             }
-            if let [(stream, _), ..] = pieces {
-                stream.borrow_mut().deliver(&slices[..pieces.len()], outgoing);
+            let [(stream, _), ..] = pieces else { continue };
+            let mut stream = stream.borrow_mut();
+            match stream.owner {
+                Owner::Here => stream.deliver(&slices[..pieces.len()], outgoing),
+                // As a kernel answers for a socket that was closed.
+                Owner::Gone if stream.remote != Remote::Reset => {
+                    stream.remote = Remote::Reset;
+                    outgoing.push(Kind::Reset, stream.id, &[]);
+                    self.streams.remove(&stream.id);
+                }
+                Owner::Gone => {}
             }
         }
         self.pieces.clear();
@@ -354,7 +220,7 @@ impl Table {
                     (Kind::Fin, _) if matches!(stream.remote, Remote::Open | Remote::Silent) => {
                         stream.remote = Remote::Finished;
                     }
-                    (Kind::Reset, _) => stream.remote = Remote::Reset,
+                    (Kind::Reset, _) => stream.remote = stream.remote.reset(),
                     (Kind::Credit, payload) => {
                         let step = payload.try_into().map_err(|_| BadFrame::Payload(kind))?;
                         let credit = stream.send_credit.checked_add(u32::from_be_bytes(step));
@@ -363,6 +229,12 @@ impl Table {
                     _ => {}
                 }
                 stream.wake();
+                let is_over = !matches!(stream.remote, Remote::Open | Remote::Silent);
+                let is_forgotten = is_over && stream.owner == Owner::Gone;
+                drop(stream);
+                if is_forgotten {
+                    self.streams.remove(&id);
+                }
                 Ok(())
             }
         }
@@ -373,8 +245,10 @@ impl Table {
             return Err(BadFrame::StreamId(id).into());
         }
         self.last_id = id;
-        let request = OpenRequest::read(payload)?;
-        self.streams.insert(id, Rc::new(RefCell::new(StreamState::new(id, Remote::Open))));
+        let request = OpenRequest::read(payload);
+        if request.is_ok() {
+            self.streams.insert(id, Rc::new(RefCell::new(StreamState::new(id, Remote::Open))));
+        }
         self.opened.push((id, request));
         Ok(())
     }

@@ -2,7 +2,8 @@
 
 use super::connection::Mux;
 use super::frame::{DATA_BYTES_MAX, HEADER_BYTES, Kind};
-use super::state::{Remote, State, StreamState};
+use super::state::State;
+use super::stream_state::{Owner, Remote, StreamState};
 use crate::end::{Carried, End, Refused};
 use crate::record::PAYLOAD_MAX;
 use crate::socket::Socket;
@@ -13,9 +14,9 @@ use std::task::{Context, Poll};
 
 /// A stream. Dropped before its end, it resets the other side.
 pub struct MuxStream {
-    mux: Mux,
-    state: Rc<RefCell<StreamState>>,
-    sent: Sent,
+    pub(super) mux: Mux,
+    pub(super) state: Rc<RefCell<StreamState>>,
+    pub(super) sent: Sent,
     /// Bytes to ask the application for: few, until it has more.
     appetite: usize,
 }
@@ -25,7 +26,9 @@ const QUIET_BYTES: usize = PAYLOAD_MAX - HEADER_BYTES;
 
 /// What this side has said last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sent {
+pub(super) enum Sent {
+    /// Nothing: a server that has not answered.
+    Nothing,
     Open,
     Finished,
     /// Reset or refused: there is no more to say.
@@ -33,8 +36,12 @@ enum Sent {
 }
 
 impl MuxStream {
-    pub(super) fn new(mux: Mux, state: Rc<RefCell<StreamState>>) -> Self {
+    pub(super) fn client(mux: Mux, state: Rc<RefCell<StreamState>>) -> Self {
         Self { mux, state, sent: Sent::Open, appetite: QUIET_BYTES }
+    }
+
+    pub(super) fn server(mux: Mux, state: Rc<RefCell<StreamState>>) -> Self {
+        Self { mux, state, sent: Sent::Nothing, appetite: QUIET_BYTES }
     }
 
     /// Refuses a stream that the peer has begun.
@@ -43,9 +50,13 @@ impl MuxStream {
         self.sent = Sent::Over;
     }
 
-    /// Tells the client that the application has taken the connection.
+    /// Tells the client that the application has taken the connection. Nothing happens on a stream that has been
+    /// accepted, or that is not the server's.
     pub fn accept(&mut self) {
-        self.say(Kind::Opened, &[]);
+        if self.sent == Sent::Nothing {
+            self.say(Kind::Opened, &[]);
+            self.sent = Sent::Open;
+        }
     }
 
     /// Waits until the server has answered OPEN.
@@ -55,18 +66,11 @@ impl MuxStream {
     pub async fn opened(&mut self) -> Result<(), End> {
         poll_fn(|cx| {
             let mut state = self.state.borrow_mut();
-            match state.remote {
-                Remote::Silent => {
-                    state.task = Some(cx.waker().clone());
-                    Poll::Pending
-                }
-                Remote::Open | Remote::Finished => Poll::Ready(Ok(())),
-                Remote::Reset => Poll::Ready(Err(End::PeerReset)),
-                Remote::Refused(why) => Poll::Ready(Err(End::Refused(why))),
-                Remote::Lost => Poll::Ready(Err(End::TunnelLost)),
-                Remote::LostUnopened => Poll::Ready(Err(End::Unopened)),
-                Remote::AppFailed => Poll::Ready(Err(End::AppReset)),
+            if state.remote == Remote::Silent {
+                state.task = Some(cx.waker().clone());
+                return Poll::Pending;
             }
+            Poll::Ready(state.remote.broken().map_or(Ok(()), |broken| Err(broken.into())))
         })
         .await
     }
@@ -74,6 +78,7 @@ impl MuxStream {
     /// Carries bytes between the application and the peer until both are done, one side resets, or the owner
     /// stops it. On anything but an orderly end the application's socket is reset on close, and so is the peer.
     pub async fn relay(mut self, app: Rc<Socket>, carried: &Carried) -> End {
+        self.accept();
         self.state.borrow_mut().app = Some(app.clone());
         let mut reading = true;
         let end = poll_fn(|cx| self.poll(cx, &app, carried, &mut reading)).await;
@@ -139,7 +144,7 @@ impl MuxStream {
             state.task = Some(cx.waker().clone());
         }
         match state.remote {
-            Remote::Reset => Poll::Ready(Err(End::PeerReset)),
+            Remote::Reset | Remote::FinishedReset => Poll::Ready(Err(End::PeerReset)),
             Remote::Refused(why) => Poll::Ready(Err(End::Refused(why))),
             Remote::AppFailed => Poll::Ready(Err(End::AppReset)),
             Remote::Lost => Poll::Ready(Err(End::TunnelLost)),
@@ -164,7 +169,7 @@ impl MuxStream {
             return Poll::Ready(Err(End::TunnelLost));
         }
         let max = (state.send_credit as usize).min(self.appetite);
-        let Some(room) = outgoing.data_room(max, cx.waker()) else {
+        let Some(room) = outgoing.data_room(max, &mut state.place, cx.waker()) else {
             return Poll::Pending;
         };
         match outgoing.fill_data(room, |slices| app.poll_read_vectored(cx, slices, room)) {
@@ -181,7 +186,7 @@ impl MuxStream {
         }
     }
 
-    fn say(&self, kind: Kind, payload: &[u8]) {
+    pub(super) fn say(&self, kind: Kind, payload: &[u8]) {
         let mut mux = self.mux.0.state.borrow_mut();
         if !mux.table.over {
             mux.outgoing.push(kind, self.state.borrow().id, payload);
@@ -193,10 +198,12 @@ impl Drop for MuxStream {
     fn drop(&mut self) {
         let (id, remote) = {
             let state = self.state.borrow();
+            if state.owner == Owner::Gone {
+                return; // The connection goes on with it.
+            }
             (state.id, state.remote)
         };
-        let settled =
-            matches!(remote, Remote::Reset | Remote::Refused(_) | Remote::Lost | Remote::LostUnopened);
+        let settled = remote.broken().is_some() && remote != Remote::AppFailed;
         let orderly = self.sent == Sent::Finished && remote == Remote::Finished;
         if !settled && !orderly && self.sent != Sent::Over {
             self.say(Kind::Reset, &[]);

@@ -2,5 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "what a test sets up works, or the test fails")]
 
 mod hbone;
+mod io;
 mod mux;
 mod support;

@@ -6,32 +6,37 @@ use crate::support::{
 };
 use std::net::SocketAddr;
 use std::rc::Rc;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::spawn_local;
 use tokio_rustls::TlsConnector;
 use weft_tunnel::end::{Carried, End, Refused, Stop};
-use weft_tunnel::mux::{ALPN, Mux, MuxStream, OpenRequest};
+use weft_tunnel::mux::{ALPN, BadOpen, Incoming, Mux, MuxStream, OpenRequest};
 use weft_tunnel::socket::Socket;
 use weft_tunnel::tls::Session;
+use weft_tunnel::words::Authority;
 
 /// A client's mux, and a server whose streams go to `on_open`.
-async fn tunnel(on_open: impl FnMut(OpenRequest, MuxStream) + 'static) -> Mux {
+async fn tunnel(mut on_open: impl FnMut(OpenRequest, MuxStream) + 'static) -> Mux {
     let (client_config, server_config) = configs(&[ALPN]);
     let (near, far) = pair().await;
     let (client, server) =
         tokio::join!(Session::connect(&near, client_config, name()), Session::accept(&far, server_config));
     let (session, leftover) = client.unwrap();
     let (mux, driver) = Mux::client(near, session, leftover);
-    spawn_local(driver.run(|_, _| panic!("a server opens no streams")));
+    spawn_local(driver.run(|_| panic!("a server opens no streams")));
     let (session, leftover) = server.unwrap();
     let (_, driver) = Mux::server(far, session, leftover);
-    spawn_local(async move { driver.run(on_open).await });
+    let on_stream = move |incoming| match incoming {
+        Incoming::Open(request, stream) => on_open(request, stream),
+        Incoming::Bad(bad) => panic!("{bad}"),
+    };
+    spawn_local(async move { driver.run(on_stream).await });
     mux
 }
 
 fn request() -> OpenRequest {
     let addr: SocketAddr = "10.0.0.1:80".parse().unwrap();
-    OpenRequest { source: addr, destination: addr, baggage: None, traceparent: None }
+    OpenRequest { source: addr, connect: Authority::from(addr).into() }
 }
 
 /// An application on each side of a new stream, and the ends of both relays.
@@ -180,7 +185,6 @@ fn a_broken_peer_ends_its_connection_and_no_process() {
             ("data for a stream that never was", vec![0, 0, 1, 4, 0, 0, 0, 9, 0]),
             ("an id out of order", [vec![0, 0, 38, 1, 0, 0, 0, 5], vec![0; 38]].concat()),
             ("a server's frame", vec![0, 0, 0, 2, 0, 0, 0, 1]),
-            ("an OPEN that does not read", vec![0, 0, 1, 1, 0, 0, 0, 1, 9]),
         ] {
             let (near, far) = tcp_pair().await;
             let far = socket(far);
@@ -192,8 +196,45 @@ fn a_broken_peer_ends_its_connection_and_no_process() {
             let mut near = near.unwrap();
             near.write_all(&bytes).await.unwrap();
             near.flush().await.unwrap();
-            let ended = driver.run(|_, _| panic!("nothing was opened")).await;
+            let ended = driver.run(|_| panic!("nothing was opened")).await;
             assert!(ended.is_err(), "{case}");
         }
+    });
+}
+
+#[test]
+fn a_bad_open_is_refused_and_the_connection_goes_on() {
+    run(async {
+        let (client_config, server_config) = configs(&[ALPN]);
+        let (near, far) = tcp_pair().await;
+        let far = socket(far);
+        let client = TlsConnector::from(client_config);
+        let (near, server) = tokio::join!(client.connect(name(), near), Session::accept(&far, server_config));
+        let (session, leftover) = server.unwrap();
+        let (_, driver) = Mux::server(far, session, leftover);
+        let seen = Rc::new(std::cell::RefCell::new(Vec::new()));
+        let served = seen.clone();
+        spawn_local(driver.run(move |incoming| match incoming {
+            Incoming::Open(_, stream) => stream.refuse(Refused::Draining),
+            Incoming::Bad(bad) => served.borrow_mut().push(bad),
+        }));
+        let mut near = near.unwrap();
+        // Too short; a name for a destination, without the name; and one as it should be.
+        let mut open = request().to_payload().unwrap();
+        let length = open.len() as u8;
+        let whole = [&[0, 0, length, 1, 0, 0, 0, 3], open.as_slice()].concat();
+        open[19] = 0;
+        let nameless = [&[0, 0, length, 1, 0, 0, 0, 2], open.as_slice()].concat();
+        near.write_all(&[&[0, 0, 1, 1, 0, 0, 0, 1, 9], nameless.as_slice(), &whole].concat()).await.unwrap();
+        near.flush().await.unwrap();
+        let mut refusals = [0; 27];
+        near.read_exact(&mut refusals).await.unwrap();
+        let refusal = |id, reason: Refused| [0, 0, 1, 3, 0, 0, 0, id, reason.byte()];
+        let (malformed, draining) = (Refused::Malformed, Refused::Draining);
+        assert_eq!(
+            refusals.as_slice(),
+            [refusal(1, malformed), refusal(2, malformed), refusal(3, draining)].concat()
+        );
+        assert_eq!(*seen.borrow(), [BadOpen::Short, BadOpen::Host]);
     });
 }

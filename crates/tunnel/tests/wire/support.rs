@@ -58,10 +58,10 @@ pub(crate) async fn pair() -> (Socket, Socket) {
 }
 
 /// A reproducible sequence of numbers (Knuth's MMIX constants).
-pub(crate) struct Noise(u64);
+pub(crate) struct Noise(pub(crate) u64);
 
 impl Noise {
-    fn next(&mut self, below: u64) -> u64 {
+    pub(crate) fn next(&mut self, below: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % below
     }

@@ -14,8 +14,7 @@ use std::time::{Duration, SystemTime};
 use weft_core::identity::Identity;
 use weft_core::workload::NodeTunnel;
 use weft_pki::{Leaf, Peer, TrustBundle, Usage, client_config, ip_server_name, peer_of, tunnel_server_name};
-use weft_tunnel::hbone::words::Authority;
-use weft_tunnel::hbone::{self, ConnectRequest, Hbone};
+use weft_tunnel::hbone::{self, Hbone};
 use weft_tunnel::mux::{self, Mux, OpenRequest};
 use weft_tunnel::socket::Socket;
 use weft_tunnel::stream::Stream;
@@ -75,15 +74,7 @@ impl Handle {
     pub(super) fn open(&self, request: &OpenRequest) -> Option<Stream> {
         match self {
             Self::Mux(mux) => mux.open(request).map(Stream::from),
-            Self::Hbone(hbone) => {
-                let request = ConnectRequest {
-                    authority: Authority::Addr(request.destination),
-                    baggage: request.baggage.clone(),
-                    forwarded: None,
-                    traceparent: request.traceparent.clone(),
-                };
-                hbone.open(&request).map(Stream::from)
-            }
+            Self::Hbone(hbone) => hbone.open(&request.connect).map(Stream::from),
         }
     }
 
@@ -164,7 +155,7 @@ async fn dial_mux(
     let (session, leftover) = within(knowledge, to, handshake).await?;
     let peer = judge(session.peer_certificates(), &trust, to)?;
     let (mux, driver) = Mux::client(socket, session, leftover);
-    let driver = async move { driver.run(|_, _| {}).await.map_err(|error| describe(&error)) };
+    let driver = async move { driver.run(|_| {}).await.map_err(|error| describe(&error)) };
     Ok(Dialed { handle: Handle::Mux(mux), addr: to, driver: Box::pin(driver), peer })
 }
 

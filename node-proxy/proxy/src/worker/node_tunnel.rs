@@ -22,9 +22,10 @@ use weft_core::names::Network;
 use weft_core::policy::{Connection, Denial};
 use weft_pki::{Peer, Usage, peer_of, server_config};
 use weft_tunnel::end::Refused;
-use weft_tunnel::mux::{ALPN, Mux, MuxStream, OpenRequest};
+use weft_tunnel::mux::{ALPN, Incoming, Mux, MuxStream, OpenRequest};
 use weft_tunnel::socket::Socket;
 use weft_tunnel::tls::{Session, TlsError};
+use weft_tunnel::words::Authority;
 
 /// A peer node's TLS session.
 struct PeerSession {
@@ -52,6 +53,8 @@ enum SessionError {
 /// Why a peer's stream is refused.
 #[derive(Debug, thiserror::Error)]
 enum StreamError {
+    #[error("OPEN names a host, and no gateway is here")]
+    Name,
     #[error("{0}")]
     NotAdmitted(NotAdmitted),
     #[error("{0} is not enrolled on this node")]
@@ -66,7 +69,7 @@ impl StreamError {
     /// What the peer is told. It learns the kind, not the details: those stand in this side's log.
     fn refusal(&self) -> Refused {
         match self {
-            Self::NotAdmitted(NotAdmitted::MeshPort(_)) => Refused::Malformed,
+            Self::Name | Self::NotAdmitted(NotAdmitted::MeshPort(_)) => Refused::Malformed,
             Self::NotAdmitted(NotAdmitted::NoWorkload(_) | NotAdmitted::OtherIdentity(_)) => {
                 Refused::NoWorkload
             }
@@ -83,7 +86,7 @@ impl StreamError {
 impl Failure for StreamError {
     fn cause(&self) -> Cause {
         match self {
-            Self::NotAdmitted(_) | Self::NotHere(_) => Cause::Unknown,
+            Self::Name | Self::NotAdmitted(_) | Self::NotHere(_) => Cause::Unknown,
             Self::Denied(_) => Cause::Denied,
             Self::Deliver(error) => error.cause(),
         }
@@ -135,8 +138,13 @@ impl Worker {
         self.peers.add(handle.clone(), None);
         let worker = self.clone();
         let peer = session.clone();
-        let driven = driver.run(move |request, stream| {
-            spawn_local(worker.clone().node_stream(peer.clone(), request, stream));
+        let driven = driver.run(move |incoming| match incoming {
+            Incoming::Open(request, stream) => {
+                spawn_local(worker.clone().node_stream(peer.clone(), request, stream));
+            }
+            Incoming::Bad(error) => {
+                tracing::info!(addr = %peer.addr, error = describe(&error), "refused a bad request");
+            }
         });
         tokio::select! {
             ended = driven => if let Err(error) = ended {
@@ -154,10 +162,15 @@ impl Worker {
         request: OpenRequest,
         mut stream: MuxStream,
     ) {
-        let mut attempt = Attempt::new(Direction::Inbound, request.source, request.destination);
+        let Authority::Addr(target) = request.connect.authority else {
+            tracing::info!(addr = %session.addr, error = %StreamError::Name, "refused a stream");
+            return stream.refuse(StreamError::Name.refusal());
+        };
+        let client = request.source;
+        let mut attempt = Attempt::new(Direction::Inbound, client, target);
         attempt.parties.source_identity = Some(session.peer.identity().clone());
         attempt.parties.security = Security::MutualTls;
-        match self.try_node_stream(&session, &request, &mut attempt).await {
+        match self.try_node_stream(&session, client, target, &mut attempt).await {
             Err(error) => {
                 stream.refuse(error.refusal());
                 attempt.refuse(&self, &error);
@@ -174,15 +187,16 @@ impl Worker {
     async fn try_node_stream(
         &self,
         session: &PeerSession,
-        request: &OpenRequest,
+        client: SocketAddr,
+        target: SocketAddr,
         attempt: &mut Attempt,
     ) -> Result<(Rc<Pod>, Socket, Judged), StreamError> {
         let network = Network::default_network();
         let question = NodeRequest {
             peer: session.peer.identity(),
             peer_ip: session.addr.ip(),
-            source: request.source,
-            destination: request.destination,
+            source: client,
+            destination: target,
             served: &session.served,
         };
         // Discovery may tell this node of a new pod later than the pod's own node.
@@ -191,17 +205,16 @@ impl Worker {
         attempt.parties.source = source;
         attempt.parties.destination = Some(destination.clone());
         let pod = self.await_pod(&destination.uid).await;
-        let pod = pod.ok_or_else(|| StreamError::NotHere(request.destination.ip()))?;
+        let pod = pod.ok_or_else(|| StreamError::NotHere(target.ip()))?;
         let connection = Connection {
-            source_ip: request.source.ip(),
+            source_ip: client.ip(),
             source: Some(session.peer.identity().clone()),
-            destination_ip: request.destination.ip(),
-            destination_port: request.destination.port(),
+            destination_ip: target.ip(),
+            destination_port: target.port(),
         };
         let permit = self.judge(attempt, &connection, &destination).map_err(StreamError::Denied)?;
         let limit = self.knowledge.limits.connect;
-        let app =
-            deliver(&pod, &permit, (request.source, Came::FromAfar), request.destination, limit).await?;
+        let app = deliver(&pod, &permit, (client, Came::FromAfar), target, limit).await?;
         Ok((pod, app, Judged { connection, workload: destination.uid.clone() }))
     }
 }

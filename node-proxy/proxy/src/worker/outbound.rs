@@ -24,7 +24,9 @@ use weft_core::workload::Workload;
 use weft_tunnel::end::End;
 use weft_tunnel::join::join;
 use weft_tunnel::mux::OpenRequest;
+use weft_tunnel::request::ConnectRequest;
 use weft_tunnel::socket::Socket;
+use weft_tunnel::words::Authority;
 
 /// Tunnels that one connection may try: the node's proxy may be restarting.
 const TUNNEL_TRIES: usize = 8;
@@ -253,12 +255,9 @@ impl Worker {
         via: Via<'_>,
     ) -> Result<(), OutboundError> {
         attempt.parties.security = Security::MutualTls;
-        let request = OpenRequest {
-            source: attempt.client,
-            destination: hop.target,
-            baggage: Some(crate::telemetry::baggage(source)),
-            traceparent: None,
-        };
+        let baggage = Some(crate::telemetry::baggage(source));
+        let connect = ConnectRequest { baggage, ..Authority::from(hop.target).into() };
+        let request = OpenRequest { source: attempt.client, connect };
         let mut ongoing = None;
         for _ in 0..TUNNEL_TRIES {
             let (tunnel, addr) = self.pool.get(&source.identity, &hop.workload.identity, via).await?;

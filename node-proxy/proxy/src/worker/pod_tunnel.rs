@@ -22,9 +22,10 @@ use weft_core::workload::Workload;
 use weft_pki::{Leaf, Peer, Usage, peer_of, server_config};
 use weft_tunnel::accept::{AcceptError, Tunnel, accept};
 use weft_tunnel::end::Refused;
-use weft_tunnel::hbone::words::Authority;
-use weft_tunnel::hbone::{self, ConnectRequest, HboneStream, Incoming};
+use weft_tunnel::hbone::{self, HboneStream, Incoming};
+use weft_tunnel::request::ConnectRequest;
 use weft_tunnel::socket::Socket;
+use weft_tunnel::words::Authority;
 
 /// A peer's TLS session with one pod.
 struct PodSession {

@@ -21,7 +21,8 @@ use weft_pki::{
 };
 use weft_tunnel::accept::{ALPNS, Dialect, Tunnel, accept};
 use weft_tunnel::end::{Carried, End, Refused, Stop};
-use weft_tunnel::hbone::{ALPN, ConnectRequest, Hbone, HboneError, HboneStream, Incoming};
+use weft_tunnel::hbone::{ALPN, Hbone, HboneError, HboneStream, Incoming};
+use weft_tunnel::request::ConnectRequest;
 use weft_tunnel::socket::Socket;
 
 const ENVOY: &str = "spiffe://cluster.local/ns/other/sa/envoy";
@@ -159,7 +160,7 @@ impl Envoy {
 }
 
 fn request(authority: &str) -> ConnectRequest {
-    ConnectRequest::from(authority.parse::<weft_tunnel::hbone::words::Authority>().unwrap())
+    ConnectRequest::from(authority.parse::<weft_tunnel::words::Authority>().unwrap())
 }
 
 async fn assert_reset(socket: &Socket, case: &str) {

@@ -12,10 +12,11 @@ use std::sync::Arc;
 use tokio::task::{JoinHandle, spawn_local};
 use weft_tunnel::accept::{Tunnel, accept};
 use weft_tunnel::end::{Carried, End};
-use weft_tunnel::hbone::words::Forwarded;
-use weft_tunnel::hbone::{ALPN, ConnectRequest, Hbone, HboneError, HboneStream, Incoming};
+use weft_tunnel::hbone::{ALPN, Hbone, HboneError, HboneStream, Incoming};
+use weft_tunnel::request::ConnectRequest;
 use weft_tunnel::socket::Socket;
 use weft_tunnel::stream::Stream;
+use weft_tunnel::words::Forwarded;
 
 /// A server that accepts on `far`; its handle comes once the handshake is done.
 fn serve(

@@ -13,11 +13,11 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::task::{JoinHandle, spawn_local};
 use weft_tunnel::accept::{ALPNS, AcceptError, Dialect, Tunnel, accept};
 use weft_tunnel::end::{Carried, End, Refused};
-use weft_tunnel::hbone::words::Authority;
 use weft_tunnel::hbone::{ALPN, BadRequest, Hbone, HboneError, Incoming};
 use weft_tunnel::mux::{self, Mux, OpenRequest};
 use weft_tunnel::stream::Stream;
 use weft_tunnel::tls::Session;
+use weft_tunnel::words::Authority;
 
 #[test]
 fn both_dialects_share_a_listener() {
@@ -49,13 +49,16 @@ fn both_dialects_share_a_listener() {
             tokio::join!(Session::connect(&near, client_config, name()), accept(far, server_config));
         let (session, leftover) = client.unwrap();
         let (client, driver) = Mux::client(near, session, leftover);
-        spawn_local(driver.run(|_, _| panic!("a server opens no streams")));
+        spawn_local(driver.run(|_| panic!("a server opens no streams")));
         let Tunnel::Mux(_, driver) = accepted.unwrap().into_tunnel() else {
             panic!("both offered weft/1");
         };
-        spawn_local(driver.run(|_, stream| Stream::from(stream).refuse(Refused::NoWorkload)));
-        let addr = "10.0.0.1:80".parse().unwrap();
-        let open = OpenRequest { source: addr, destination: addr, baggage: None, traceparent: None };
+        spawn_local(driver.run(|incoming| match incoming {
+            mux::Incoming::Open(_, stream) => Stream::from(stream).refuse(Refused::NoWorkload),
+            mux::Incoming::Bad(bad) => panic!("{bad}"),
+        }));
+        let connect = "10.0.0.1:80".parse::<Authority>().unwrap().into();
+        let open = OpenRequest { source: "10.0.0.1:4000".parse().unwrap(), connect };
         let mut stream = Stream::from(client.open(&open).unwrap());
         assert_eq!(stream.opened().await, Err(End::Refused(Refused::NoWorkload)));
     });

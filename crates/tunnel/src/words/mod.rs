@@ -1,5 +1,5 @@
-//! The words of HBONE (wire facts §1): what a CONNECT asks for, who asks, and for whom. Pure functions on texts
-//! from the wire; nothing here knows HTTP.
+//! The words of a request (wire facts §1): what it asks for, who asks, and for whom. Pure functions on texts from the
+//! wire; nothing here knows which dialect carries them.
 
 pub mod authority;
 pub mod baggage;

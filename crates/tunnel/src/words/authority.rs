@@ -92,7 +92,7 @@ impl fmt::Display for Authority {
 
 /// A host name in lower case. One whose last label reads as a number is none: old resolvers take `127.1` and
 /// `0x7f000001` for addresses, and a policy would be asked about another host than is dialled.
-pub(super) fn parse_host(text: &str) -> Option<String> {
+pub(crate) fn parse_host(text: &str) -> Option<String> {
     let text = text.strip_suffix('.').unwrap_or(text);
     if text.is_empty() || text.len() > HOST_BYTES_MAX || !text.split('.').all(is_label) {
         return None;
