@@ -2,8 +2,9 @@
 #![forbid(unsafe_code)]
 
 use anyhow::{Context as _, Result, ensure};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+use weft_core::ports::TUNNEL;
 use weft_testkit::{App, Pod, World};
 use weft_tests::asking::await_enrolled;
 use weft_tests::stage::start_mesh;
@@ -13,13 +14,30 @@ use weft_tests::waiting::{access_lines, eventually, with_json_lines};
 const PODS: usize = 50;
 const ENROLS_WITHIN: Duration = Duration::from_secs(10);
 
+/// Selects every pod, so that all keep their tunnels in their own namespaces and speak HBONE.
+const SELECTS_ALL: &str = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: all, \
+     namespace: shop}, spec: {podSelector: {}, ingress: [{}], egress: [{}]}}\n";
+
 #[test]
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
 fn long_a_new_pod_is_talked_to_at_once() -> Result<()> {
     let world = World::builder().nodes(2).build()?;
+    pods_come_and_go(&world, |_server| world.node(2).ip())
+}
+
+/// Nothing listens on a pod's own port before the pod is enrolled.
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn long_a_new_pod_is_talked_to_at_once_by_hbone() -> Result<()> {
+    let world = World::builder().nodes(2).build()?;
+    world.apply_yaml("network-policy.yaml", SELECTS_ALL)?;
+    pods_come_and_go(&world, Pod::ip)
+}
+
+fn pods_come_and_go(world: &World, tunnel_ip: impl Fn(&Pod) -> IpAddr) -> Result<()> {
     let client = world.node(1).pod("shop", "client").service_account("client").start()?;
     let server = world.node(2).pod("shop", "server").app(App::echo()).start()?;
-    let mesh = start_mesh(&world, with_json_lines())?;
+    let mesh = start_mesh(world, with_json_lines())?;
     await_enrolled(&mesh, [&client, &server], ENROLS_WITHIN)?;
     for number in 0..PODS {
         let name = format!("new-{number}");
@@ -47,5 +65,11 @@ fn long_a_new_pod_is_talked_to_at_once() -> Result<()> {
         talk(&new, server.addr(7000))?;
         new.delete()?;
     }
-    Ok(())
+    let tunnel = SocketAddr::new(tunnel_ip(&server), TUNNEL).to_string();
+    eventually("a line that names the tunnel", ENROLS_WITHIN, || {
+        let lines = access_lines(mesh.proxy(1), &server.addr(7000).to_string());
+        let last = lines.last().context("no line yet")?;
+        ensure!(last["dst.tunnel_addr"] == tunnel, "not by {tunnel}: {last}");
+        Ok(())
+    })
 }

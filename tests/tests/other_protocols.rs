@@ -8,6 +8,7 @@ use weft_testkit::{App, Component, Mesh, MeshSettings, Pod, World};
 use weft_tests::asking::{agent_socket, ask, await_enrolled};
 use weft_tests::stage::start_mesh;
 use weft_tests::talk::Talk;
+use weft_tests::waiting::eventually;
 
 const WITHIN: Duration = Duration::from_secs(10);
 /// On one machine an answer takes less than a millisecond.
@@ -73,4 +74,26 @@ fn they_are_dropped_where_the_setting_says_so() -> Result<()> {
         Talk::begin(&client, to)?.finish()?;
     }
     Ok(())
+}
+
+/// What is captured already has the programs of the setting before; applications shall not notice the change.
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn another_setting_replaces_the_programs_of_captured_pods() -> Result<()> {
+    let (_world, mesh, client, server, outside) = stage(MeshSettings::default())?;
+    let mut open = Talk::begin(&client, server.addr(7000))?;
+    for (setting, passes) in [("drop", false), ("pass", true)] {
+        let agent = mesh.agent(1);
+        agent.set_env("WEFT_OTHER_PROTOCOLS", setting);
+        agent.restart(WITHIN)?;
+        eventually("the other programs", WITHIN, || {
+            for to in [server.addr(7003), outside.addr(7003)] {
+                ensure!(echoes(&client, to)? == passes, "{setting}: {to}");
+            }
+            Ok(())
+        })?;
+        open.go_on().with_context(|| format!("a connection from before, at {setting}"))?;
+        Talk::begin(&client, server.addr(7000))?.finish()?;
+    }
+    open.finish()
 }

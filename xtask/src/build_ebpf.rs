@@ -28,11 +28,14 @@ const LINKER_ADVICE: &str = "bpf-linker is not in PATH. Install it:
 pub(crate) struct Args {
     /// Prints the path of the object and nothing else.
     #[arg(long)]
-    quiet: bool,
+    pub(crate) quiet: bool,
     /// Programs that log their verdicts, which the agent forwards (`WEFT_LOG=info,weft_ebpf=debug`). For looking at
     /// one machine, not for one with traffic.
     #[arg(long)]
-    debug: bool,
+    pub(crate) debug: bool,
+    /// Where to put the object, if not where `weft-ebpf-host` looks for it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) object: Option<PathBuf>,
 }
 
 /// Builds the object. Does nothing but ask cargo if nothing has changed.
@@ -50,7 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bail!("the build of the kernel's programs failed ({status})");
     }
     let built = workspace.join(TARGET_DIR).join(TARGET).join("release/weft");
-    let object = workspace.join(OBJECT);
+    let object = args.object.clone().unwrap_or_else(|| workspace.join(OBJECT));
     publish(&built, &object)?;
     println!("{}", object.display());
     Ok(())

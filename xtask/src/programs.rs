@@ -27,6 +27,19 @@ pub(crate) fn build_ebpf_object() -> Result<()> {
     build_ebpf::run(&build_ebpf::Args::default())
 }
 
+/// Builds the agent once more, with programs that say what they decide, for the test that listens to them. In a folder of
+/// its own, so that neither of the two ever replaces the other.
+pub(crate) fn build_talking_agent() -> Result<PathBuf> {
+    steps::announce("building the kernel's programs that talk");
+    let object = steps::workspace().join("target/ebpf/talking.bpf.o");
+    build_ebpf::run(&build_ebpf::Args { debug: true, object: Some(object.clone()), ..Default::default() })?;
+    let folder = target().join("talking");
+    let mut command = steps::cargo(&["build", "--package", "weft-agent", "--target-dir"]);
+    command.arg(&folder).env("WEFT_EBPF_OBJECT", object);
+    steps::run("building an agent that talks (the first time takes some minutes)", &mut command)?;
+    Ok(folder.join("debug/weft-agent"))
+}
+
 /// Where everything is built.
 pub(crate) fn target() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);

@@ -57,6 +57,10 @@ fn every_step(args: &Args, summary: &mut Summary) -> Result<()> {
         privileged.env("WEFT_TEST_ENVOY", setup::envoy(&target)?);
         Ok(())
     })?;
+    summary.time("an agent that talks", || {
+        privileged.env("WEFT_TEST_TALKING_AGENT", programs::build_talking_agent()?);
+        Ok(())
+    })?;
     summary.suite("tests that need root", privileged);
     // A test that was killed may have left its world.
     summary.time("cleaning up", programs::sweep)

@@ -1,10 +1,12 @@
 //! A JSON value becomes an object, or a refusal that names the field.
 
+use crate::check::{Check, Findings};
 use crate::fields::unknown_fields;
 use crate::kind::{Kind, Lookup, ObjectKey};
 use crate::object::{DEFAULT_NAMESPACE, Object};
-use crate::problem::Note;
+use crate::problem::{Note, Severity};
 use crate::refusal::{Refusal, RefusedScope, refused_dry_run, refused_scope};
+use crate::resource::Resource;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -89,6 +91,22 @@ fn read(kind: Kind, value: &Value) -> Decoded {
             typed(value).map(|(one, notes)| (Object::AuthorizationPolicy(one), notes))
         }
         Kind::PeerAuthentication => typed(value).map(|(one, notes)| (Object::PeerAuthentication(one), notes)),
+        Kind::Gateway => resource(value).map(|(one, notes)| (Object::Gateway(one), notes)),
+        Kind::GatewayClass => resource(value).map(|(one, notes)| (Object::GatewayClass(one), notes)),
+        Kind::HttpRoute => resource(value).map(|(one, notes)| (Object::HttpRoute(one), notes)),
+        Kind::GrpcRoute => resource(value).map(|(one, notes)| (Object::GrpcRoute(one), notes)),
+        Kind::TcpRoute => resource(value).map(|(one, notes)| (Object::TcpRoute(one), notes)),
+        Kind::TlsRoute => resource(value).map(|(one, notes)| (Object::TlsRoute(one), notes)),
+        Kind::ReferenceGrant => resource(value).map(|(one, notes)| (Object::ReferenceGrant(one), notes)),
+        Kind::BackendTlsPolicy => resource(value).map(|(one, notes)| (Object::BackendTlsPolicy(one), notes)),
+        Kind::BackendTrafficPolicy => {
+            resource(value).map(|(one, notes)| (Object::BackendTrafficPolicy(one), notes))
+        }
+        Kind::VirtualService => resource(value).map(|(one, notes)| (Object::VirtualService(one), notes)),
+        Kind::DestinationRule => resource(value).map(|(one, notes)| (Object::DestinationRule(one), notes)),
+        Kind::ServiceEntry => resource(value).map(|(one, notes)| (Object::ServiceEntry(one), notes)),
+        Kind::WorkloadEntry => resource(value).map(|(one, notes)| (Object::WorkloadEntry(one), notes)),
+        Kind::Telemetry => resource(value).map(|(one, notes)| (Object::Telemetry(one), notes)),
     };
     match read {
         Ok((object, notes)) => Decoded::Object(object, notes),
@@ -96,9 +114,26 @@ fn read(kind: Kind, value: &Value) -> Decoded {
     }
 }
 
+/// What was read with remarks, or why it is refused.
+type Typed<T> = Result<(Box<T>, Vec<Note>), Vec<Note>>;
+
+/// Reads a resource, and refuses one that contradicts itself.
+fn resource<S>(value: &Value) -> Typed<Resource<S>>
+where
+    S: DeserializeOwned + Serialize + Check,
+{
+    let (one, mut notes) = typed::<Resource<S>>(value)?;
+    let found = Findings::of_spec(&one.spec);
+    if found.iter().any(|note| note.severity == Severity::Error) {
+        return Err(found);
+    }
+    notes.extend(found);
+    Ok((one, notes))
+}
+
 /// Reads a type, and refuses fields that it lacks. Only the status of an object may hold more, with a
 /// warning: clusters write it, also clusters that are newer than this build.
-fn typed<T: DeserializeOwned + Serialize>(value: &Value) -> Result<(Box<T>, Vec<Note>), Vec<Note>> {
+fn typed<T: DeserializeOwned + Serialize>(value: &Value) -> Typed<T> {
     let one: T = serde_path_to_error::deserialize(value).map_err(|error| {
         let field = error.path().to_string();
         vec![Note::error(if field == "." { "" } else { &field }, error.into_inner().to_string())]

@@ -16,6 +16,20 @@ pub enum Kind {
     NetworkPolicy,
     AuthorizationPolicy,
     PeerAuthentication,
+    Gateway,
+    GatewayClass,
+    HttpRoute,
+    GrpcRoute,
+    TcpRoute,
+    TlsRoute,
+    ReferenceGrant,
+    BackendTlsPolicy,
+    BackendTrafficPolicy,
+    VirtualService,
+    DestinationRule,
+    ServiceEntry,
+    WorkloadEntry,
+    Telemetry,
 }
 
 /// What an `apiVersion` and a `kind` stand for.
@@ -31,19 +45,27 @@ pub enum Lookup {
     Foreign,
 }
 
+/// The group of Gateway API.
+pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
+/// Gateway API's kinds that may still change.
+const GATEWAY_EXPERIMENTS: &str = "gateway.networking.x-k8s.io";
+const NETWORKING_GROUP: &str = "networking.istio.io";
+const TELEMETRY_GROUP: &str = "telemetry.istio.io";
+
 /// Groups whose every object is configuration of a mesh.
 const MESH_GROUPS: &[&str] = &[
     "security.istio.io",
-    "networking.istio.io",
-    "telemetry.istio.io",
+    NETWORKING_GROUP,
+    TELEMETRY_GROUP,
     "extensions.istio.io",
-    "gateway.networking.k8s.io",
+    GATEWAY_GROUP,
+    GATEWAY_EXPERIMENTS,
     "weft.dev",
 ];
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 23] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
@@ -53,6 +75,20 @@ impl Kind {
         Self::NetworkPolicy,
         Self::AuthorizationPolicy,
         Self::PeerAuthentication,
+        Self::Gateway,
+        Self::GatewayClass,
+        Self::HttpRoute,
+        Self::GrpcRoute,
+        Self::TcpRoute,
+        Self::TlsRoute,
+        Self::ReferenceGrant,
+        Self::BackendTlsPolicy,
+        Self::BackendTrafficPolicy,
+        Self::VirtualService,
+        Self::DestinationRule,
+        Self::ServiceEntry,
+        Self::WorkloadEntry,
+        Self::Telemetry,
     ];
 
     /// The name as manifests write it.
@@ -67,6 +103,20 @@ impl Kind {
             Self::NetworkPolicy => "NetworkPolicy",
             Self::AuthorizationPolicy => "AuthorizationPolicy",
             Self::PeerAuthentication => "PeerAuthentication",
+            Self::Gateway => "Gateway",
+            Self::GatewayClass => "GatewayClass",
+            Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
+            Self::TcpRoute => "TCPRoute",
+            Self::TlsRoute => "TLSRoute",
+            Self::ReferenceGrant => "ReferenceGrant",
+            Self::BackendTlsPolicy => "BackendTLSPolicy",
+            Self::BackendTrafficPolicy => "XBackendTrafficPolicy",
+            Self::VirtualService => "VirtualService",
+            Self::DestinationRule => "DestinationRule",
+            Self::ServiceEntry => "ServiceEntry",
+            Self::WorkloadEntry => "WorkloadEntry",
+            Self::Telemetry => "Telemetry",
         }
     }
 
@@ -77,6 +127,19 @@ impl Kind {
             Self::EndpointSlice => "discovery.k8s.io",
             Self::NetworkPolicy => "networking.k8s.io",
             Self::AuthorizationPolicy | Self::PeerAuthentication => "security.istio.io",
+            Self::Gateway
+            | Self::GatewayClass
+            | Self::HttpRoute
+            | Self::GrpcRoute
+            | Self::TcpRoute
+            | Self::TlsRoute
+            | Self::ReferenceGrant
+            | Self::BackendTlsPolicy => GATEWAY_GROUP,
+            Self::BackendTrafficPolicy => GATEWAY_EXPERIMENTS,
+            Self::VirtualService | Self::DestinationRule | Self::ServiceEntry | Self::WorkloadEntry => {
+                NETWORKING_GROUP
+            }
+            Self::Telemetry => TELEMETRY_GROUP,
         }
     }
 
@@ -84,13 +147,29 @@ impl Kind {
     pub const fn versions(self) -> &'static [&'static str] {
         match self {
             Self::AuthorizationPolicy | Self::PeerAuthentication => &["v1", "v1beta1"],
-            _ => &["v1"],
+            Self::Gateway | Self::GatewayClass | Self::HttpRoute | Self::ReferenceGrant => &["v1", "v1beta1"],
+            Self::TcpRoute => &["v1", "v1alpha2"],
+            Self::TlsRoute => &["v1", "v1alpha3", "v1alpha2"],
+            Self::BackendTlsPolicy => &["v1", "v1alpha3"],
+            Self::BackendTrafficPolicy => &["v1alpha1"],
+            Self::VirtualService | Self::DestinationRule | Self::ServiceEntry | Self::WorkloadEntry => {
+                &["v1", "v1beta1", "v1alpha3"]
+            }
+            Self::Telemetry => &["v1", "v1alpha1"],
+            Self::Namespace
+            | Self::Node
+            | Self::Pod
+            | Self::Service
+            | Self::EndpointSlice
+            | Self::ServiceAccount
+            | Self::NetworkPolicy
+            | Self::GrpcRoute => &["v1"],
         }
     }
 
     /// True if its objects live in a namespace.
     pub const fn is_namespaced(self) -> bool {
-        !matches!(self, Self::Namespace | Self::Node)
+        !matches!(self, Self::Namespace | Self::Node | Self::GatewayClass)
     }
 
     /// True if an object that cannot be understood has to deny.
@@ -158,7 +237,16 @@ mod tests {
                 Lookup::UnknownVersion(Kind::AuthorizationPolicy)
             }),
             ("wrong group", "v1", "NetworkPolicy", Lookup::Foreign),
-            ("mesh group", "networking.istio.io/v1", "VirtualService", Lookup::NotImplemented),
+            ("alpha", "networking.istio.io/v1alpha3", "VirtualService", Lookup::Known(Kind::VirtualService)),
+            ("two of one name", "networking.istio.io/v1", "Gateway", Lookup::NotImplemented),
+            ("acronym", "gateway.networking.k8s.io/v1", "HTTPRoute", Lookup::Known(Kind::HttpRoute)),
+            ("experiment", "gateway.networking.x-k8s.io/v1alpha1", "XBackendTrafficPolicy", {
+                Lookup::Known(Kind::BackendTrafficPolicy)
+            }),
+            ("experiment that is not read", "gateway.networking.x-k8s.io/v1alpha1", "XMesh", {
+                Lookup::NotImplemented
+            }),
+            ("mesh group", "networking.istio.io/v1", "Sidecar", Lookup::NotImplemented),
             ("foreign", "apps/v1", "Deployment", Lookup::Foreign),
         ] {
             assert_eq!(Kind::of(api_version, kind), want, "{case}");

@@ -11,8 +11,7 @@ pub(crate) mod pod;
 pub(crate) mod port;
 pub(crate) mod service;
 pub(crate) mod enrolment;
-pub(crate) mod acceleration;
-pub(crate) mod existing;
+pub(crate) mod said;
 
 use weft_control_api::problem::{Note, Severity};
 

@@ -160,6 +160,20 @@ impl Index {
                 let facts = policy::peer::read(one, &name, &cluster.config, notes);
                 cluster.set_peer(&name, Some(facts), dirty);
             }
+            Object::Gateway(_)
+            | Object::GatewayClass(_)
+            | Object::HttpRoute(_)
+            | Object::GrpcRoute(_)
+            | Object::TcpRoute(_)
+            | Object::TlsRoute(_)
+            | Object::ReferenceGrant(_)
+            | Object::BackendTlsPolicy(_)
+            | Object::BackendTrafficPolicy(_)
+            | Object::VirtualService(_)
+            | Object::DestinationRule(_)
+            | Object::ServiceEntry(_)
+            | Object::WorkloadEntry(_)
+            | Object::Telemetry(_) => notes.push(not_enforced(object)),
         }
     }
 
@@ -182,7 +196,21 @@ impl Index {
             | Kind::Service
             | Kind::EndpointSlice
             | Kind::ServiceAccount
-            | Kind::NetworkPolicy => {}
+            | Kind::NetworkPolicy
+            | Kind::Gateway
+            | Kind::GatewayClass
+            | Kind::HttpRoute
+            | Kind::GrpcRoute
+            | Kind::TcpRoute
+            | Kind::TlsRoute
+            | Kind::ReferenceGrant
+            | Kind::BackendTlsPolicy
+            | Kind::BackendTrafficPolicy
+            | Kind::VirtualService
+            | Kind::DestinationRule
+            | Kind::ServiceEntry
+            | Kind::WorkloadEntry
+            | Kind::Telemetry => {}
         }
     }
 
@@ -199,6 +227,20 @@ impl Index {
             Kind::NetworkPolicy => cluster.set_network_policy(&name, None, dirty),
             Kind::AuthorizationPolicy => cluster.set_authorization(&name, None, dirty),
             Kind::PeerAuthentication => cluster.set_peer(&name, None, dirty),
+            Kind::Gateway
+            | Kind::GatewayClass
+            | Kind::HttpRoute
+            | Kind::GrpcRoute
+            | Kind::TcpRoute
+            | Kind::TlsRoute
+            | Kind::ReferenceGrant
+            | Kind::BackendTlsPolicy
+            | Kind::BackendTrafficPolicy
+            | Kind::VirtualService
+            | Kind::DestinationRule
+            | Kind::ServiceEntry
+            | Kind::WorkloadEntry
+            | Kind::Telemetry => {}
         }
     }
 
@@ -248,6 +290,12 @@ impl Index {
             self.loose.insert(name.clone(), uids);
         }
     }
+}
+
+/// Says that an object was read, and that nothing comes of it: no route is compiled yet.
+fn not_enforced(object: &Object) -> Note {
+    let (api_version, kind) = (object.api_version(), object.kind());
+    Note::warning("kind", format!("{api_version} {kind} is not implemented: it has no effect"))
 }
 
 /// The policy of a name: one that was written, or one that the index makes.

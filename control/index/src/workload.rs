@@ -5,11 +5,12 @@ use crate::endpoints::{self, Served};
 use crate::facts::endpoint_slice::Endpoint;
 use crate::facts::enrolment::Wish;
 use crate::facts::pod::{Life, PodFacts};
+use crate::facts::said;
 use crate::name::Name;
 use crate::peers;
 use std::net::IpAddr;
 use std::sync::Arc;
-use weft_core::enrolment::{Acceleration, AgentPod, Existing, Membership};
+use weft_core::enrolment::{AgentPod, Membership};
 use weft_core::identity::Identity;
 use weft_core::names::{NodeName, PolicyName, ServiceName, WorkloadUid};
 use weft_core::workload::{
@@ -39,18 +40,12 @@ pub(crate) fn enrolment(cluster: &Cluster, pod: &PodFacts) -> Membership {
     }
 }
 
-/// What the pod says, or else its namespace.
-fn acceleration(cluster: &Cluster, pod: &PodFacts) -> Acceleration {
-    let namespace =
-        || cluster.namespaces.get(&pod.name.namespace).and_then(|namespace| namespace.acceleration);
-    pod.acceleration.or_else(namespace).unwrap_or_default()
-}
-
 /// The pod as its agent sees it; `None` if it runs nowhere.
 pub(crate) fn agent_pod(cluster: &Cluster, pod: &PodFacts) -> Option<AgentPod> {
     if pod.life == Life::Over || pod.node.as_str().is_empty() {
         return None;
     }
+    let namespace = cluster.namespaces.get(&pod.name.namespace);
     Some(AgentPod {
         workload: pod_uid(&cluster.config.cluster, &pod.name),
         pod_uid: pod.uid.clone(),
@@ -62,16 +57,10 @@ pub(crate) fn agent_pod(cluster: &Cluster, pod: &PodFacts) -> Option<AgentPod> {
         netns: pod.netns.clone(),
         cgroup: pod.cgroup.clone(),
         membership: enrolment(cluster, pod),
-        acceleration: acceleration(cluster, pod),
-        existing: existing(cluster, pod),
+        acceleration: said::for_pod(pod.acceleration, namespace.and_then(|namespace| namespace.acceleration)),
+        existing: said::for_pod(pod.existing, namespace.and_then(|namespace| namespace.existing)),
         plain_text: peers::plain_text(cluster, pod),
     })
-}
-
-/// What becomes of its older connections: its own word beats that of its namespace.
-fn existing(cluster: &Cluster, pod: &PodFacts) -> Existing {
-    let namespace = || cluster.namespaces.get(&pod.name.namespace).and_then(|namespace| namespace.existing);
-    pod.existing.or_else(namespace).unwrap_or_default()
 }
 
 /// The pod as discovery tells it; `None` if it has no address or is over.

@@ -78,10 +78,10 @@ pub enum AskError {
 }
 
 impl AskError {
-    /// What the user can do about it, if it is clear.
-    pub fn advice(&self) -> Option<&'static str> {
+    /// What the user can do about it.
+    pub fn advice(&self) -> &'static str {
         match self {
-            Self::Connect { source, .. } => Some(match source.kind() {
+            Self::Connect { source, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied => {
                     "only root and the proxy's own user may ask: run it as root"
                 }
@@ -92,12 +92,18 @@ impl AskError {
                     "is weft-node-proxy running on this machine? Say where its socket is with --socket PATH \
                      (or WEFT_ADMIN_SOCKET), or with --world DIR"
                 }
-            }),
-            Self::NoSocket { .. } => Some(
-                "say where the node proxy's administrative socket is: --socket PATH (or WEFT_ADMIN_SOCKET), or --world DIR",
-            ),
-            Self::Late { .. } => Some("the process is stopped or too busy: look at its log and its CPU time"),
-            Self::Exchange { .. } | Self::Refused { .. } | Self::Answer { .. } => None,
+            },
+            Self::NoSocket { .. } => {
+                "say where the node proxy's administrative socket is: --socket PATH (or WEFT_ADMIN_SOCKET), or \
+                 --world DIR"
+            }
+            Self::Late { .. } => "the process is stopped or too busy: look at its log and its CPU time",
+            Self::Exchange { .. } => {
+                "the process has ended meanwhile, or is ending: ask again, and look at its log"
+            }
+            Self::Refused { .. } | Self::Answer { .. } => {
+                "see that this command and that process are of the same version, and look at its log"
+            }
         }
     }
 }
@@ -199,6 +205,6 @@ mod tests {
     async fn an_absent_socket_is_told_with_advice() {
         let error = get(Path::new("/nowhere/admin.sock"), "/status").await.expect_err("nobody is there");
         assert_eq!(error.to_string(), "connecting to /nowhere/admin.sock");
-        assert!(error.advice().is_some_and(|advice| advice.contains("--socket")));
+        assert!(error.advice().contains("--socket"));
     }
 }

@@ -1,6 +1,6 @@
 //! What can be typed, and what it does.
 
-use crate::ask::AskError;
+use crate::answers::{self, Extent};
 use crate::check::{self, CheckError};
 use crate::explain::{self, Destination, ExplainError};
 use crate::lists::{self, List};
@@ -74,9 +74,6 @@ pub enum CommandError {
     /// It is not clear whom to ask.
     #[error(transparent)]
     Place(#[from] PlaceError),
-    /// Whoever was asked did not answer.
-    #[error(transparent)]
-    Ask(#[from] AskError),
     /// The question cannot be asked.
     #[error(transparent)]
     Explain(#[from] ExplainError),
@@ -93,7 +90,6 @@ impl CommandError {
     pub fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Place(error) => Some(error.advice()),
-            Self::Ask(error) => error.advice(),
             Self::Explain(error) => Some(error.advice()),
             Self::Check(error) => Some(error.advice()),
             Self::Runtime(_) => None,
@@ -112,27 +108,35 @@ pub fn run(args: Args) -> Result<ExitCode, CommandError> {
     let chosen = Chosen { socket: args.socket, world: args.world, node: args.node };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(CommandError::Runtime)?;
-    let (text, code) = runtime.block_on(answer(&args.command, &chosen, args.output))?;
-    print!("{text}");
-    Ok(code)
+    let said = runtime.block_on(answer(&args.command, &chosen, args.output))?;
+    eprint!("{}", said.silences);
+    print!("{}", said.answer);
+    Ok(said.extent.code())
 }
 
-async fn answer(
-    command: &Command,
-    chosen: &Chosen,
-    output: Output,
-) -> Result<(String, ExitCode), CommandError> {
+/// What is printed, and where.
+struct Said {
+    /// On standard output.
+    answer: String,
+    /// On standard error.
+    silences: String,
+    extent: Extent,
+}
+
+async fn answer(command: &Command, chosen: &Chosen, output: Output) -> Result<Said, CommandError> {
     let list = match command {
         Command::Status => {
             let control = chosen.control();
             let status = status::gather(&chosen.places().await?, control.as_deref()).await;
-            let code = if status::is_answered(&status) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-            return Ok((show(&status, output, status::render), code));
+            // Who is silent is part of this very answer.
+            let answer = show(&status, output, status::render);
+            return Ok(Said { answer, silences: String::new(), extent: status::extent(&status) });
         }
         Command::Policy(PolicyCommand::Explain { source, destination }) => {
             let places = chosen.places().await?;
             let explanation = explain::ask(&places, source, destination).await?;
-            return Ok((show(&explanation, output, explain::render), ExitCode::SUCCESS));
+            let answer = show(&explanation, output, explain::render);
+            return Ok(Said { answer, silences: String::new(), extent: Extent::Whole });
         }
         Command::Workloads => List::Workloads,
         Command::Services => List::Services,
@@ -141,8 +145,10 @@ async fn answer(
         Command::Connections | Command::Check => List::Connections,
     };
     let places: Vec<Place> = chosen.places().await?;
-    let rows = lists::gather(list, &places).await?;
-    Ok((show(&rows, output, |rows| lists::render(list, rows)), ExitCode::SUCCESS))
+    let answers = lists::gather(list, &places).await;
+    let shown = answers.value.map(|rows| show(&rows, output, |rows| lists::render(list, rows)));
+    let silences = answers.silent.iter().map(answers::tell).collect();
+    Ok(Said { answer: shown.unwrap_or_default(), silences, extent: answers.extent })
 }
 
 fn show(value: &Value, output: Output, table: impl Fn(&Value) -> String) -> String {

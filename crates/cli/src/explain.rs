@@ -1,9 +1,10 @@
 //! `weft policy explain`: which policy decides, and why. The proxy of the destination's node is asked, because that is
 //! the one that decides.
 
+use crate::answers;
 use crate::ask::{self, AskError};
 use crate::parties::{self, PartyError};
-use crate::places::{self, Place};
+use crate::places::Place;
 use crate::words::cell;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -51,7 +52,7 @@ impl ExplainError {
             Self::Outside { .. } | Self::Ask(AskError::Refused { .. }) => {
                 "`weft workloads` lists what the proxy knows"
             }
-            Self::Ask(error) => error.advice().unwrap_or("look at the log of the node proxy"),
+            Self::Ask(error) => error.advice(),
         }
     }
 }
@@ -98,8 +99,8 @@ pub async fn ask(places: &[Place], source: &str, destination: &Destination) -> R
     if !is_name(source) && source.parse::<IpAddr>().is_err() {
         return Err(ExplainError::Name { text: source.to_owned() });
     }
-    let workloads = places::any(places, "/workloads").await?;
-    let services = places::any(places, "/services").await?;
+    let workloads = anyone(places, "/workloads").await?;
+    let services = anyone(places, "/services").await?;
     let from = parties::resolve(source, &workloads, &services)?;
     let to = parties::resolve(&destination.host, &workloads, &services)?;
     if to.parse::<IpAddr>().is_ok() {
@@ -109,7 +110,16 @@ pub async fn ask(places: &[Place], source: &str, destination: &Destination) -> R
     let path = format!("/explain?src={from}&dst={to}&port={port}");
     match deciding(places, &workloads, &to).await {
         Some(place) => Ok(ask::get(&place.proxy, &path).await?),
-        None => Ok(places::any(places, &path).await?),
+        None => Ok(anyone(places, &path).await?),
+    }
+}
+
+/// What the first says that answers. Who was silent before changes nothing: all know all policies.
+async fn anyone(places: &[Place], path: &str) -> Result<Value, AskError> {
+    let mut answers = answers::first(places, path).await;
+    match (answers.value, answers.silent.pop()) {
+        (Some(value), _) => Ok(value),
+        (None, last) => Err(last.expect("there is at least one place, and it was silent")),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod check;
 pub mod explain;
 pub mod status;
 pub mod lists;
+pub mod answers;
 pub mod parties;
 pub mod places;
 pub mod ask;

@@ -1,7 +1,7 @@
 //! `weft workloads|services|policies|certificates|connections`.
 
-use crate::ask::{self, AskError};
-use crate::places::{self, Place};
+use crate::answers::{self, Answers};
+use crate::places::Place;
 use crate::table;
 use crate::words::{bytes, cell, duration};
 use serde_json::Value;
@@ -110,30 +110,13 @@ impl List {
     }
 }
 
-/// Asks. What is about the mesh is asked of the first proxy that answers; what is each proxy's own is asked of all, and every row
-/// says of which node it is.
-///
-/// # Errors
-/// If one does not answer.
-pub async fn gather(list: List, places: &[Place]) -> Result<Value, AskError> {
+/// Asks. What is about the mesh is asked of the first proxy that answers; what is each proxy's own is asked of all.
+pub async fn gather(list: List, places: &[Place]) -> Answers {
     if list.is_about_the_mesh() {
-        return places::any(places, list.path()).await;
+        answers::first(places, list.path()).await
+    } else {
+        answers::of_each(places, list.path()).await
     }
-    let mut rows = Vec::new();
-    for place in places {
-        let answer = ask::get(&place.proxy, list.path()).await?;
-        let node = place.node().await?;
-        let Value::Array(own) = answer else { continue };
-        rows.extend(own.into_iter().map(|row| of_node(&node, row)));
-    }
-    Ok(Value::Array(rows))
-}
-
-fn of_node(node: &str, mut row: Value) -> Value {
-    if let Value::Object(fields) = &mut row {
-        fields.insert("node".to_owned(), node.into());
-    }
-    row
 }
 
 /// The rows as a table.
@@ -204,10 +187,5 @@ mod tests {
         ] {
             assert_eq!(render(list, &rows), want, "{list:?}");
         }
-    }
-
-    #[test]
-    fn rows_say_of_which_node_they_are() {
-        assert_eq!(of_node("n1", json!({"identity": "a"})), json!({"identity": "a", "node": "n1"}));
     }
 }

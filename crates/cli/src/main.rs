@@ -5,27 +5,17 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use weft_cli::commands::{self, Args};
+use weft_cli::words;
 
 fn main() -> ExitCode {
     match commands::run(Args::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("weft: {}", chain(&error));
+            eprintln!("weft: {}", words::chain(&error));
+            if let Some(advice) = error.advice() {
+                eprintln!("  {advice}");
+            }
             ExitCode::FAILURE
         }
-    }
-}
-
-/// The error and its causes, in one line; then what can be done, on lines of their own.
-fn chain(error: &commands::CommandError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(deeper) = cause {
-        text += &format!(": {deeper}");
-        cause = deeper.source();
-    }
-    match error.advice() {
-        Some(advice) => format!("{text}\n  {advice}"),
-        None => text,
     }
 }

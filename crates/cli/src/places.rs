@@ -1,7 +1,6 @@
 //! Whom to ask: the sockets of a node, or of each node in a folder.
 
 use crate::ask::{self, AskError};
-use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Where a node's processes have their sockets, unless told.
@@ -129,20 +128,6 @@ impl Place {
         let status = ask::get(&self.proxy, "/status").await?;
         Ok(status["node"].as_str().unwrap_or_default().to_owned())
     }
-}
-
-/// What the first proxy says that answers: about the mesh all say the same, and one may be away.
-///
-/// # Errors
-/// The last refusal, if none answers.
-pub async fn any(places: &[Place], path: &str) -> Result<Value, AskError> {
-    let (last, others) = places.split_last().expect("there is at least one place");
-    for place in others {
-        if let Ok(answer) = ask::get(&place.proxy, path).await {
-            return Ok(answer);
-        }
-    }
-    ask::get(&last.proxy, path).await
 }
 
 /// The proxies that have a socket in the folder, or in a folder in it, by path.

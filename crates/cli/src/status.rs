@@ -1,10 +1,10 @@
 //! `weft status`: each node in a few lines, and what is wrong there.
 
+use crate::answers::Extent;
 use crate::ask;
 use crate::places::Place;
-use crate::words::{cell, count, duration};
+use crate::words::{cell, chain, count, duration};
 use serde_json::{Value, json};
-use std::error::Error;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -36,21 +36,11 @@ async fn ask_one(socket: &Path) -> Value {
     }
 }
 
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(deeper) = cause {
-        let _never = write!(text, ": {deeper}");
-        cause = deeper.source();
-    }
-    text
-}
-
 /// Whether everyone who was asked has answered.
-pub fn is_answered(status: &Value) -> bool {
+pub fn extent(status: &Value) -> Extent {
     let nodes = status["nodes"].as_array().into_iter().flatten();
     let mut all = nodes.flat_map(|node| [&node["proxy"], &node["agent"]]).chain([&status["control"]]);
-    all.all(|one| one["error"].is_null())
+    if all.all(|one| one["error"].is_null()) { Extent::Whole } else { Extent::Part }
 }
 
 /// Why one does not answer, and what to do.
@@ -289,7 +279,7 @@ mod tests {
             ], "proxies": [], "sockets_ahead": 0},
         }, {"node": "/x", "proxy": {"error": "connecting to /x", "advice": "run it as root"},
             "agent": {"error": "connecting to /y"}}]});
-        assert!(!is_answered(&nodes));
+        assert_eq!(extent(&nodes), Extent::Part);
         let text = render(&nodes);
         for line in [
             "  serves        1 client, 1 NOT in sync",

@@ -1,6 +1,7 @@
-//! Values of JSON as words for people.
+//! Values of JSON, and errors, as words for people.
 
 use serde_json::Value;
+use std::error::Error;
 
 /// `4m12s`, `3h5m`, `2d4h`: the two biggest units.
 pub fn duration(seconds: u64) -> String {
@@ -43,6 +44,17 @@ pub fn cell(value: &Value) -> String {
 /// `1 pod`, `2 pods`.
 pub fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// An error and its causes, in one line.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        text += &format!(": {deeper}");
+        cause = deeper.source();
+    }
+    text
 }
 
 #[cfg(test)]

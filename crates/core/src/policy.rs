@@ -211,39 +211,72 @@ pub enum Applicable {
 
 /// Decides a connection by the policies that apply to its destination.
 pub fn decide(policies: &[Applicable], connection: &Connection) -> Judgement {
-    let verdict = verdict(policies, connection, false);
-    let any_dry = policies
-        .iter()
-        .any(|policy| matches!(policy, Applicable::Known(p) if p.enforcement == Enforcement::DryRun));
-    let dry_run = any_dry.then(|| self::verdict(policies, connection, true)).filter(|dry| *dry != verdict);
+    judge(policies, Applicable::header, |policy| policy.says(connection))
+}
+
+/// What a verdict needs to know of a policy before it asks what it says.
+#[derive(Debug, Clone, Copy)]
+pub struct Header<'a> {
+    /// Its key.
+    pub name: &'a PolicyName,
+    /// What a match means.
+    pub action: Action,
+    /// Whether it counts.
+    pub enforcement: Enforcement,
+}
+
+/// What a policy says.
+#[derive(Debug, Clone, Copy)]
+pub enum Says<'a> {
+    /// It matches.
+    Matches,
+    /// It does not.
+    Nothing,
+    /// It cannot be understood.
+    Unusable(&'a Arc<str>),
+    /// It is not known.
+    Missing,
+}
+
+/// Decides by policies of any layer: a connection's and a request's verdict follow the same rules.
+pub fn judge<'a, P>(
+    policies: &'a [P],
+    header: impl Fn(&'a P) -> Header<'a>,
+    says: impl Fn(&'a P) -> Says<'a>,
+) -> Judgement {
+    let verdict = verdict(policies, &header, &says, false);
+    let any_dry = policies.iter().any(|policy| header(policy).enforcement == Enforcement::DryRun);
+    let dry_run =
+        any_dry.then(|| self::verdict(policies, &header, &says, true)).filter(|dry| *dry != verdict);
     Judgement { verdict, dry_run }
 }
 
-fn verdict(policies: &[Applicable], connection: &Connection, with_dry_run: bool) -> Verdict {
+fn verdict<'a, P>(
+    policies: &'a [P],
+    header: &impl Fn(&'a P) -> Header<'a>,
+    says: &impl Fn(&'a P) -> Says<'a>,
+    with_dry_run: bool,
+) -> Verdict {
     let mut allows = false;
     let mut allowed_by = None;
     for policy in policies {
-        let policy = match policy {
-            Applicable::Missing(name) => return Verdict::Denied(Denial::Missing(name.clone())),
-            Applicable::Known(policy) => policy,
-        };
-        if policy.enforcement == Enforcement::DryRun && !with_dry_run {
+        let Header { name, action, enforcement } = header(policy);
+        if enforcement == Enforcement::DryRun && !with_dry_run {
             continue;
         }
-        let rules = match &policy.ruleset {
-            Ruleset::Rules(rules) => rules,
-            Ruleset::Unusable(why) => {
-                return Verdict::Denied(Denial::Unusable(policy.name.clone(), why.clone()));
-            }
+        let matches = match says(policy) {
+            Says::Matches => true,
+            Says::Nothing => false,
+            Says::Unusable(why) => return Verdict::Denied(Denial::Unusable(name.clone(), why.clone())),
+            Says::Missing => return Verdict::Denied(Denial::Missing(name.clone())),
         };
-        let matches = rules.iter().any(|rule| rule.matches(connection));
-        match policy.action {
-            Action::Deny if matches => return Verdict::Denied(Denial::Matched(policy.name.clone())),
+        match action {
+            Action::Deny if matches => return Verdict::Denied(Denial::Matched(name.clone())),
             Action::Deny => {}
             Action::Allow => {
                 allows = true;
                 if matches && allowed_by.is_none() {
-                    allowed_by = Some(policy.name.clone());
+                    allowed_by = Some(name.clone());
                 }
             }
         }
@@ -252,6 +285,28 @@ fn verdict(policies: &[Applicable], connection: &Connection, with_dry_run: bool)
         return Verdict::Denied(Denial::NoneAllows);
     }
     Verdict::Allowed(allowed_by)
+}
+
+impl Applicable {
+    fn header(&self) -> Header<'_> {
+        match self {
+            Self::Known(policy) => {
+                Header { name: &policy.name, action: policy.action, enforcement: policy.enforcement }
+            }
+            Self::Missing(name) => Header { name, action: Action::Deny, enforcement: Enforcement::Enforced },
+        }
+    }
+
+    fn says(&self, connection: &Connection) -> Says<'_> {
+        match self {
+            Self::Missing(_) => Says::Missing,
+            Self::Known(policy) => match &policy.ruleset {
+                Ruleset::Unusable(why) => Says::Unusable(why),
+                Ruleset::Rules(rules) if rules.iter().any(|rule| rule.matches(connection)) => Says::Matches,
+                Ruleset::Rules(_) => Says::Nothing,
+            },
+        }
+    }
 }
 
 impl Rule {
@@ -279,18 +334,21 @@ impl Match {
     }
 }
 
-fn holds<T>(some_of: &[T], none_of: &[T], test: impl Fn(&T) -> bool) -> bool {
+/// Whether some entry of a positive list passes a test (or the list is empty), and no entry of its `not_` list does.
+pub fn holds<T>(some_of: &[T], none_of: &[T], test: impl Fn(&T) -> bool) -> bool {
     (some_of.is_empty() || some_of.iter().any(&test)) && !none_of.iter().any(&test)
 }
 
 impl ServiceAccountMatch {
-    fn matches(&self, identity: &Identity) -> bool {
+    /// Whether it is this one.
+    pub fn matches(&self, identity: &Identity) -> bool {
         *self.namespace == *identity.namespace() && *self.service_account == *identity.service_account()
     }
 }
 
 impl StringMatch {
-    fn matches(&self, text: &str) -> bool {
+    /// Whether the text is as it should be.
+    pub fn matches(&self, text: &str) -> bool {
         match self {
             Self::Exact(want) => text == &**want,
             Self::Prefix(want) => text.starts_with(&**want),

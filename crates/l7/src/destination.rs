@@ -113,13 +113,14 @@ pub enum Balancer {
 pub enum HashKey {
     /// A header, in lower case.
     Header(Arc<str>),
-    /// A cookie, which is set if it is not there.
+    /// A cookie.
     Cookie {
         /// Its name.
         name: Arc<str>,
         /// Its path.
         path: Option<Arc<str>>,
-        /// How long it lives; none is the browser's session.
+        /// Where the cookie is not there it is set, and lives so long; zero is the browser's session. None: it is never
+        /// set.
         #[serde(with = "crate::wire::millis::optional")]
         ttl: Option<Duration>,
     },
@@ -138,7 +139,7 @@ pub struct WarmUp {
     pub window: Duration,
     /// What it begins with.
     pub floor: Share,
-    /// How the share grows, in thousandths: 1000 is evenly, more begins slower.
+    /// How the share grows, in thousandths: 1000 is evenly, more begins faster (Envoy's `aggression`).
     pub aggression_thousandths: u32,
 }
 
@@ -152,8 +153,8 @@ pub struct Locality {
     /// Shares by where the client is: what is not named gets nothing. The first that fits counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub distribute: Vec<Distribute>,
-    /// A place counts as healthy while at least this part of its endpoints is; below, others get their share, and below
-    /// half of it all endpoints are used, healthy or not.
+    /// If fewer than this part of the endpoints are healthy, and those of farther places cannot make up for it, all are
+    /// asked, healthy or not (Istio's `minHealthPercent`, Envoy's panic threshold). Never if it is not there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy_min: Option<Share>,
 }

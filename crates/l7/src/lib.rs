@@ -8,15 +8,25 @@
 //! the list.
 #![forbid(unsafe_code)]
 
+pub mod apply;
+pub mod policy;
 pub mod service;
 pub mod table;
 pub mod traffic;
+pub mod balance;
 pub mod rule;
+pub mod outlier;
+pub mod limit;
 pub mod destination;
 pub mod matches;
 pub mod target;
 pub mod headers;
+pub mod deadline;
+pub mod retry;
+pub mod fault;
 pub mod resilience;
+pub mod adaptive;
+pub mod grpc;
 pub mod path;
 pub mod text;
 pub mod share;

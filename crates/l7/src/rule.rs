@@ -4,7 +4,7 @@ use crate::headers::{HeaderChange, Name};
 use crate::resilience::{Fault, Retry, Timeouts};
 use crate::share::Share;
 use crate::target::{Target, Weighted};
-use crate::text::{Pattern, TextMatch};
+use crate::text::{Search, TextMatch};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -162,7 +162,7 @@ pub enum PathChange {
     /// What matches (Istio's `uriRegexRewrite`).
     Pattern {
         /// What is looked for, anywhere in the path.
-        find: Pattern,
+        find: Search,
         /// What stands there instead, with `\1` for what the first group found.
         by: Arc<str>,
     },

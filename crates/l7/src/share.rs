@@ -14,6 +14,8 @@ pub struct Share(u32);
 pub struct MoreThanAll(pub u32);
 
 impl Share {
+    /// No request.
+    pub const NONE: Self = Self(0);
     /// Every request.
     pub const ALL: Self = Self(MILLION);
 

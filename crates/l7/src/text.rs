@@ -1,7 +1,8 @@
 //! How texts of a request are compared.
 
-use regex::{Regex, RegexBuilder};
+use regex::{Captures, Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -88,6 +89,85 @@ impl Pattern {
     /// As it was written.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+}
+
+/// A regular expression of RE2's syntax, that is looked for anywhere in a text.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Search(Regex);
+
+impl Search {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// If it is none, or takes more memory than a pattern may.
+    pub fn new(text: Arc<str>) -> Result<Self, BadPattern> {
+        match RegexBuilder::new(&text).size_limit(PATTERN_BYTES_MAX).build() {
+            Ok(regex) => Ok(Self(regex)),
+            Err(error) => Err(BadPattern { text, reason: reason(&error) }),
+        }
+    }
+
+    /// The text with everything that is found replaced: `\1` in `by` is what the first group found, `\0` all that was
+    /// found, `\\` a backslash (RE2's `Rewrite`).
+    pub fn replace_all<'t>(&self, text: &'t str, by: &str) -> Cow<'t, str> {
+        self.0.replace_all(text, |found: &Captures<'_>| {
+            let mut out = String::new();
+            let mut chars = by.chars();
+            while let Some(char) = chars.next() {
+                match (char, chars.as_str().chars().next()) {
+                    ('\\', Some(next)) if next == '\\' || next.is_ascii_digit() => {
+                        chars.next();
+                        let group = next.to_digit(10).and_then(|group| found.get(group as usize));
+                        out.push_str(match (next, group) {
+                            ('\\', _) => "\\",
+                            (_, group) => group.map_or("", |group| group.as_str()),
+                        });
+                    }
+                    (char, _) => out.push(char),
+                }
+            }
+            out
+        })
+    }
+
+    /// The highest group that a replacement may name.
+    pub fn groups(&self) -> usize {
+        self.0.captures_len() - 1
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl PartialEq for Search {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Search {}
+
+impl fmt::Debug for Search {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/{}/", self.as_str())
+    }
+}
+
+impl TryFrom<String> for Search {
+    type Error = BadPattern;
+
+    fn try_from(text: String) -> Result<Self, BadPattern> {
+        Self::new(text.into())
+    }
+}
+
+impl From<Search> for String {
+    fn from(search: Search) -> Self {
+        search.as_str().to_owned()
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use parking_lot::Mutex;
 
 use crate::binaries::{find_binary, http_get};
@@ -15,7 +15,7 @@ use crate::cluster::node_name;
 use crate::mesh_identity::{Component, MeshIdentity};
 use crate::process::Process;
 use crate::shared::{Place, Shared};
-use crate::state::{BPF, cpu_time};
+use crate::state::{BPF, cpu_time, mount_bpf};
 
 /// The unprivileged user of a node proxy.
 pub const PROXY_UID: u32 = 15_008;
@@ -168,6 +168,8 @@ pub struct MeshProcess {
     component: Component,
     node: Option<usize>,
     settings: Arc<MeshSettings>,
+    /// Variables of this one.
+    env: Mutex<Vec<(String, String)>>,
     current: Mutex<Option<Arc<Process>>>,
 }
 
@@ -189,6 +191,7 @@ impl Mesh {
                     component,
                     node: (site > 0).then_some(site),
                     settings: Arc::clone(&settings),
+                    env: Mutex::default(),
                     current: Mutex::new(None),
                 };
                 process.start()?;
@@ -258,6 +261,11 @@ impl MeshProcess {
         self.current.lock().clone().with_context(|| format!("{} was never started", self.name()))
     }
 
+    /// Sets a variable of this process, from its next start on.
+    pub fn set_env(&self, key: &str, value: &str) {
+        self.env.lock().push((key.to_owned(), value.to_owned()));
+    }
+
     /// Starts it, without waiting until it is ready.
     pub fn start(&self) -> Result<()> {
         let mut current = self.current.lock();
@@ -290,7 +298,8 @@ impl MeshProcess {
         let own = environment(self.component, site)?.into_iter().map(|(key, value)| (key.to_owned(), value));
         let further = self.settings.env.iter().filter(|(component, ..)| *component == self.component);
         // Later ones win, as in every environment.
-        Ok(own.chain(further.map(|(_, key, value)| (key.clone(), value.clone()))).collect())
+        let further = further.map(|(_, key, value)| (key.clone(), value.clone()));
+        Ok(own.chain(further).chain(self.env.lock().iter().cloned()).collect())
     }
 
     /// Waits until it is ready; an error shows the end of its log.
@@ -371,20 +380,4 @@ impl MeshProcess {
     fn site(&self) -> Site<'_> {
         Site { shared: &self.shared, node: self.node }
     }
-}
-
-/// Pinned objects need the file system that keeps them; containers often come without it.
-fn mount_bpf() -> Result<()> {
-    let mounts = std::fs::read_to_string("/proc/mounts").context("reading /proc/mounts")?;
-    if mounts.lines().any(|line| line.split(' ').nth(1) == Some(BPF)) {
-        return Ok(());
-    }
-    let done = std::process::Command::new("mount")
-        .args(["-t", "bpf", "bpf", BPF])
-        .status()
-        .context("running mount")?;
-    if !done.success() {
-        bail!("cannot mount a BPF file system on {BPF}");
-    }
-    Ok(())
 }

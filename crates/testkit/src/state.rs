@@ -226,3 +226,19 @@ fn folders(root: &Path) -> Vec<PathBuf> {
     }
     found
 }
+
+/// Pinned objects need the file system that keeps them; containers often come without it.
+pub(crate) fn mount_bpf() -> Result<()> {
+    let mounts = std::fs::read_to_string("/proc/mounts").context("reading /proc/mounts")?;
+    if mounts.lines().any(|line| line.split(' ').nth(1) == Some(BPF)) {
+        return Ok(());
+    }
+    let done = std::process::Command::new("mount")
+        .args(["-t", "bpf", "bpf", BPF])
+        .status()
+        .context("running mount")?;
+    if !done.success() {
+        bail!("cannot mount a BPF file system on {BPF}");
+    }
+    Ok(())
+}

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::bpffs::remove_stale;
+use crate::clsact::{self, Place};
 use crate::object::{Copy, Object};
 use aya::Ebpf;
 use aya::pin::PinError;
@@ -282,10 +283,9 @@ impl Target<'_> {
         let failed =
             |source| AttachError::Attach { name: hook.program, target: self.device.to_owned(), source };
         match qdisc_add_clsact(self.device) {
-            Err(error) if !is_present(&error) => {
-                return Err(AttachError::Clsact { device: self.device.to_owned(), source: error });
-            }
-            _ => {}
+            Ok(()) => self.note_clsact(hook),
+            Err(error) if is_present(&error) => {}
+            Err(source) => return Err(AttachError::Clsact { device: self.device.to_owned(), source }),
         }
         let options = || NlOptions { priority: FILTER_PRIORITY, handle: hook.handle(), classid: None };
         let attached =
@@ -302,6 +302,14 @@ impl Target<'_> {
         // A filter stays until somebody removes it; dropping aya's link would remove it.
         std::mem::forget(program.take_link(id).map_err(failed)?);
         Ok(())
+    }
+
+    /// Without its note a qdisc is only left behind in the end, empty.
+    fn note_clsact(&self, hook: Hook) {
+        let place = if hook == Hook::SECOND_LOCK { Place::Outside } else { Place::Inside };
+        if let Err(error) = clsact::note(self.dir, place, self.interface) {
+            tracing::warn!(device = self.device, %error, "cannot note that clsact was added");
+        }
     }
 
     /// Takes one program off the device, if it is there.

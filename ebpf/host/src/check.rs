@@ -10,6 +10,7 @@ use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 use crate::acceleration;
 use crate::attach::{Hook, TcMode};
+use crate::diag::{self, TrialError};
 use crate::netns;
 use crate::object::{Object, embedded};
 
@@ -104,6 +105,12 @@ pub fn check() -> Vec<Requirement> {
             found: policy_routing(),
             advice: "use a kernel with CONFIG_IP_MULTIPLE_TABLES=y",
         },
+        Requirement {
+            name: "ending connections",
+            found: ending_connections(),
+            advice: "use a kernel with CONFIG_INET_DIAG_DESTROY=y (module tcp_diag, if it has one); else restart pods that \
+                     join: what they had open goes on in plain text, even under STRICT",
+        },
     ]
 }
 
@@ -196,5 +203,14 @@ fn policy_routing() -> Found {
     match tried {
         Ok(found) => yes_or_no(found),
         Err(found) => found,
+    }
+}
+
+fn ending_connections() -> Found {
+    match diag::trial() {
+        Ok(()) => Found::Yes,
+        Err(TrialError::Absent) => Found::No,
+        Err(TrialError::Refused(error)) => Found::Unknown(format!("the kernel refuses it: {error}")),
+        Err(error) => unknown(error),
     }
 }

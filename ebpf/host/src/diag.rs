@@ -3,12 +3,14 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::fd::AsFd as _;
 
 use nix::sys::socket::SockProtocol;
 
 use crate::ends::Ends;
 use crate::netlink::{Message, Netlink};
+use crate::netns::{self, EnterError};
 
 /// `SOCK_DIAG_BY_FAMILY` and `SOCK_DESTROY`, linux/sock_diag.h.
 const BY_FAMILY: u16 = 20;
@@ -60,6 +62,49 @@ pub fn destroy(connections: &HashSet<Ends>) -> Result<usize, DestroyError> {
     Ok(ended)
 }
 
+/// Whether the kernel ends connections at all: tried on a listener in a namespace made for it. The socket is really
+/// there, so that "there is none" can only mean that nobody takes such requests.
+pub(crate) fn trial() -> Result<(), TrialError> {
+    let scratch = netns::scratch().map_err(TrialError::Namespace)?;
+    let _entered = netns::enter(scratch.as_fd()).map_err(TrialError::Enter)?;
+    // Of any address: `lo` is down there.
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(TrialError::Listen)?;
+    let port = listener.local_addr().map_err(TrialError::Listen)?.port();
+    let mut id = [0; ID_LEN];
+    id[..2].copy_from_slice(&port.to_be_bytes());
+    id[ID_LEN - 8..].copy_from_slice(&NO_COOKIE);
+    let ended = Netlink::connect(SockProtocol::NetlinkSockDiag, 0)
+        .and_then(|kernel| kernel.act(Message::new(DESTROY, 0, &request(AF_INET, &id))));
+    ended.map_err(|error| match error.raw_os_error() {
+        // Without the option; without sock_diag for TCP; without sock_diag.
+        Some(libc::EOPNOTSUPP | libc::ENOENT | libc::EPROTONOSUPPORT) => TrialError::Absent,
+        _ => TrialError::Refused(error),
+    })
+}
+
+/// `INET_DIAG_NOCOOKIE`, twice: whatever cookie the socket has.
+const NO_COOKIE: [u8; 8] = [0xff; 8];
+
+/// Why the trial did not end a connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TrialError {
+    /// There is no namespace to try it in.
+    #[error("making a namespace for a trial")]
+    Namespace(#[source] io::Error),
+    /// The same.
+    #[error("entering the namespace of the trial")]
+    Enter(#[source] EnterError),
+    /// There is nothing to end.
+    #[error("listening in a trial")]
+    Listen(#[source] io::Error),
+    /// The kernel cannot.
+    #[error("the kernel does not know SOCK_DESTROY")]
+    Absent,
+    /// The kernel will not.
+    #[error("the kernel refuses SOCK_DESTROY")]
+    Refused(#[source] io::Error),
+}
+
 /// `struct inet_diag_req_v2`.
 fn request(family: u8, id: &[u8; ID_LEN]) -> Vec<u8> {
     let mut bytes = vec![family, IPPROTO_TCP, 0, 0];
@@ -86,7 +131,7 @@ fn open_socket(body: &[u8]) -> Option<(Ends, [u8; ID_LEN])> {
 mod tests {
     use super::*;
     use std::io::Read as _;
-    use std::net::{TcpListener, TcpStream};
+    use std::net::TcpStream;
 
     #[test]
     fn sockets_of_a_dump_are_read() {
@@ -124,5 +169,12 @@ mod tests {
         assert_eq!(failed(&mut client), io::ErrorKind::ConnectionReset);
         assert_eq!(destroy(&[ends].into()).unwrap(), 0, "it is over");
         TcpStream::connect(listener.local_addr().unwrap()).expect("the listener still listens");
+    }
+    #[test]
+    #[ignore = "needs root; run by cargo xtask test"]
+    fn the_trial_ends_nothing_but_its_own() {
+        let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+        trial().unwrap();
+        TcpStream::connect(("127.0.0.1", listener.local_addr().unwrap().port())).expect("it still listens");
     }
 }

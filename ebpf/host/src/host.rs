@@ -4,21 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use aya::Ebpf;
 use aya::maps::MapError;
-use aya::programs::links::{CgroupAttachMode, FdLink};
-use aya::programs::{ProgramError, SockOps};
 use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname, getsockopt, sockopt};
 use parking_lot::Mutex;
 use weft_ebpf_common::{Acceleration, Family, ListenerKind, PodRecord};
 
-use crate::attach::{self, AttachError, Existing, Programs, TcMode};
+use crate::attach::{Existing, Programs, TcMode};
 use crate::bpffs::Directory;
 use crate::check;
-use crate::error::{EnrolError, ExemptError, OpenError, RegisterError, ReleaseError, ReserveError};
+use crate::error::{EnrolError, ExemptError, OpenError, RegisterError, ReserveError};
 use crate::hurry::Hurry;
 use crate::key::PodKey;
 use crate::log::Words;
@@ -31,6 +28,8 @@ use crate::sysctl;
 
 mod accelerate;
 mod exemptions;
+mod probes;
+mod release;
 
 /// The programs are attached.
 const ATTACHED: u32 = 1;
@@ -143,7 +142,7 @@ impl Host {
         let ebpf = node.ebpf().map_err(OpenError::Program)?;
         let acceleration = accelerate::load(ebpf, acceleration);
         if let Some(cgroup) = config.probe_cgroup {
-            note_probes(ebpf, &cgroup, &directory.probe())
+            probes::note(ebpf, &cgroup, &directory.probe())
                 .map_err(|source| OpenError::Probe { cgroup, source })?;
         }
         // Last: programs are loaded with the maps that are still in there.
@@ -310,55 +309,10 @@ impl Host {
         self.maps.lock().set_addresses(slot, addresses).map_err(ExemptError::Maps)
     }
 
-    /// Gives a pod back as it was found. Every step is taken even if one fails; the first failure is reported. A pod
-    /// that is not enrolled is released already.
-    pub fn release(&self, key: &PodKey) -> Result<(), ReleaseError> {
-        let Some(entry) = self.find(key) else { return Ok(()) };
-        let mut pod = entry.pod.lock();
-        if pod.released { Ok(()) } else { self.release_as(key, entry.slot, &mut pod) }
-    }
-
-    fn release_as(&self, key: &PodKey, slot: u32, pod: &mut Pod) -> Result<(), ReleaseError> {
-        let dir = self.directory.pod(key);
-        let how = How { dir: &dir, mode: self.mode, existing: Existing::Keep };
-        let ends = self.maps.lock().host_ends(slot);
-        let _attaching = self.hurry.begin();
-        let steps = [
-            pod::detach_filters_outside(how, &ends).map_err(ReleaseError::Pod),
-            pod::unpin(&dir).map_err(ReleaseError::Pod),
-            leave(pod, how),
-            self.maps.lock().forget(slot).map_err(ReleaseError::Maps),
-        ];
-        pod.released = true;
-        pod.netns = None;
-        // Last: until then the number is not given to another pod.
-        self.pods.lock().remove(key);
-        let mut first = Ok(());
-        for step in steps {
-            if let Err(error) = &step {
-                tracing::warn!(pod = %key, error = error as &dyn std::error::Error, "release is incomplete");
-            }
-            first = first.and(step);
-        }
-        first
-    }
-
     /// What happened to packets so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.maps.lock().counters()
-    }
-
-    /// Uninstalls: releases every pod and removes every pin of this directory. What cannot be undone is logged.
-    pub fn close_all(&self) {
-        let keys: Vec<PodKey> = self.pods.lock().keys().cloned().collect();
-        for key in keys {
-            // Logged there.
-            let _ = self.release(&key);
-        }
-        if let Err(error) = self.directory.remove_all() {
-            tracing::warn!(%error, "cannot remove the pinned objects");
-        }
     }
 
     fn find(&self, key: &PodKey) -> Option<Arc<Entry>> {
@@ -389,21 +343,6 @@ impl Host {
     }
 }
 
-/// Restores a pod's namespace.
-fn leave(pod: &Pod, how: How<'_>) -> Result<(), ReleaseError> {
-    let saved = (pod.record.state & SAVED != 0).then_some(pod.record.sysctls);
-    let Some(netns) = &pod.netns else {
-        return if saved.is_some() { Err(ReleaseError::NotRestored) } else { Ok(()) };
-    };
-    let _entered = pod::enter(netns.as_fd()).map_err(ReleaseError::Pod)?;
-    let filters = pod::detach_filters_inside(how).map_err(ReleaseError::Pod);
-    let restored = match saved {
-        Some(saved) => pod::tear_down(Some(saved)).map_err(ReleaseError::Pod),
-        None => Ok(()),
-    };
-    filters.and(restored)
-}
-
 fn adopt(maps: &Maps) -> Result<BTreeMap<PodKey, Arc<Entry>>, MapError> {
     let mut pods = BTreeMap::new();
     for (slot, record) in maps.remembered()? {
@@ -415,26 +354,6 @@ fn adopt(maps: &Maps) -> Result<BTreeMap<PodKey, Arc<Entry>>, MapError> {
         }
     }
     Ok(pods)
-}
-
-fn note_probes(
-    node: &mut Ebpf,
-    cgroup: &Path,
-    pin: &Path,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let found: Option<Result<&mut SockOps, ProgramError>> =
-        node.program_mut(attach::PROBE).map(|program| program.try_into());
-    let program = found.ok_or(AttachError::Absent { name: attach::PROBE })??;
-    program.load()?;
-    let cgroup = std::fs::File::open(cgroup)?;
-    // The other modes set flags that bpf links refuse.
-    let id = program.attach(cgroup, CgroupAttachMode::Single)?;
-    let link = FdLink::try_from(program.take_link(id)?)?;
-    let beside = pin.with_file_name("probe_new");
-    crate::bpffs::remove_stale(&beside)?;
-    link.pin(&beside)?;
-    std::fs::rename(&beside, pin)?;
-    Ok(())
 }
 
 fn families(socket: BorrowedFd<'_>) -> Result<&'static [Family], RegisterError> {

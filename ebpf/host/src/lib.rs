@@ -19,6 +19,7 @@ mod btf;
 mod bpffs;
 mod key;
 mod hurry;
+mod clsact;
 mod offload;
 mod routing;
 mod sysctl;

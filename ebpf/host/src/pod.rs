@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use weft_ebpf_common::{Acceleration, Family};
 
 use crate::attach::{self, AttachError, CHOOSE, Existing, Hook, Programs, Target, TcMode};
+use crate::clsact::{Made, Place};
 use crate::devices::{self, Device, Framing};
 use crate::netns::{self, EnterError};
 use crate::{offload, routing, sysctl};
@@ -40,6 +41,14 @@ pub enum PodError {
     /// A program could not be attached or detached.
     #[error("attaching the pod's programs")]
     Attach(#[source] AttachError),
+    /// clsact could not be removed.
+    #[error("removing clsact from {device}")]
+    Clsact {
+        /// The device.
+        device: String,
+        /// Why.
+        source: io::Error,
+    },
     /// A pin could not be removed.
     #[error("removing {}", path.display())]
     Unpin {
@@ -188,8 +197,9 @@ fn order(path: &Path) -> usize {
     kinds.iter().position(|kind| name.starts_with(kind)).unwrap_or(kinds.len())
 }
 
-/// Removes the filters of clsact from the devices of the current namespace. Does nothing where links are used.
-pub(crate) fn detach_filters_inside(how: How<'_>) -> Result<(), PodError> {
+/// Removes the filters of clsact from the devices of the current namespace, and those qdiscs that were made for them. Does
+/// nothing where links are used.
+pub(crate) fn detach_filters_inside(how: How<'_>, made: &Made) -> Result<(), PodError> {
     if how.mode == TcMode::Tcx {
         return Ok(());
     }
@@ -199,20 +209,27 @@ pub(crate) fn detach_filters_inside(how: How<'_>) -> Result<(), PodError> {
         for hook in beside.into_iter().chain([second, first]) {
             how.target(&device).detach_clsact(hook).map_err(PodError::Attach)?;
         }
+        remove_clsact(made, Place::Inside, &device)?;
     }
     Ok(())
 }
 
 /// The same for these devices of the host.
-pub(crate) fn detach_filters_outside(how: How<'_>, ends: &[u32]) -> Result<(), PodError> {
+pub(crate) fn detach_filters_outside(how: How<'_>, made: &Made, ends: &[u32]) -> Result<(), PodError> {
     if how.mode == TcMode::Tcx {
         return Ok(());
     }
     let devices = devices::list().map_err(|source| PodError::Devices { place: OUTSIDE, source })?;
     for device in devices.iter().filter(|device| ends.contains(&device.index)) {
         how.target(device).detach_clsact(Hook::SECOND_LOCK).map_err(PodError::Attach)?;
+        remove_clsact(made, Place::Outside, device)?;
     }
     Ok(())
+}
+
+fn remove_clsact(made: &Made, place: Place, device: &Device) -> Result<(), PodError> {
+    let removed = made.remove(place, device.index);
+    removed.map_err(|source| PodError::Clsact { device: device.name.clone(), source })
 }
 
 /// Enters a pod's namespace.

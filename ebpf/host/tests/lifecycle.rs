@@ -67,6 +67,13 @@ fn programs(ns: &Ns) -> Vec<String> {
     })
 }
 
+/// The devices of a namespace that have a clsact qdisc.
+fn clsact(ns: &Ns) -> Vec<String> {
+    let shown = world::run("tc", &["-n", &ns.name, "qdisc", "show"]);
+    let lines = shown.lines().filter(|line| line.contains("clsact"));
+    lines.map(|line| line.split(' ').skip_while(|word| *word != "dev").nth(1).unwrap().to_owned()).collect()
+}
+
 fn released_without_a_trace(mode: Option<TcMode>) {
     let mut world = World::with(mode, false);
     let (pod, node, key) = (world.pod.clone(), world.node.clone(), world.key.clone());
@@ -84,6 +91,7 @@ fn released_without_a_trace(mode: Option<TcMode>) {
     world.host().release(&key).unwrap_or_else(|error| panic!("{}", chain(&error)));
     assert_eq!(footprint(&pod), before);
     assert_eq!((programs(&pod), programs(&node)), (vec![], vec![]));
+    assert_eq!((clsact(&pod), clsact(&node)), (vec![], vec![]));
     pod.within(|| ask(at(REMOTE_V4, 8080))).unwrap();
     world.host().release(&key).unwrap();
     assert!(world.host().adopted().is_empty());
@@ -99,6 +107,30 @@ fn release_leaves_no_trace() {
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
 fn release_leaves_no_trace_with_clsact() {
     released_without_a_trace(Some(TcMode::Clsact));
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn release_leaves_a_clsact_that_is_not_its_own_alone() {
+    let mut world = World::with(Some(TcMode::Clsact), false);
+    let (pod, node, key) = (world.pod.clone(), world.node.clone(), world.key.clone());
+    let tc = |ns: &Ns, args: &[&str]| world::run("tc", &[&["-n", &ns.name], args].concat());
+    tc(&pod, &["qdisc", "add", "dev", "eth0", "clsact"]);
+    world.enrol();
+    assert_eq!((clsact(&pod), clsact(&node)), (names(&["lo", "eth0"]), names(&["v0"])));
+    // Another process of the agent's gives back what this one has added.
+    world.host = None;
+    world.open();
+    world.enrol();
+    let all = "1,6 0 0 4294967295";
+    tc(&node, &["filter", "add", "dev", "v0", "egress", "prio", "7", "bpf", "da", "bytecode", all]);
+    world.host().release(&key).unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert_eq!(clsact(&pod), names(&["eth0"]), "it was there before");
+    assert_eq!(clsact(&node), names(&["v0"]), "somebody else has a filter there by now");
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 fn capture_outlives_the_agent(mode: Option<TcMode>) {

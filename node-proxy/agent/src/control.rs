@@ -52,7 +52,6 @@ fn told(pod: &AgentPod) -> (WorkloadUid, Told) {
             name: pod.name.clone(),
             addresses: pod.addresses.clone(),
             netns: pod.netns.as_deref().map(PathBuf::from),
-            cgroup: pod.cgroup.as_deref().map(PathBuf::from),
             existing: ExistingRule { existing: pod.existing, plain_text: pod.plain_text.clone() },
             acceleration: pod.acceleration,
         }),

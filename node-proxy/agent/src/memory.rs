@@ -77,7 +77,6 @@ struct PodBody {
     name: String,
     addresses: Vec<IpAddr>,
     netns: Option<PathBuf>,
-    cgroup: Option<PathBuf>,
     /// Absent where an agent without it has written.
     #[serde(default)]
     acceleration: Level,
@@ -197,7 +196,6 @@ impl PodBody {
             name: wanted.name.to_string(),
             addresses: wanted.addresses.clone(),
             netns: wanted.netns.clone(),
-            cgroup: wanted.cgroup.clone(),
             acceleration: wanted.acceleration.into(),
         }
     }
@@ -211,7 +209,6 @@ impl PodBody {
             name: self.name.into(),
             addresses: self.addresses,
             netns: self.netns,
-            cgroup: self.cgroup,
             // Control says it anew; until then nothing is ended by an old word.
             existing: ExistingRule::default(),
             acceleration: self.acceleration.into(),
@@ -237,7 +234,6 @@ mod tests {
             name: "a".into(),
             addresses: vec!["fd00::1".parse().expect("address")],
             netns: Some("/run/netns/a".into()),
-            cgroup: None,
             existing: ExistingRule::default(),
             acceleration: Acceleration::Full,
         };

@@ -200,7 +200,6 @@ fn wanted(pod: CniPod, cluster: &str) -> Wanted {
         name: pod.name.into(),
         addresses: pod.addresses,
         netns: Some(PathBuf::from(pod.netns_path)),
-        cgroup: None,
         // One that is being made has none.
         existing: ExistingRule::default(),
         // Discovery will say, moments later.

@@ -16,7 +16,7 @@ const INIT: &str = include_str!("init.sh");
 /// What the suites and [`INIT`] call.
 const PROGRAMS: [&str; 6] = ["busybox", "ip", "tc", "nsenter", "timeout", "bash"];
 /// The modules that the suites need, unless the kernel has them built in. Others that these need come along.
-const MODULES: [&str; 5] = ["ipv6", "veth", "sch_ingress", "cls_bpf", "tun"];
+const MODULES: [&str; 6] = ["ipv6", "veth", "sch_ingress", "cls_bpf", "tun", "tcp_diag"];
 /// Where things are mounted or put.
 const FOLDERS: [&str; 9] = ["bin", "proc", "sys", "dev", "run", "tmp", "modules", "suites", "var/run"];
 

@@ -1,8 +1,7 @@
 //! What matters of a Namespace.
 
-use crate::facts::acceleration;
 use crate::facts::enrolment::{self, Wish};
-use crate::facts::existing;
+use crate::facts::said;
 use weft_control_api::k8s_openapi::api::core::v1::Namespace;
 use weft_control_api::problem::Note;
 use weft_core::enrolment::{Acceleration, Existing};
@@ -19,7 +18,7 @@ pub(crate) fn read(namespace: &Namespace, notes: &mut Vec<Note>) -> NamespaceFac
     let labels = namespace.metadata.labels.as_ref();
     NamespaceFacts {
         wish: labels.and_then(|labels| enrolment::read(labels, notes)),
-        existing: existing::read(&namespace.metadata, notes),
-        acceleration: acceleration::read(&namespace.metadata, notes),
+        existing: said::read(&namespace.metadata, notes),
+        acceleration: said::read(&namespace.metadata, notes),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::config::IndexConfig;
 use crate::facts::enrolment::{self, Wish};
-use crate::facts::{acceleration, existing, owner, port};
+use crate::facts::{owner, port, said};
 use crate::name::Name;
 use crate::selector::Labels;
 use std::net::IpAddr;
@@ -86,8 +86,8 @@ pub(crate) fn read(pod: &Pod, name: &Name, config: &IndexConfig, notes: &mut Vec
         named_ports: named_ports(spec, notes),
         netns: annotation(pod, "weft.dev/netns").map(Into::into),
         cgroup: annotation(pod, "weft.dev/cgroup").map(Into::into),
-        acceleration: acceleration::read(&pod.metadata, notes),
-        existing: existing::read(&pod.metadata, notes),
+        acceleration: said::read(&pod.metadata, notes),
+        existing: said::read(&pod.metadata, notes),
         labels,
     })
 }

@@ -27,7 +27,7 @@ use weft_l7::rule::{
 };
 use weft_l7::share::Share;
 use weft_l7::target::{ServiceTarget, Target, Weighted};
-use weft_l7::text::{Pattern, TextMatch};
+use weft_l7::text::{Pattern, Search, TextMatch};
 
 /// A match, and its rule.
 pub(super) type Line = (RequestMatch, Arc<Rule>);
@@ -153,7 +153,7 @@ fn forward(route: &HttpRoute, matched: &HttpMatchRequest, place: &Place<'_>) -> 
             request: route.timeout.map(|timeout| timeout.get()).filter(|timeout| !timeout.is_zero()),
             try_whole: None,
         },
-        retry: Some(route.retries.as_ref().map_or_else(weft_l7::retry::istio_default, retry)),
+        retry: Some(route.retries.as_ref().map_or_else(weft_l7::retry::conditions::istio_default, retry)),
         session: None,
     }
 }
@@ -175,7 +175,7 @@ fn target(destination: &Destination, place: &Place<'_>) -> Target {
 /// The path after a rewrite: of a prefix that prefix alone, else all of it.
 fn path_change(uri: Option<&str>, pattern: Option<&RegexRewrite>, matched: &HttpMatchRequest) -> Option<PathChange> {
     if let Some(RegexRewrite { pattern, rewrite }) = pattern {
-        let find = Pattern::new(pattern.as_str()).ok()?;
+        let find = Search::new(pattern.as_str()).ok()?;
         return Some(PathChange::Pattern { find, by: rewrite.as_str().into() });
     }
     let by: Arc<str> = uri?.into();
@@ -289,11 +289,11 @@ const BACKOFF: Duration = Duration::from_millis(25);
 const BACKOFF_GROWTH: u32 = 10;
 
 fn retry(one: &HttpRetry) -> Retry {
-    let usual = weft_l7::retry::istio_default();
+    let usual = weft_l7::retry::conditions::istio_default();
     let base = one.backoff.map_or(BACKOFF, |backoff| backoff.get());
     Retry {
         retries: one.attempts,
-        on: one.retry_on.as_deref().and_then(|text| weft_l7::retry::parse(text).ok()).unwrap_or(usual.on),
+        on: one.retry_on.as_deref().and_then(|text| weft_l7::retry::conditions::parse(text).ok()).unwrap_or(usual.on),
         backoff: Backoff { base, max: base * BACKOFF_GROWTH },
         try_head: one.per_try_timeout.map(|timeout| timeout.get()).filter(|timeout| !timeout.is_zero()),
         elsewhere_first: one.retry_ignore_previous_hosts.unwrap_or(usual.elsewhere_first),

@@ -2,6 +2,7 @@
 
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -13,6 +14,14 @@ use weft_tunnel::socket::Socket;
 
 /// A client's configuration that offers `alpn`, and the server's.
 pub(crate) fn configs(alpn: &[&[u8]]) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+    let (client, server, _) = configs_with_certificate(alpn);
+    (client, server)
+}
+
+/// The same, and the certificate that the server shows.
+pub(crate) fn configs_with_certificate(
+    alpn: &[&[u8]],
+) -> (Arc<ClientConfig>, Arc<ServerConfig>, Arc<CertifiedKey>) {
     let key = KeyPair::generate().unwrap();
     let cert = CertificateParams::new(vec!["server.test".to_owned()]).unwrap().self_signed(&key).unwrap();
     let mut roots = RootCertStore::empty();
@@ -25,16 +34,17 @@ pub(crate) fn configs(alpn: &[&[u8]]) -> (Arc<ClientConfig>, Arc<ServerConfig>) 
         .with_no_client_auth();
     client.alpn_protocols = alpn.iter().map(|alpn| alpn.to_vec()).collect();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let certificate = CertifiedKey::from_der(vec![cert.der().clone()], key, &provider).unwrap();
+    let certificate = Arc::new(certificate);
     let mut server = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![cert.der().clone()], key)
-        .unwrap();
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate.clone())));
     server.alpn_protocols = ALPNS.iter().map(|alpn| alpn.to_vec()).collect();
     server.send_tls13_tickets = 0;
     (client.enable_secret_extraction, server.enable_secret_extraction) = (true, true);
-    (Arc::new(client), Arc::new(server))
+    (Arc::new(client), Arc::new(server), certificate)
 }
 
 pub(crate) fn name() -> ServerName<'static> {

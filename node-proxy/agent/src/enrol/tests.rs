@@ -108,7 +108,6 @@ fn task(name: &str, netns: &std::path::Path, before: Before) -> Task {
         name: name.into(),
         addresses: Vec::new(),
         netns: Some(netns.to_owned()),
-        cgroup: None,
         existing: ExistingRule::default(),
         acceleration: Acceleration::Standard,
     };

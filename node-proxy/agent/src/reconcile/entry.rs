@@ -24,8 +24,6 @@ pub struct Wanted {
     pub addresses: Vec<IpAddr>,
     /// Where its network namespace is, as far as anyone has said.
     pub netns: Option<PathBuf>,
-    /// Where its cgroup is, if anyone has said.
-    pub cgroup: Option<PathBuf>,
     /// How far its connections are to be accelerated.
     pub acceleration: Acceleration,
     /// What ends its connections that are older than its enrolment. Only discovery knows.

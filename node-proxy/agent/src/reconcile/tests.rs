@@ -21,7 +21,6 @@ fn wanted(name: &str) -> Wanted {
         name: name.into(),
         addresses: vec![IpAddr::from([10, 0, 0, 1])],
         netns: Some(PathBuf::from("/run/netns").join(name)),
-        cgroup: None,
         existing: ExistingRule::default(),
         acceleration: Acceleration::Standard,
     }

@@ -215,7 +215,6 @@ pub(crate) fn wanted(name: &str, netns: &Path) -> Wanted {
         name: name.into(),
         addresses: vec!["10.0.0.1".parse().expect("an address")],
         netns: Some(netns.to_owned()),
-        cgroup: None,
         existing: ExistingRule::default(),
         acceleration: Acceleration::Standard,
     }

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
 use weft_core::identity::Identity;
 use weft_core::workload::NodeTunnel;
 use weft_pki::{Leaf, Peer, TrustBundle, Usage, client_config, ip_server_name, peer_of, tunnel_server_name};
@@ -167,10 +168,7 @@ pub(super) async fn dial_pod(
     pod: &Pod,
     to: SocketAddr,
 ) -> Result<Dialed, DialError> {
-    let connect = |source| DialError::Connect { to, source: Arc::new(source) };
-    let fresh = pod.stock.take(tcp_kind(to)).await?;
-    watch_peer(&socket2::SockRef::from(&fresh)).map_err(connect)?;
-    let socket = Socket::connect(fresh, to, knowledge.limits.connect).await.map_err(connect)?;
+    let socket = connect_pod(pod, to, knowledge.limits.connect).await?;
     let trust = knowledge.trust.now();
     let config = config(leaf, &trust, destination, hbone::ALPN, to)?;
     let handshake = Hbone::connect(socket, config, ip_server_name(to.ip()));
@@ -179,6 +177,35 @@ pub(super) async fn dial_pod(
     let driver = async move { driver.run().await.map_err(|error| describe(&error)) };
     Ok(Dialed { handle: Handle::Hbone(hbone), addr: to, driver: Box::pin(driver), peer })
 }
+
+/// Connects to a pod's own tunnel port. Only discovery's word that the pod is in the mesh leads here, and others hear of
+/// a new pod before its agent has opened that port: whoever refuses is asked again for a while.
+async fn connect_pod(pod: &Pod, to: SocketAddr, limit: Duration) -> Result<Socket, DialError> {
+    let connect = |source| DialError::Connect { to, source: Arc::new(source) };
+    let begun = Instant::now();
+    let mut pause = PAUSE_MIN;
+    loop {
+        let fresh = pod.stock.take(tcp_kind(to)).await?;
+        watch_peer(&socket2::SockRef::from(&fresh)).map_err(connect)?;
+        let left = limit.saturating_sub(begun.elapsed());
+        let refusal = match Socket::connect(fresh, to, left).await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => error,
+            done => return done.map_err(connect),
+        };
+        if begun.elapsed() + pause >= limit.min(ENROLS_WITHIN) {
+            return Err(connect(refusal));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// How long a pod that refuses may be about to be enrolled: many times what enrolment takes, and short enough that a peer
+/// which is really gone is told of before an application's own patience ends.
+const ENROLS_WITHIN: Duration = Duration::from_secs(5);
+/// Between two attempts: first about as long as enrolment takes, and never so long that anybody would notice.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_millis(160);
 
 fn config(
     leaf: &Leaf,
@@ -229,3 +256,6 @@ pub(super) fn watch_peer(socket: &socket2::Socket) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(UNANSWERED))
 }
+
+#[cfg(test)]
+mod tests;

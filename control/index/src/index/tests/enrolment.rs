@@ -211,6 +211,7 @@ fn what_becomes_of_older_connections_is_said_by_the_pod_or_its_namespace() {
         ("a namespace's annotation", says("annotations", "reset"), json!({}), Existing::Reset),
         ("a pod's label", json!({}), says("labels", "reset"), Existing::Reset),
         ("the pod's word counts", says("labels", "reset"), says("annotations", "keep"), Existing::Keep),
+        ("a word that means nothing", says("labels", "reset"), says("annotations", "drop"), Existing::Keep),
     ] {
         let mut world = World::of([meshed(), with(pod("web", "10.0.0.1"), of_pod)]);
         // The namespace speaks last: its pods have to hear.

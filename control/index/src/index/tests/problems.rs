@@ -67,10 +67,31 @@ fn warnings_are_told_and_refuse_nothing() {
         world.problems(),
         [
             "warning test: Namespace shop: metadata.labels.weft.dev/mesh: \"yes\" means nothing here: enabled and disabled do",
-            "warning test: Pod shop/web: metadata.annotations.weft.dev/existing: \"drop\" means nothing here: keep and reset do",
+            "warning test: Pod shop/web: metadata.annotations.weft.dev/existing: \"drop\" means nothing here: keep and reset do; it counts as keep",
             "warning test: Service shop/web: spec.trafficDistribution: \"PreferMoon\" is not known; endpoints count alike",
         ]
     );
     world.delete(Kind::Namespace, "", "shop");
     assert_eq!(world.problems().len(), 2);
+}
+
+#[test]
+fn what_is_not_enforced_yet_says_so() {
+    let route = |hosts: serde_json::Value| {
+        json!({
+            "apiVersion": "networking.istio.io/v1beta1", "kind": "VirtualService",
+            "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"hosts": hosts, "http": [{"route": [{"destination": {"host": "web"}}]}]},
+        })
+    };
+    let mut world = World::new();
+    let diff = world.put(route(json!(["web"])));
+    assert!(diff.services.is_empty() && diff.workloads.is_empty() && diff.policies.is_empty());
+    let note = "VirtualService shop/web: kind: networking.istio.io/v1beta1 VirtualService is not implemented: it has no effect";
+    assert_eq!(world.problems(), [format!("warning test: {note}")]);
+    world.put(route(json!(["a b"])));
+    let refused = "VirtualService shop/web: spec.hosts[0]: is no host: a name is, and * at its beginning";
+    assert_eq!(world.problems(), [format!("error test: {refused}")]);
+    world.delete(Kind::VirtualService, "shop", "web");
+    assert_eq!(world.problems(), [""; 0]);
 }

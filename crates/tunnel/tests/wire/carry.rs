@@ -1,7 +1,7 @@
-//! What is carried: integrity both ways at once, half-close, reset, refusal, slow readers, drain and loss.
+//! What both dialects carry alike: integrity both ways at once, half-close, reset, refusal, slow readers, drain and loss.
 
-use super::{line, request, tunnel};
-use crate::support::{assert_reset, byte_at, check_noise, pair, read_all, run, send_noise};
+use crate::support::{assert_reset, byte_at, check_noise, pair, read_all, send_noise};
+use crate::tunnels::{both, line, tunnel};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use weft_tunnel::end::{Carried, End, Refused, Stop};
 
 #[test]
 fn bytes_arrive_whole_and_in_order_both_ways_at_once() {
-    run(async {
+    both(|dialect| async move {
         const TOTAL: usize = 5_000_000;
-        let line = line().await;
+        let line = line(dialect).await;
         tokio::join!(
             send_noise(&line.near, 1, TOTAL),
             check_noise(&line.far, 1, TOTAL),
@@ -27,9 +27,9 @@ fn bytes_arrive_whole_and_in_order_both_ways_at_once() {
 
 #[test]
 fn bulk_arrives_whole_through_every_buffer() {
-    run(async {
+    both(|dialect| async move {
         const TOTAL: usize = 60_000_000;
-        let line = line().await;
+        let line = line(dialect).await;
         let send = async {
             let block: Vec<u8> = (0..1_048_576).map(|at| byte_at(5, at)).collect();
             let mut left = TOTAL;
@@ -63,9 +63,9 @@ fn bulk_arrives_whole_through_every_buffer() {
 
 #[test]
 fn one_side_may_finish_long_before_the_other() {
-    run(async {
+    both(|dialect| async move {
         for case in ["the client first", "the server first"] {
-            let mut line = line().await;
+            let mut line = line(dialect).await;
             if case == "the server first" {
                 // The server's stream exists once something has come through.
                 line.near.write_all(b"!").await.unwrap();
@@ -87,9 +87,9 @@ fn one_side_may_finish_long_before_the_other() {
 
 #[test]
 fn a_reset_arrives_as_a_reset() {
-    run(async {
+    both(|dialect| async move {
         for half_closed in [false, true] {
-            let line = line().await;
+            let line = line(dialect).await;
             line.near.write_all(b"x").await.unwrap();
             assert_eq!(line.far.read(&mut [0; 8]).await.unwrap(), 1);
             if half_closed {
@@ -113,8 +113,8 @@ fn a_reset_arrives_as_a_reset() {
 
 #[test]
 fn the_clients_reset_reaches_the_server() {
-    run(async {
-        let line = line().await;
+    both(|dialect| async move {
+        let line = line(dialect).await;
         line.near.write_all(b"x").await.unwrap();
         assert_eq!(line.far.read(&mut [0; 8]).await.unwrap(), 1);
         line.near.reset_on_close();
@@ -127,8 +127,8 @@ fn the_clients_reset_reaches_the_server() {
 
 #[test]
 fn the_owner_can_stop_a_connection() {
-    run(async {
-        let line = line().await;
+    both(|dialect| async move {
+        let line = line(dialect).await;
         line.near.write_all(b"x").await.unwrap();
         assert_eq!(line.far.read(&mut [0; 8]).await.unwrap(), 1);
         line.carried.stop(Stop::Policy);
@@ -141,19 +141,19 @@ fn the_owner_can_stop_a_connection() {
 
 #[test]
 fn a_refusal_names_its_reason() {
-    run(async {
+    both(|dialect| async move {
         for (why, want) in [
             (Refused::Policy, Refused::Policy),
             (Refused::Malformed, Refused::Malformed),
             (Refused::AppUnreachable, Refused::AppUnreachable),
         ] {
-            let (client, _server) = tunnel(move |_, stream| stream.refuse(why)).await;
+            let (client, _server) = tunnel(dialect, move |stream| stream.refuse(why)).await;
             let (near, near_proxy) = pair().await;
             // Bytes under way do not hide the answer.
             near.write_all(&[7; 100_000]).await.unwrap();
-            let mut waiting = client.open(&request()).unwrap();
+            let mut waiting = client.open().unwrap();
             assert_eq!(waiting.opened().await, Err(End::Refused(want)), "{why}");
-            let stream = client.open(&request()).unwrap();
+            let stream = client.open().unwrap();
             let end = stream.relay(Rc::new(near_proxy), &Carried::default()).await;
             assert_eq!(end, End::Refused(want), "{why}");
             assert_reset(&near, "near").await;
@@ -164,8 +164,8 @@ fn a_refusal_names_its_reason() {
 
 #[test]
 fn an_answer_comes_before_any_byte() {
-    run(async {
-        let (client, _server) = tunnel(|_, mut stream| {
+    both(|dialect| async move {
+        let (client, _server) = tunnel(dialect, |mut stream| {
             spawn_local(async move {
                 stream.accept();
                 let (_app, proxy) = pair().await;
@@ -173,7 +173,7 @@ fn an_answer_comes_before_any_byte() {
             });
         })
         .await;
-        let mut stream = client.open(&request()).unwrap();
+        let mut stream = client.open().unwrap();
         assert_eq!(stream.opened().await, Ok(()));
         assert_eq!(client.stream_count(), 1);
     });
@@ -181,13 +181,13 @@ fn an_answer_comes_before_any_byte() {
 
 #[test]
 fn slow_readers_hold_up_their_own_streams_only() {
-    run(async {
+    both(|dialect| async move {
         let stuck = Rc::new(RefCell::new(Vec::new()));
         let arrived = stuck.clone();
         let (far, far_proxy) = pair().await;
         let mut far_proxy = Some(Rc::new(far_proxy));
         // The first two streams are never read; the third is carried.
-        let (client, _server) = tunnel(move |_, mut stream| {
+        let (client, _server) = tunnel(dialect, move |mut stream| {
             stream.accept();
             if arrived.borrow().len() < 2 {
                 arrived.borrow_mut().push(stream);
@@ -200,7 +200,7 @@ fn slow_readers_hold_up_their_own_streams_only() {
         let mut floods = Vec::new();
         for _ in 0..2 {
             let (app, proxy) = pair().await;
-            let stream = client.open(&request()).unwrap();
+            let stream = client.open().unwrap();
             spawn_local(async move { stream.relay(Rc::new(proxy), &Carried::default()).await });
             floods.push(spawn_local(async move {
                 let block = vec![7; 65_536];
@@ -211,7 +211,7 @@ fn slow_readers_hold_up_their_own_streams_only() {
             }));
         }
         let (near, near_proxy) = pair().await;
-        let third = client.open(&request()).unwrap();
+        let third = client.open().unwrap();
         spawn_local(async move { third.relay(Rc::new(near_proxy), &Carried::default()).await });
         tokio::join!(send_noise(&near, 3, 2_000_000), check_noise(&far, 3, 2_000_000));
         for flood in floods {
@@ -223,8 +223,9 @@ fn slow_readers_hold_up_their_own_streams_only() {
 
 #[test]
 fn many_streams_share_a_connection() {
-    run(async {
-        let (client, _server) = tunnel(|_, stream| {
+    both(|dialect| async move {
+        let (client, _server) = tunnel(dialect, |mut stream| {
+            stream.accept();
             spawn_local(async move {
                 let (app, proxy) = pair().await;
                 let echo = async {
@@ -243,7 +244,7 @@ fn many_streams_share_a_connection() {
         .await;
         let mut all = Vec::new();
         for number in 0..90_u32 {
-            let stream = client.open(&request()).unwrap();
+            let stream = client.open().unwrap();
             all.push(spawn_local(async move {
                 let (near, proxy) = pair().await;
                 let carried = Carried::default();
@@ -264,8 +265,8 @@ fn many_streams_share_a_connection() {
 
 #[test]
 fn a_server_that_drains_lets_its_streams_finish() {
-    run(async {
-        let line = line().await;
+    both(|dialect| async move {
+        let line = line(dialect).await;
         line.near.write_all(b"x").await.unwrap();
         assert_eq!(line.far.read(&mut [0; 8]).await.unwrap(), 1);
         line.server.go_away();
@@ -273,7 +274,7 @@ fn a_server_that_drains_lets_its_streams_finish() {
             tokio::task::yield_now().await;
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        assert!(line.client.open(&request()).is_none());
+        assert!(line.client.open().is_none());
         line.near.write_all(b"still here").await.unwrap();
         line.near.finish();
         assert_eq!(read_all(&line.far).await, b"still here");
@@ -284,14 +285,14 @@ fn a_server_that_drains_lets_its_streams_finish() {
 
 #[test]
 fn a_lost_connection_tells_whether_another_may_be_tried() {
-    run(async {
+    both(|dialect| async move {
         for (case, said, want) in [("silent", false, End::Unopened), ("bytes sent", true, End::TunnelLost)] {
             // The server never answers.
             let held = Rc::new(RefCell::new(Vec::new()));
             let streams = held.clone();
-            let (client, server) = tunnel(move |_, stream| streams.borrow_mut().push(stream)).await;
+            let (client, server) = tunnel(dialect, move |stream| streams.borrow_mut().push(stream)).await;
             let (near, near_proxy) = pair().await;
-            let stream = client.open(&request()).unwrap();
+            let stream = client.open().unwrap();
             let carried = Rc::new(Carried::default());
             let meter = carried.clone();
             let app = Rc::new(near_proxy);

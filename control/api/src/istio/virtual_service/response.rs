@@ -1,0 +1,210 @@
+//! Answers that need no backend: redirects, responses, cross-origin preflights.
+
+use crate::check::{Check, Findings, one_of};
+use crate::duration::IstioDuration;
+use crate::istio::string_match::StringMatch;
+use crate::port::Port;
+use crate::text::{is_header_name, is_token};
+use serde::{Deserialize, Serialize};
+
+/// Answers with a redirect. What is not written stays as the request has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "HttpRedirectFields", into = "HttpRedirectFields")]
+pub struct HttpRedirect {
+    /// The path, or the prefix of it that was matched.
+    pub uri: Option<String>,
+    /// The host.
+    pub authority: Option<String>,
+    /// The scheme.
+    pub scheme: Option<String>,
+    /// The port.
+    pub port: Option<RedirectPort>,
+    /// The status; 301 if there is none.
+    pub redirect_code: Option<u16>,
+}
+
+/// The port of a redirect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedirectPort {
+    /// This one.
+    Number(Port),
+    /// One that depends.
+    Derived(DerivePort),
+}
+
+/// What the port of a redirect depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum DerivePort {
+    /// The scheme: 80 or 443.
+    FromProtocolDefault,
+    /// The request.
+    FromRequestPort,
+}
+
+/// As it is written.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct HttpRedirectFields {
+    uri: Option<String>,
+    authority: Option<String>,
+    scheme: Option<String>,
+    port: Option<Port>,
+    derive_port: Option<DerivePort>,
+    redirect_code: Option<u16>,
+}
+
+impl TryFrom<HttpRedirectFields> for HttpRedirect {
+    type Error = String;
+
+    fn try_from(fields: HttpRedirectFields) -> Result<Self, String> {
+        let HttpRedirectFields { uri, authority, scheme, port, derive_port, redirect_code } = fields;
+        one_of(&[("port", port.is_some()), ("derivePort", derive_port.is_some())]).at_most()?;
+        let port = port.map(RedirectPort::Number).or(derive_port.map(RedirectPort::Derived));
+        Ok(Self { uri, authority, scheme, port, redirect_code })
+    }
+}
+
+impl From<HttpRedirect> for HttpRedirectFields {
+    fn from(redirect: HttpRedirect) -> Self {
+        let HttpRedirect { uri, authority, scheme, port, redirect_code } = redirect;
+        let (port, derive_port) = match port {
+            None => (None, None),
+            Some(RedirectPort::Number(port)) => (Some(port), None),
+            Some(RedirectPort::Derived(port)) => (None, Some(port)),
+        };
+        Self { uri, authority, scheme, port, derive_port, redirect_code }
+    }
+}
+
+/// Answers with a response of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpDirectResponse {
+    /// The status.
+    pub status: u16,
+    /// The body; empty if there is none.
+    pub body: Option<HttpBody>,
+}
+
+/// The body of a response. One of the two is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "HttpBodyFields", into = "HttpBodyFields")]
+pub enum HttpBody {
+    /// A text.
+    Text(String),
+    /// Bytes, in base64.
+    Base64(String),
+}
+
+/// As it is written.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct HttpBodyFields {
+    string: Option<String>,
+    bytes: Option<String>,
+}
+
+impl TryFrom<HttpBodyFields> for HttpBody {
+    type Error = String;
+
+    fn try_from(HttpBodyFields { string, bytes }: HttpBodyFields) -> Result<Self, String> {
+        one_of(&[("string", string.is_some()), ("bytes", bytes.is_some())]).exactly()?;
+        let body = string.map(Self::Text).or(bytes.map(Self::Base64));
+        body.ok_or_else(|| "is empty".to_owned())
+    }
+}
+
+impl From<HttpBody> for HttpBodyFields {
+    fn from(body: HttpBody) -> Self {
+        match body {
+            HttpBody::Text(text) => Self { string: Some(text), bytes: None },
+            HttpBody::Base64(text) => Self { string: None, bytes: Some(text) },
+        }
+    }
+}
+
+/// Which requests of pages of other origins are answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CorsPolicy {
+    /// Origins, exactly or `*` (deprecated).
+    #[serde(default)]
+    pub allow_origin: Vec<String>,
+    /// Origins; one of these has to match.
+    #[serde(default)]
+    pub allow_origins: Vec<StringMatch>,
+    /// Methods.
+    #[serde(default)]
+    pub allow_methods: Vec<String>,
+    /// Headers of requests.
+    #[serde(default)]
+    pub allow_headers: Vec<String>,
+    /// Headers of responses that the page may see.
+    #[serde(default)]
+    pub expose_headers: Vec<String>,
+    /// How long the answer to a preflight holds; as long as the page's browser likes if there is none.
+    pub max_age: Option<IstioDuration>,
+    /// Whether credentials may be sent along; no if there is none.
+    pub allow_credentials: Option<bool>,
+    /// What becomes of preflights of other origins; they are forwarded if there is none.
+    pub unmatched_preflights: Option<UnmatchedPreflights>,
+}
+
+/// What becomes of preflights of origins that do not match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum UnmatchedPreflights {
+    /// The same as Forward.
+    Unspecified,
+    /// The backend answers them.
+    Forward,
+    /// They are answered without saying that they are allowed.
+    Ignore,
+}
+
+impl Check for HttpRedirect {
+    fn check(&self, found: &mut Findings) {
+        if *self == Self::default() {
+            found.refuse("says nothing: uri, authority, scheme, port or redirectCode");
+        }
+        let code = self.redirect_code.is_none_or(|code| matches!(code, 301 | 302 | 303 | 307 | 308));
+        found.require("redirectCode", code, "is no redirect: 301, 302, 303, 307 and 308 are");
+        let scheme = self.scheme.as_deref().is_none_or(|scheme| matches!(scheme, "http" | "https"));
+        found.require("scheme", scheme, "is no scheme: http and https are");
+    }
+}
+
+/// Longest body: it is part of what every waypoint is told.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+impl Check for HttpDirectResponse {
+    fn check(&self, found: &mut Findings) {
+        found.require(
+            "status",
+            (200..=599).contains(&self.status),
+            "is no status of a response: 200 to 599 are",
+        );
+        let body = match &self.body {
+            None => 0,
+            Some(HttpBody::Text(text) | HttpBody::Base64(text)) => text.len(),
+        };
+        found.require("body", body <= BODY_BYTES_MAX, "is longer than 1048576 bytes");
+    }
+}
+
+impl Check for CorsPolicy {
+    fn check(&self, found: &mut Findings) {
+        found.field("allowOrigins", &self.allow_origins[..]);
+        let list = |found: &mut Findings, key: &str, items: &[String], form: fn(&str) -> bool, not: &str| {
+            found.each(key, items, |found, item| {
+                if item != "*" && !form(item) {
+                    found.refuse(not);
+                }
+            });
+        };
+        list(found, "allowMethods", &self.allow_methods, is_token, "is no method");
+        list(found, "allowHeaders", &self.allow_headers, is_header_name, "is no name of a header");
+        list(found, "exposeHeaders", &self.expose_headers, is_header_name, "is no name of a header");
+    }
+}

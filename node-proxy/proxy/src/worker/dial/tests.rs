@@ -1,0 +1,61 @@
+//! Dialling pods that are only just there.
+
+use super::super::request::NewPod;
+use super::*;
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use tokio::sync::mpsc;
+use weft_agent_link::SocketKind;
+use weft_core::names::WorkloadUid;
+
+/// A pod with ready sockets, made in the test's own namespace.
+fn pod(sockets: usize) -> Rc<Pod> {
+    let (requests, _nobody_makes_more) = mpsc::channel(1);
+    let new = NewPod { uid: WorkloadUid::new("c//Pod/shop/client"), listeners: Vec::new() };
+    let pod = Pod::new(0, &new, requests);
+    let fresh = || {
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.set_nonblocking(true).expect("a socket that does not wait");
+        OwnedFd::from(socket)
+    };
+    pod.stock.put(SocketKind::TcpV4, (0..sockets).map(|_| fresh()).collect());
+    pod
+}
+
+/// A port that refuses, until it listens.
+fn port() -> (socket2::Socket, SocketAddr) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
+    let addr = socket.local_addr().ok().and_then(|addr| addr.as_socket()).expect("an address");
+    (socket, addr)
+}
+
+#[tokio::test]
+async fn a_pod_that_refuses_at_first_is_asked_again() {
+    let (port, to) = port();
+    let pod = pod(64);
+    let connecting = connect_pod(&pod, to, Duration::from_secs(60));
+    tokio::pin!(connecting);
+    let early = tokio::time::timeout(PAUSE_MIN * 3, &mut connecting).await;
+    assert!(early.is_err(), "nobody listens yet: {early:?}");
+    port.listen(1).expect("it listens");
+    let socket = connecting.await.expect("somebody listens now");
+    assert!(socket.local_addr().is_ok());
+}
+
+#[tokio::test]
+async fn a_pod_that_goes_on_refusing_is_given_up() {
+    let (_port, to) = port();
+    let pod = pod(64);
+    let limit = PAUSE_MIN * 8;
+    let begun = Instant::now();
+    let error = connect_pod(&pod, to, limit).await.expect_err("nobody listens");
+    assert!(begun.elapsed() >= PAUSE_MIN, "it was asked more than once");
+    assert!(
+        matches!(&error, DialError::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused),
+        "{error}"
+    );
+    assert_eq!(error.cause(), Cause::ConnectFailed);
+}
