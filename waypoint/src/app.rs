@@ -6,13 +6,11 @@ use crate::telemetry::Telemetry;
 use crate::worker::{self, Knowledge};
 use anyhow::Context as _;
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use weft_core::identity::Identity;
 use weft_core::names::{NodeName, WorkloadUid};
-use weft_core::ports::TUNNEL;
 use weft_pki::{TrustBundle, live_trust};
 use weft_runtime::Settings;
 use weft_runtime::drain::{self, Stop};
@@ -77,7 +75,6 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         trust,
         own,
         uid,
-        addr: SocketAddr::new(config.own.ip, TUNNEL),
         limits: config.limits,
         telemetry: Telemetry::register(&metrics)?,
     };

@@ -1,12 +1,12 @@
 //! Bodies, as they pass through: never gathered, but for what a second try would need.
 
 use bytes::Bytes;
-use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use hyper::body::{Frame, Incoming, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// A body on its way.
-pub enum Body {
+pub(crate) enum Body {
     /// As it comes from the other side. What is held with it is let go of with its end.
     Passing(Incoming, Option<Box<dyn Held>>),
     /// Made here, all of it.
@@ -16,14 +16,14 @@ pub enum Body {
 }
 
 /// What lives as long as a body.
-pub trait Held {
+pub(crate) trait Held {
     /// The body has come to its end, in order.
     fn done(self: Box<Self>);
 }
 
 impl Body {
     /// A text of this side.
-    pub fn text(text: impl Into<Bytes>) -> Self {
+    pub(crate) fn text(text: impl Into<Bytes>) -> Self {
         Self::Whole(text.into())
     }
 }
@@ -38,7 +38,10 @@ impl hyper::body::Body for Body {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match &mut *self {
             Self::Passing(incoming, held) => {
                 let frame = Pin::new(&mut *incoming).poll_frame(cx);

@@ -8,38 +8,38 @@ use weft_core::workload::Workload;
 
 /// A connection of a client, as its node's proxy brought it.
 #[derive(Debug, Clone)]
-pub struct Connection {
+pub(crate) struct Connection {
     /// The client.
-    pub client: Client,
+    pub(crate) client: Client,
     /// What it asked for.
-    pub destination: Destination,
+    pub(crate) destination: Destination,
     /// The address and port that it asked for.
-    pub addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
     /// This waypoint's own workload: endpoints should be near it.
-    pub near: Arc<Workload>,
+    pub(crate) near: Arc<Workload>,
 }
 
 /// Who it is.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub(crate) struct Client {
     /// Its address; port zero if nobody told it.
-    pub addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
     /// What its tunnel has proven.
-    pub identity: Identity,
+    pub(crate) identity: Identity,
     /// What discovery knows of it.
-    pub workload: Option<Arc<Workload>>,
+    pub(crate) workload: Option<Arc<Workload>>,
 }
 
 impl Client {
     /// Its namespace.
-    pub fn namespace(&self) -> &str {
+    pub(crate) fn namespace(&self) -> &str {
         self.identity.namespace()
     }
 }
 
 /// What a client asked for.
 #[derive(Debug, Clone)]
-pub enum Destination {
+pub(crate) enum Destination {
     /// A service.
     Service(Arc<Service>),
     /// A workload by its own address: routes of services are not for it.
@@ -48,7 +48,7 @@ pub enum Destination {
 
 impl Connection {
     /// What the application speaks, as far as it is written.
-    pub fn protocol(&self) -> AppProtocol {
+    pub(crate) fn protocol(&self) -> AppProtocol {
         match &self.destination {
             Destination::Service(service) => {
                 service.port(self.addr.port()).map_or(AppProtocol::Unknown, |port| port.app_protocol)

@@ -69,7 +69,8 @@ impl Config {
     pub fn read(settings: &mut Settings<'_>) -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-        let mut address = |name, port| settings.get(name, "an address and a port", SocketAddr::new(any, port));
+        let mut address =
+            |name, port| settings.get(name, "an address and a port", SocketAddr::new(any, port));
         let tunnel = address("WEFT_TUNNEL_ADDR", TUNNEL);
         let metrics = Listen::Tcp(address("WEFT_METRICS_ADDR", 15020));
         let ready = Listen::Tcp(address("WEFT_READY_ADDR", 15021));
@@ -95,7 +96,11 @@ impl Own {
             trust_domain: settings.get("WEFT_TRUST_DOMAIN", "a domain", "cluster.local".to_owned()),
             namespace: settings.required("WEFT_POD_NAMESPACE", "this pod's namespace", String::new()),
             pod: settings.required("WEFT_POD_NAME", "this pod's name", String::new()),
-            service_account: settings.get("WEFT_SERVICE_ACCOUNT", "this pod's service account", "default".to_owned()),
+            service_account: settings.get(
+                "WEFT_SERVICE_ACCOUNT",
+                "this pod's service account",
+                "default".to_owned(),
+            ),
             node: settings.get("WEFT_NODE_NAME", "the node's name", String::new()),
             ip: settings.list("WEFT_POD_IPS", "addresses").first().copied().unwrap_or(ip),
         }

@@ -25,7 +25,7 @@ enum Spoken {
 }
 
 /// Serves a connection until it ends.
-pub async fn serve(worker: Rc<Worker>, connection: Connection, mut io: TunnelIo) {
+pub(crate) async fn serve(worker: Rc<Worker>, connection: Connection, mut io: TunnelIo) {
     let mut first = BytesMut::new();
     let spoken = match connection.protocol() {
         _ if is_tcp_by_route(&worker, &connection) => Spoken::Bytes,
@@ -56,7 +56,8 @@ fn is_tcp_by_route(worker: &Worker, connection: &Connection) -> bool {
     };
     let moment = worker.view.now();
     let traffic = moment.traffic(&service.name);
-    let found = traffic.and_then(|traffic| traffic.routes(connection.addr.port(), connection.client.namespace()));
+    let found =
+        traffic.and_then(|traffic| traffic.routes(connection.addr.port(), connection.client.namespace()));
     matches!(found, Some(Found::Tcp(_) | Found::Tls(_)))
 }
 

@@ -10,18 +10,18 @@ use weft_l7::target::ServiceTarget;
 
 /// An endpoint, and how it is reached.
 #[derive(Debug, Clone)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     /// The workload.
-    pub workload: Arc<Workload>,
+    pub(crate) workload: Arc<Workload>,
     /// Its address and the application's port.
-    pub addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
     /// Where its tunnel is; none is plain text, for what is not in the mesh.
-    pub tunnel: Option<SocketAddr>,
+    pub(crate) tunnel: Option<SocketAddr>,
 }
 
 /// Why there is no endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoEndpoint {
+pub(crate) enum NoEndpoint {
     /// Discovery does not know the service.
     #[error("there is no service {0}")]
     NoService(weft_core::names::ServiceName),
@@ -43,7 +43,7 @@ pub enum NoEndpoint {
 ///
 /// # Errors
 /// As [`NoEndpoint`] says.
-pub fn endpoint_of(
+pub(crate) fn endpoint_of(
     moment: &Moment,
     near: &Workload,
     target: &ServiceTarget,
@@ -76,7 +76,7 @@ pub fn endpoint_of(
 ///
 /// # Errors
 /// [`NoEndpoint::Unreachable`].
-pub fn reach(workload: &Arc<Workload>, port: u16) -> Result<Endpoint, NoEndpoint> {
+pub(crate) fn reach(workload: &Arc<Workload>, port: u16) -> Result<Endpoint, NoEndpoint> {
     let ip = *workload.addresses.first().ok_or(NoEndpoint::Unreachable)?;
     let tunnel = match workload.protocol {
         TunnelProtocol::Hbone => Some(SocketAddr::new(ip, TUNNEL)),

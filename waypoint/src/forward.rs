@@ -22,15 +22,15 @@ use weft_runtime::log::describe;
 
 /// What was done for a request.
 #[derive(Debug, Default)]
-pub struct Forwarded {
+pub(crate) struct Forwarded {
     /// The last endpoint that was asked.
-    pub endpoint: Option<Arc<Workload>>,
+    pub(crate) endpoint: Option<Arc<Workload>>,
     /// Tries.
-    pub tries: u32,
+    pub(crate) tries: u32,
 }
 
 /// By what a rule says.
-pub async fn by_rule(
+pub(crate) async fn by_rule(
     worker: &Rc<Worker>,
     connection: &Rc<Connection>,
     moment: &Arc<Moment>,
@@ -64,7 +64,7 @@ pub async fn by_rule(
 }
 
 /// To an endpoint of a service.
-pub async fn to_service(
+pub(crate) async fn to_service(
     worker: &Rc<Worker>,
     connection: &Rc<Connection>,
     moment: &Arc<Moment>,
@@ -83,7 +83,7 @@ pub async fn to_service(
 }
 
 /// To a workload that the client named itself.
-pub async fn to_workload(
+pub(crate) async fn to_workload(
     worker: &Rc<Worker>,
     connection: &Rc<Connection>,
     workload: &Arc<Workload>,
@@ -109,7 +109,9 @@ async fn to_endpoint(
 ) -> Answer {
     strip_hop_by_hop(request.headers_mut());
     let version = match (spoken, request.version()) {
-        (AppProtocol::Http2 | AppProtocol::Grpc, _) | (AppProtocol::Unknown, http::Version::HTTP_2) => Version::Two,
+        (AppProtocol::Http2 | AppProtocol::Grpc, _) | (AppProtocol::Unknown, http::Version::HTTP_2) => {
+            Version::Two
+        }
         _ => Version::One,
     };
     let prepared = prepare(request, version);
@@ -162,13 +164,13 @@ fn prepare(request: Request<Incoming>, version: Version) -> Request<Body> {
 
 /// A path or host that is none after it was rewritten.
 #[derive(Debug)]
-pub struct BadUri;
+pub(crate) struct BadUri;
 
 /// Sets the path; the query stays.
 ///
 /// # Errors
 /// If it is no path.
-pub fn set_path<B>(request: &mut Request<B>, path: &str) -> Result<(), BadUri> {
+pub(crate) fn set_path<B>(request: &mut Request<B>, path: &str) -> Result<(), BadUri> {
     let whole = match request.uri().query() {
         Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
         None => PathAndQuery::try_from(path),
@@ -210,7 +212,7 @@ fn changed(change: &PathChange, path: &str) -> String {
 }
 
 /// The response that tells to ask elsewhere.
-pub fn redirect(redirect: &Redirect, request: &Request<Incoming>) -> Response<Body> {
+pub(crate) fn redirect(redirect: &Redirect, request: &Request<Incoming>) -> Response<Body> {
     let host = || request.headers().get(header::HOST)?.to_str().ok();
     let authority = request.uri().authority().map(|one| one.as_str()).or_else(host).unwrap_or_default();
     let (own_host, own_port) = match authority.rsplit_once(':') {
@@ -222,7 +224,13 @@ pub fn redirect(redirect: &Redirect, request: &Request<Incoming>) -> Response<Bo
         Some(RedirectPort::Number(port)) => Some(port),
         Some(RedirectPort::OfScheme) => None,
         Some(RedirectPort::OfRequest) => own_port,
-        None => if redirect.scheme.is_some() { None } else { own_port },
+        None => {
+            if redirect.scheme.is_some() {
+                None
+            } else {
+                own_port
+            }
+        }
     };
     let usual = if scheme == "https" { 443 } else { 80 };
     let port = port.filter(|port| *port != usual).map(|port| format!(":{port}")).unwrap_or_default();

@@ -64,7 +64,7 @@ impl StreamError {
 }
 
 /// Serves a peer's connection until it ends.
-pub async fn serve(worker: Rc<Worker>, socket: Socket, addr: SocketAddr) {
+pub(crate) async fn serve(worker: Rc<Worker>, socket: Socket, addr: SocketAddr) {
     if let Err(error) = try_serve(worker, socket, addr).await {
         tracing::info!(%addr, error = describe(&error), "refused a peer's tunnel");
     }
@@ -77,7 +77,8 @@ async fn try_serve(worker: Rc<Worker>, socket: Socket, addr: SocketAddr) -> Resu
     let handshake = accept(socket, Arc::new(config));
     let accepted = tokio::time::timeout(worker.limits.handshake, handshake).await;
     let accepted = accepted.map_err(|_| SessionError::Timeout)??;
-    let peer = peer_of(Some(accepted.peer_certificates()), &worker.trust.now(), Usage::Client, SystemTime::now())?;
+    let peer =
+        peer_of(Some(accepted.peer_certificates()), &worker.trust.now(), Usage::Client, SystemTime::now())?;
     let ends = own_end.min(peer.not_after());
     let Tunnel::Hbone(hbone, driver) = accepted.into_tunnel() else {
         return Ok(()); // Only HBONE was offered.
@@ -111,7 +112,12 @@ async fn until(moment: SystemTime) {
     }
 }
 
-async fn serve_stream(worker: Rc<Worker>, session: Rc<(Peer, SocketAddr)>, request: ConnectRequest, mut stream: Stream) {
+async fn serve_stream(
+    worker: Rc<Worker>,
+    session: Rc<(Peer, SocketAddr)>,
+    request: ConnectRequest,
+    mut stream: Stream,
+) {
     let (peer, addr) = &*session;
     match admit(&worker, peer.identity(), *addr, &request).await {
         Ok(admitted) => {
@@ -173,7 +179,11 @@ fn judge(
     };
     Ok(Connection {
         // The tunnel's own port is not the client application's, which nobody tells.
-        client: Client { addr: SocketAddr::new(addr.ip(), 0), identity: peer.clone(), workload: source.cloned() },
+        client: Client {
+            addr: SocketAddr::new(addr.ip(), 0),
+            identity: peer.clone(),
+            workload: source.cloned(),
+        },
         destination: destination.ok_or(StreamError::NotOurs(asked))?,
         addr: asked,
         near: own.clone(),

@@ -33,7 +33,7 @@ const HEAD_BYTES_MAX: usize = 65_536;
 const HEADERS_MAX: usize = 128;
 
 /// Serves a connection of HTTP/1.1.
-pub async fn serve_one(
+pub(crate) async fn serve_one(
     worker: Rc<Worker>,
     connection: Connection,
     io: impl AsyncRead + AsyncWrite + Unpin + 'static,
@@ -47,15 +47,14 @@ pub async fn serve_one(
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .half_close(true)
-        .serve_connection(TokioIo::new(io), service)
-        .with_upgrades();
+        .serve_connection(TokioIo::new(io), service);
     if let Err(error) = serving.await {
         tracing::debug!(%client, error = describe(&error), "a client's connection ended");
     }
 }
 
 /// Serves a connection of HTTP/2.
-pub async fn serve_two(
+pub(crate) async fn serve_two(
     worker: Rc<Worker>,
     connection: Connection,
     io: impl AsyncRead + AsyncWrite + Unpin + 'static,
@@ -73,13 +72,13 @@ pub async fn serve_two(
 }
 
 /// What becomes of a request, and why.
-pub struct Answer {
+pub(crate) struct Answer {
     /// The response.
-    pub response: Response<Body>,
+    pub(crate) response: Response<Body>,
     /// Why it is what it is, in Envoy's letters; empty if a backend said so.
-    pub flags: &'static str,
+    pub(crate) flags: &'static str,
     /// What was done for it.
-    pub forwarded: Forwarded,
+    pub(crate) forwarded: Forwarded,
 }
 
 async fn answer(
@@ -109,7 +108,10 @@ async fn answer(
 }
 
 fn protocol(request: &Request<Incoming>) -> &'static str {
-    let grpc = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let grpc = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     match request.version() {
         _ if grpc => "grpc",
         Version::HTTP_2 => "http2",
@@ -177,7 +179,7 @@ fn respond(response: Response<Body>) -> Answer {
 }
 
 /// A response of the waypoint's own.
-pub fn refuse(status: StatusCode, flags: &'static str, why: &'static str) -> Answer {
+pub(crate) fn refuse(status: StatusCode, flags: &'static str, why: &'static str) -> Answer {
     let mut response = Response::new(Body::text(why));
     *response.status_mut() = status;
     if !why.is_empty() {
@@ -187,16 +189,11 @@ pub fn refuse(status: StatusCode, flags: &'static str, why: &'static str) -> Ans
 }
 
 /// Headers that concern one connection and not the message (RFC 9110 §7.6.1).
-const HOP_BY_HOP: [HeaderName; 5] = [
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-];
+const HOP_BY_HOP: [HeaderName; 5] =
+    [header::CONNECTION, header::PROXY_AUTHENTICATE, header::TE, header::TRAILER, header::TRANSFER_ENCODING];
 
 /// Takes away what concerns the connection that a message came on.
-pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let trailers = headers.get(header::TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)

@@ -7,20 +7,24 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Gives the bytes that were read already, and then the rest.
-pub struct Rewind<T> {
+pub(crate) struct Rewind<T> {
     first: Bytes,
     rest: T,
 }
 
 impl<T> Rewind<T> {
     /// `first` was read from `rest`.
-    pub fn new(first: Bytes, rest: T) -> Self {
+    pub(crate) fn new(first: Bytes, rest: T) -> Self {
         Self { first, rest }
     }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Rewind<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.first.is_empty() {
             return Pin::new(&mut self.rest).poll_read(cx, into);
         }

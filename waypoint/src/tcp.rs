@@ -24,7 +24,11 @@ enum TcpError {
 }
 
 /// Carries bytes both ways until both are done.
-pub async fn serve(worker: Rc<Worker>, connection: Connection, mut io: impl AsyncRead + AsyncWrite + Unpin) {
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    connection: Connection,
+    mut io: impl AsyncRead + AsyncWrite + Unpin,
+) {
     let opened = async {
         let endpoint = choose_endpoint(&worker, &connection)?;
         Ok::<_, TcpError>(worker.upstreams.connect(&endpoint, &connection.client).await?)
@@ -54,7 +58,8 @@ fn choose_endpoint(worker: &Worker, connection: &Connection) -> Result<Endpoint,
     let target = match found {
         None | Some(Found::Http(_)) => own,
         Some(Found::Tls(routes)) => {
-            let route = routes.iter().map(|route| &route.connection).find(|route| worker.takes(route, connection));
+            let route =
+                routes.iter().map(|route| &route.connection).find(|route| worker.takes(route, connection));
             target_of(&route.ok_or(TcpError::NoRoute)?.backends, &mut chance)?
         }
         Some(Found::Tcp(routes)) => {

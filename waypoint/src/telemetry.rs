@@ -31,34 +31,34 @@ const LABELS: &[&str] = &[
 
 /// What is counted, shared by all workers.
 #[derive(Debug, Clone)]
-pub struct Telemetry {
+pub(crate) struct Telemetry {
     requests: IntCounterVec,
     duration: HistogramVec,
 }
 
 /// One request, as it went.
 #[derive(Debug)]
-pub struct Told<'a> {
+pub(crate) struct Told<'a> {
     /// Whose it was.
-    pub connection: &'a Connection,
+    pub(crate) connection: &'a Connection,
     /// The endpoint that answered, if one was asked.
-    pub endpoint: Option<&'a Workload>,
+    pub(crate) endpoint: Option<&'a Workload>,
     /// `http`, `http2` or `grpc`.
-    pub protocol: &'static str,
+    pub(crate) protocol: &'static str,
     /// The method.
-    pub method: &'a str,
+    pub(crate) method: &'a str,
     /// The path, without its query.
-    pub path: &'a str,
+    pub(crate) path: &'a str,
     /// The status that the client got.
-    pub status: u16,
+    pub(crate) status: u16,
     /// Why it is what it is, in Envoy's letters; empty if a backend said so.
-    pub flags: &'static str,
+    pub(crate) flags: &'static str,
     /// The rule that took it.
-    pub rule: Option<&'a RuleOrigin>,
+    pub(crate) rule: Option<&'a RuleOrigin>,
     /// Tries.
-    pub tries: u32,
+    pub(crate) tries: u32,
     /// Until the response's head.
-    pub took: Duration,
+    pub(crate) took: Duration,
 }
 
 impl Telemetry {
@@ -66,7 +66,7 @@ impl Telemetry {
     ///
     /// # Errors
     /// If one of the names is taken.
-    pub fn register(metrics: &Metrics) -> Result<Self, MetricError> {
+    pub(crate) fn register(metrics: &Metrics) -> Result<Self, MetricError> {
         Ok(Self {
             requests: metrics.counters("istio_requests_total", "Requests.", LABELS)?,
             duration: metrics.histograms(
@@ -79,7 +79,7 @@ impl Telemetry {
     }
 
     /// Counts a request, and writes its line.
-    pub fn tell(&self, told: &Told<'_>) {
+    pub(crate) fn tell(&self, told: &Told<'_>) {
         use crate::client::Destination;
         let Told { connection, endpoint, .. } = told;
         let client = &connection.client;
@@ -88,11 +88,15 @@ impl Telemetry {
             Destination::Service(service) => Some(service),
             Destination::Workload(_) => None,
         };
-        let name = |workload: Option<&Workload>| workload.map_or("unknown", |one| &*one.workload_name).to_owned();
-        let namespace = |workload: Option<&Workload>| workload.map_or("unknown", |one| &*one.namespace).to_owned();
-        let canonical = |workload: Option<&Workload>| workload.map_or("unknown", |one| &*one.canonical_name).to_owned();
-        let revision =
-            |workload: Option<&Workload>| workload.map_or("latest", |one| &*one.canonical_revision).to_owned();
+        let name =
+            |workload: Option<&Workload>| workload.map_or("unknown", |one| &*one.workload_name).to_owned();
+        let namespace =
+            |workload: Option<&Workload>| workload.map_or("unknown", |one| &*one.namespace).to_owned();
+        let canonical =
+            |workload: Option<&Workload>| workload.map_or("unknown", |one| &*one.canonical_name).to_owned();
+        let revision = |workload: Option<&Workload>| {
+            workload.map_or("latest", |one| &*one.canonical_revision).to_owned()
+        };
         let status = told.status.to_string();
         let values: [String; 19] = [
             "waypoint".to_owned(),
@@ -138,5 +142,6 @@ impl Telemetry {
 
 /// Buckets from half a millisecond to a minute, as Istio's dashboards expect them.
 const MILLISECONDS: &[f64] = &[
-    0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0, 30_000.0, 60_000.0,
+    0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0, 30_000.0,
+    60_000.0,
 ];

@@ -26,7 +26,7 @@ const TRIES: usize = 3;
 
 /// Why there is no tunnel.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum TunnelError {
+pub(crate) enum TunnelError {
     /// This waypoint has no certificate.
     #[error("no certificate yet; is the certificate authority reachable?")]
     NoLeaf,
@@ -52,7 +52,7 @@ pub enum TunnelError {
 }
 
 /// All tunnels of one worker.
-pub struct Tunnels {
+pub(crate) struct Tunnels {
     own: Identity,
     leaves: Leaves,
     trust: TrustView,
@@ -76,7 +76,7 @@ struct Open {
 
 impl Tunnels {
     /// None yet.
-    pub fn new(own: Identity, leaves: Leaves, trust: TrustView, limits: Limits) -> Self {
+    pub(crate) fn new(own: Identity, leaves: Leaves, trust: TrustView, limits: Limits) -> Self {
         Self { own, leaves, trust, limits, slots: RefCell::default() }
     }
 
@@ -84,7 +84,12 @@ impl Tunnels {
     ///
     /// # Errors
     /// As [`TunnelError`] says.
-    pub async fn open(&self, to: &Identity, addr: SocketAddr, request: &ConnectRequest) -> Result<Stream, TunnelError> {
+    pub(crate) async fn open(
+        &self,
+        to: &Identity,
+        addr: SocketAddr,
+        request: &ConnectRequest,
+    ) -> Result<Stream, TunnelError> {
         let leaf = self.leaves.wait(&self.own).await.ok_or(TunnelError::NoLeaf)?;
         let slot = self.slots.borrow_mut().entry((to.clone(), addr)).or_default().clone();
         for _ in 0..TRIES {
@@ -97,7 +102,13 @@ impl Tunnels {
     }
 
     /// Makes sure that there is a tunnel that takes a stream.
-    async fn dial(&self, slot: &Rc<Slot>, leaf: &Leaf, to: &Identity, addr: SocketAddr) -> Result<(), TunnelError> {
+    async fn dial(
+        &self,
+        slot: &Rc<Slot>,
+        leaf: &Leaf,
+        to: &Identity,
+        addr: SocketAddr,
+    ) -> Result<(), TunnelError> {
         let asked = Instant::now();
         let _dialing = slot.dialing.lock().await;
         if slot.is_usable(leaf) {
@@ -122,7 +133,8 @@ impl Tunnels {
     }
 
     async fn connect(&self, leaf: &Leaf, to: &Identity, addr: SocketAddr) -> Result<Hbone, TunnelError> {
-        let unreachable = |error: std::io::Error| TunnelError::Connect { to: addr, why: error.to_string().into() };
+        let unreachable =
+            |error: std::io::Error| TunnelError::Connect { to: addr, why: error.to_string().into() };
         let broken = |why: String| TunnelError::Handshake { to: addr, why: why.into() };
         let fresh = fresh_socket(addr).map_err(unreachable)?;
         let socket = Socket::connect(fresh.into(), addr, self.limits.connect).await.map_err(unreachable)?;
@@ -142,7 +154,7 @@ impl Tunnels {
     }
 
     /// Closes what has idled, and what holds an old certificate.
-    pub fn close_idle(&self) {
+    pub(crate) fn close_idle(&self) {
         let leaf = self.leaves.get(&self.own).map(|leaf| leaf.fingerprint());
         self.slots.borrow_mut().retain(|_, slot| {
             slot.open.borrow_mut().retain_mut(|open| open.keep(leaf));

@@ -30,7 +30,7 @@ const IDLE_MAX: usize = 256;
 
 /// What is spoken with a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Version {
+pub(crate) enum Version {
     /// HTTP/1.1.
     One,
     /// HTTP/2, with prior knowledge.
@@ -39,7 +39,7 @@ pub enum Version {
 
 /// Why a request got no response.
 #[derive(Debug, thiserror::Error)]
-pub enum UpstreamError {
+pub(crate) enum UpstreamError {
     /// There is no tunnel.
     #[error(transparent)]
     Tunnel(#[from] TunnelError),
@@ -74,9 +74,8 @@ struct Key {
 }
 
 /// All HTTP connections of one worker.
-pub struct Upstreams {
+pub(crate) struct Upstreams {
     tunnels: Rc<Tunnels>,
-    own: SocketAddr,
     slots: RefCell<HashMap<Key, Slot>>,
 }
 
@@ -87,16 +86,16 @@ struct Slot {
 }
 
 impl Upstreams {
-    /// None yet. `own` is this waypoint's own address.
-    pub fn new(tunnels: Rc<Tunnels>, own: SocketAddr) -> Self {
-        Self { tunnels, own, slots: RefCell::default() }
+    /// None yet.
+    pub(crate) fn new(tunnels: Rc<Tunnels>) -> Self {
+        Self { tunnels, slots: RefCell::default() }
     }
 
     /// Sends a request to an endpoint on behalf of a client.
     ///
     /// # Errors
     /// As [`UpstreamError`] says.
-    pub async fn send(
+    pub(crate) async fn send(
         self: &Rc<Self>,
         endpoint: &Endpoint,
         version: Version,
@@ -182,7 +181,7 @@ impl Upstreams {
         let io = TokioIo::new(self.connect(endpoint, client).await?);
         let (sender, connection) = http1::handshake(io).await.map_err(UpstreamError::Handshake)?;
         spawn_local(async move {
-            if let Err(error) = connection.with_upgrades().await {
+            if let Err(error) = connection.await {
                 tracing::debug!(error = describe(&error), "a backend's connection ended");
             }
         });
@@ -209,10 +208,11 @@ impl Upstreams {
     ///
     /// # Errors
     /// If there is no tunnel, or no way to the application.
-    pub async fn connect(&self, endpoint: &Endpoint, client: &Client) -> Result<Io, UpstreamError> {
+    pub(crate) async fn connect(&self, endpoint: &Endpoint, client: &Client) -> Result<Io, UpstreamError> {
         let Some(tunnel) = endpoint.tunnel else {
             let to = endpoint.addr;
-            let stream = TcpStream::connect(to).await.map_err(|source| UpstreamError::Connect { to, source })?;
+            let stream =
+                TcpStream::connect(to).await.map_err(|source| UpstreamError::Connect { to, source })?;
             stream.set_nodelay(true).map_err(|source| UpstreamError::Connect { to, source })?;
             return Ok(Io::Plain(stream));
         };
@@ -226,13 +226,8 @@ impl Upstreams {
         Ok(Io::Tunnel(Box::new(stream.into_io())))
     }
 
-    /// This waypoint's own address.
-    pub fn own(&self) -> SocketAddr {
-        self.own
-    }
-
     /// Closes what has idled.
-    pub fn close_idle(&self) {
+    pub(crate) fn close_idle(&self) {
         self.slots.borrow_mut().retain(|_, slot| {
             slot.idle.retain(|(sender, since)| since.elapsed() < IDLE && !sender.is_closed());
             if slot.shared.as_ref().is_some_and(http2::SendRequest::is_closed) {
@@ -268,7 +263,7 @@ fn lend(incoming: Incoming, lease: Lease) -> Body {
 }
 
 /// A connection to an application.
-pub enum Io {
+pub(crate) enum Io {
     /// Through a tunnel.
     Tunnel(Box<weft_tunnel::io::TunnelIo>),
     /// In plain text.
@@ -277,7 +272,7 @@ pub enum Io {
 
 /// Runs what hyper wants to run beside a connection on this worker.
 #[derive(Debug, Clone, Copy)]
-pub struct LocalExecutor;
+pub(crate) struct LocalExecutor;
 
 impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor
 where
@@ -307,7 +302,11 @@ type Cx<'a, 'b> = &'a mut std::task::Context<'b>;
 type Done<T> = std::task::Poll<io::Result<T>>;
 
 impl AsyncRead for Io {
-    fn poll_read(self: std::pin::Pin<&mut Self>, cx: Cx<'_, '_>, into: &mut tokio::io::ReadBuf<'_>) -> Done<()> {
+    fn poll_read(
+        self: std::pin::Pin<&mut Self>,
+        cx: Cx<'_, '_>,
+        into: &mut tokio::io::ReadBuf<'_>,
+    ) -> Done<()> {
         both!(self, io => io.poll_read(cx, into))
     }
 }
@@ -317,7 +316,11 @@ impl AsyncWrite for Io {
         both!(self, io => io.poll_write(cx, from))
     }
 
-    fn poll_write_vectored(self: std::pin::Pin<&mut Self>, cx: Cx<'_, '_>, from: &[io::IoSlice<'_>]) -> Done<usize> {
+    fn poll_write_vectored(
+        self: std::pin::Pin<&mut Self>,
+        cx: Cx<'_, '_>,
+        from: &[io::IoSlice<'_>],
+    ) -> Done<usize> {
         both!(self, io => io.poll_write_vectored(cx, from))
     }
 

@@ -30,51 +30,49 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What all workers know.
 #[derive(Clone)]
-pub struct Knowledge {
+pub(crate) struct Knowledge {
     /// What discovery has told.
-    pub view: View<WaypointMesh>,
+    pub(crate) view: View<WaypointMesh>,
     /// Certificates.
-    pub leaves: Leaves,
+    pub(crate) leaves: Leaves,
     /// Who vouches for peers.
-    pub trust: TrustView,
+    pub(crate) trust: TrustView,
     /// Who this waypoint is.
-    pub own: Identity,
+    pub(crate) own: Identity,
     /// Its own workload.
-    pub uid: WorkloadUid,
-    /// Its own address.
-    pub addr: SocketAddr,
+    pub(crate) uid: WorkloadUid,
     /// How long things may take.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// What is counted.
-    pub telemetry: Telemetry,
+    pub(crate) telemetry: Telemetry,
 }
 
 /// What the requests of one worker share.
-pub struct Worker {
+pub(crate) struct Worker {
     /// What discovery has told.
-    pub view: View<WaypointMesh>,
+    pub(crate) view: View<WaypointMesh>,
     /// Certificates.
-    pub leaves: Leaves,
+    pub(crate) leaves: Leaves,
     /// Who vouches for peers.
-    pub trust: TrustView,
+    pub(crate) trust: TrustView,
     /// Who this waypoint is.
-    pub own: Identity,
+    pub(crate) own: Identity,
     /// Its own workload.
-    pub uid: WorkloadUid,
+    pub(crate) uid: WorkloadUid,
     /// How long things may take.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// Connections to backends.
-    pub upstreams: Rc<Upstreams>,
+    pub(crate) upstreams: Rc<Upstreams>,
     /// What is counted.
-    pub telemetry: Telemetry,
+    pub(crate) telemetry: Telemetry,
     seed: Cell<u64>,
 }
 
 impl Worker {
     fn new(knowledge: Knowledge, index: usize) -> Rc<Self> {
-        let Knowledge { view, leaves, trust, own, uid, addr, limits, telemetry } = knowledge;
+        let Knowledge { view, leaves, trust, own, uid, limits, telemetry } = knowledge;
         let tunnels = Rc::new(Tunnels::new(own.clone(), leaves.clone(), trust.clone(), limits));
-        let upstreams = Rc::new(Upstreams::new(tunnels, addr));
+        let upstreams = Rc::new(Upstreams::new(tunnels));
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         // Only so that workers and waypoints do not choose alike.
         let seed = Cell::new(since.as_nanos() as u64 ^ (index as u64) << 48 | 1);
@@ -82,7 +80,7 @@ impl Worker {
     }
 
     /// A number below `bound` (xorshift: balancing wants speed, not secrecy).
-    pub fn below(&self, bound: u64) -> u64 {
+    pub(crate) fn below(&self, bound: u64) -> u64 {
         let mut seed = self.seed.get();
         seed ^= seed << 13;
         seed ^= seed >> 7;
@@ -93,10 +91,11 @@ impl Worker {
     }
 
     /// Whether a route takes a connection.
-    pub fn takes(&self, route: &TcpRoute, connection: &Connection) -> bool {
+    pub(crate) fn takes(&self, route: &TcpRoute, connection: &Connection) -> bool {
         let client = &connection.client;
         let label = |name: &str| client.workload.as_ref().and_then(|one| one.labels.get(name));
-        (route.destinations.is_empty() || route.destinations.iter().any(|net| net.contains(&connection.addr.ip())))
+        (route.destinations.is_empty()
+            || route.destinations.iter().any(|net| net.contains(&connection.addr.ip())))
             && route.source_namespace.as_ref().is_none_or(|namespace| **namespace == *client.namespace())
             && route.source_labels.iter().all(|(name, value)| label(name) == Some(value))
     }
@@ -106,12 +105,17 @@ impl Worker {
 ///
 /// # Errors
 /// If it has no listener.
-pub fn run(knowledge: Knowledge, index: usize, listen: SocketAddr, stop: Stop) -> anyhow::Result<()> {
+pub(crate) fn run(
+    knowledge: Knowledge,
+    index: usize,
+    listen: SocketAddr,
+    mut stop: Stop,
+) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
     let drain = knowledge.limits.drain;
     runtime.block_on(local.run_until(async move {
-        let listener = TcpListener::from_std(listener(listen)?.into())?;
+        let listener = TcpListener::from_std(listener(listen)?)?;
         let worker = Worker::new(knowledge, index);
         let ticking = worker.clone();
         spawn_local(async move {
@@ -137,7 +141,10 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener) {
             Ok((stream, addr)) => {
                 let addr = weft_core::names::canonical(addr);
                 // It is one already, and stays registered only once.
-                let socket = stream.set_nodelay(true).and_then(|()| stream.into_std()).and_then(Socket::from_nonblocking);
+                let socket = stream
+                    .set_nodelay(true)
+                    .and_then(|()| stream.into_std())
+                    .and_then(Socket::from_nonblocking);
                 match socket {
                     Ok(socket) => drop(spawn_local(inbound::serve(worker.clone(), socket, addr))),
                     Err(error) => tracing::debug!(%addr, %error, "a peer's connection was lost at once"),

@@ -7,16 +7,17 @@ mod hosts;
 mod http_route;
 mod virtual_service;
 
-pub(crate) use grants::Grants;
-
 use crate::cluster::Cluster;
 use crate::name::Name;
+use grants::Grants;
 use hosts::Hosts;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use weft_control_api::gateway_api::http_route::HttpRoute;
 use weft_control_api::istio::destination_rule::DestinationRule;
 use weft_control_api::istio::virtual_service::VirtualService;
+use weft_control_api::kind::Kind;
+use weft_control_api::object::Object;
 use weft_core::names::ServiceName;
 use weft_l7::matches::RequestMatch;
 use weft_l7::rule::Rule;
@@ -25,7 +26,7 @@ use weft_l7::traffic::{Entry, HttpRoutes, PortRoutes, Routes, Traffic};
 /// Everything that is said of services' traffic, by the service that it is said of.
 #[derive(Debug, Default)]
 pub(crate) struct Said {
-    pub(crate) grants: Grants,
+    grants: Grants,
     http_routes: ByService<HttpRoute>,
     virtual_services: ByService<VirtualService>,
     destination_rules: ByService<DestinationRule>,
@@ -74,33 +75,54 @@ impl<T> ByService<T> {
 }
 
 impl Said {
-    /// Takes an HTTPRoute. Gives the services whose traffic may be different now.
-    pub(crate) fn set_http_route(&mut self, name: &Name, route: Option<Arc<HttpRoute>>) -> BTreeSet<Name> {
-        let services = |route: &HttpRoute| {
-            let of_service = route.spec.parent_refs.iter().filter(|one| one.group.is_empty() && one.kind == "Service");
-            let place = |namespace: Option<&str>| Arc::from(namespace.unwrap_or(&name.namespace));
-            of_service.map(|one| Name::new(place(one.namespace.as_deref()), one.name.as_str())).collect()
-        };
-        self.http_routes.set(name, route.map(|route| (route.clone(), services(&route))))
+    /// Takes an object. Gives the services about whose traffic something else may be said now.
+    pub(crate) fn take(&mut self, cluster: &Cluster, name: &Name, object: &Object) -> BTreeSet<Name> {
+        match object {
+            Object::HttpRoute(route) => {
+                let services = parents(route, name);
+                self.http_routes.set(name, Some((Arc::new((**route).clone()), services)))
+            }
+            Object::VirtualService(one) => {
+                let services = services_of(cluster, &name.namespace, &one.spec.hosts);
+                self.virtual_services.set(name, Some((Arc::new((**one).clone()), services)))
+            }
+            Object::DestinationRule(one) => {
+                let services = services_of(cluster, &name.namespace, [&one.spec.host]);
+                self.destination_rules.set(name, Some((Arc::new((**one).clone()), services)))
+            }
+            Object::ReferenceGrant(one) => {
+                self.grants.set(name, Some(one.spec.clone()));
+                self.routed()
+            }
+            _ => BTreeSet::new(),
+        }
     }
 
-    /// Takes a VirtualService, which is about these services.
-    pub(crate) fn set_virtual_service(
-        &mut self,
-        name: &Name,
-        now: Option<(Arc<VirtualService>, BTreeSet<Name>)>,
-    ) -> BTreeSet<Name> {
-        self.virtual_services.set(name, now)
+    /// Forgets an object of a kind that [`Said::take`] takes.
+    pub(crate) fn forget(&mut self, kind: Kind, name: &Name) -> BTreeSet<Name> {
+        match kind {
+            Kind::HttpRoute => self.http_routes.set(name, None),
+            Kind::VirtualService => self.virtual_services.set(name, None),
+            Kind::DestinationRule => self.destination_rules.set(name, None),
+            Kind::ReferenceGrant => {
+                self.grants.set(name, None);
+                self.routed()
+            }
+            _ => BTreeSet::new(),
+        }
     }
 
-    /// Takes a DestinationRule, which is about these services.
-    pub(crate) fn set_destination_rule(
-        &mut self,
-        name: &Name,
-        now: Option<(Arc<DestinationRule>, BTreeSet<Name>)>,
-    ) -> BTreeSet<Name> {
-        self.destination_rules.set(name, now)
+    /// All services with routes that may name others: a grant may concern any of them, and changes rarely.
+    fn routed(&self) -> BTreeSet<Name> {
+        self.http_routes.of.keys().cloned().collect()
     }
+}
+
+/// The Services that a route is attached to.
+fn parents(route: &HttpRoute, name: &Name) -> BTreeSet<Name> {
+    let services = route.spec.parent_refs.iter().filter(|one| one.group.is_empty() && one.kind == "Service");
+    let place = |namespace: Option<&str>| Arc::from(namespace.unwrap_or(&name.namespace));
+    services.map(|one| Name::new(place(one.namespace.as_deref()), one.name.as_str())).collect()
 }
 
 /// All that is said of a service's traffic; `None` if nothing is, or if there is no such service.
@@ -126,7 +148,7 @@ pub(crate) fn of_service(cluster: &Cluster, said: &Said, name: &Name) -> Option<
 /// What HTTPRoutes say, by port and by the namespace that they are for.
 fn gateway_routes(cluster: &Cluster, said: &Said, service: &Name) -> Vec<PortRoutes> {
     let around = http_route::Around { grants: &said.grants, cluster_domain: &cluster.config.cluster_domain };
-    let mut groups: BTreeMap<(Option<u16>, Option<Arc<str>>), Vec<Ordered>> = BTreeMap::new();
+    let mut groups: BTreeMap<Group, Vec<Ordered>> = BTreeMap::new();
     for (name, route) in said.http_routes.of(service) {
         let clients = (name.namespace != service.namespace).then(|| name.namespace.clone());
         let age = route.metadata.creation_timestamp.as_ref().map(|time| time.0.to_string());
@@ -147,6 +169,8 @@ fn gateway_routes(cluster: &Cluster, said: &Said, service: &Name) -> Vec<PortRou
     groups.into_iter().map(one).collect()
 }
 
+/// A port, if not every one, and the clients' namespace, if not everybody.
+type Group = (Option<u16>, Option<Arc<str>>);
 /// A line and what orders it: rank, age, name, number.
 type Ordered = ((http_route::Rank, Option<String>, Name, usize), RequestMatch, Arc<Rule>);
 
@@ -183,7 +207,7 @@ fn entries(lines: impl IntoIterator<Item = (RequestMatch, Arc<Rule>)>) -> HttpRo
 }
 
 /// The services that a VirtualService or DestinationRule is about.
-pub(crate) fn services_of<'a>(
+fn services_of<'a>(
     cluster: &Cluster,
     namespace: &str,
     hosts: impl IntoIterator<Item = &'a String>,

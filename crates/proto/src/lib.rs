@@ -22,8 +22,8 @@ mod generated;
 pub use address::{Address, decode_address, encode_address, encode_service, encode_workload};
 pub use agent_pod::{decode_agent_pod, encode_agent_pod};
 pub use authorization::{Read, decode_authorization, encode_authorization};
-pub use traffic::{decode_traffic, encode_traffic};
 pub use field::{BadValue, Malformed};
+pub use traffic::{decode_traffic, encode_traffic};
 
 /// The type of workloads and services in discovery.
 pub const ADDRESS_TYPE: &str = "type.googleapis.com/istio.workload.Address";

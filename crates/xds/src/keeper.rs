@@ -1,6 +1,7 @@
 //! Keeps the certificates of this node's pods: gets one for every identity that is needed, renews it at half its
 //! life, keeps the old one while the authority is away, and hands all of them to the next process.
 
+use crate::certificates::CaClient;
 use crate::leaves::LeafWriter;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -13,7 +14,6 @@ use weft_core::identity::Identity;
 use weft_pki::{CertificateRequest, Leaf, TrustBundle, TrustWriter, Usage, renew_at};
 use weft_runtime::log::describe;
 use weft_runtime::ready::Condition;
-use crate::certificates::CaClient;
 
 /// Requests to the authority under way at a time: a node that starts with 200 service accounts must not flood it.
 const SIGNING_MAX: usize = 8;
@@ -246,8 +246,7 @@ fn spread(leaf: &Leaf) -> f64 {
 
 async fn sign(ca: &CaClient, identity: &Identity, lifetime: Duration) -> Result<Leaf, String> {
     let request = CertificateRequest::generate(identity).map_err(|error| describe(&error))?;
-    let chain =
-        ca.sign(request.csr_pem(), identity, lifetime).await.map_err(|error| describe(&error))?;
+    let chain = ca.sign(request.csr_pem(), identity, lifetime).await.map_err(|error| describe(&error))?;
     request.complete(&chain).map_err(|error| describe(&error))
 }
 

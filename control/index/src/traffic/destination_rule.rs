@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use weft_control_api::duration::IstioDuration;
 use weft_control_api::istio::destination_rule::balancer::{
     ConsistentHash, HashAlgorithm, HashKey as WrittenKey, LoadBalancer, LoadBalancerSettings,
     LocalityLoadBalancerSetting, SimpleLb, Warmup,
@@ -11,12 +12,12 @@ use weft_control_api::istio::destination_rule::pool::{
     ConnectionPoolSettings, H2UpgradePolicy, OutlierDetection, TcpKeepalive,
 };
 use weft_control_api::istio::destination_rule::{
-    DestinationRuleSpec, PortTrafficPolicy, RetryBudget as WrittenBudget, Subset as WrittenSubset, TrafficPolicy,
+    DestinationRuleSpec, PortTrafficPolicy, RetryBudget as WrittenBudget, Subset as WrittenSubset,
+    TrafficPolicy,
 };
-use weft_control_api::duration::IstioDuration;
 use weft_l7::destination::{
-    Balancer, Destination, Distribute, Failover, HashKey, KeepAlive, Limits, Locality, Outlier, Settings, Subset,
-    Upgrade, WarmUp,
+    Balancer, Destination, Distribute, Failover, HashKey, KeepAlive, Limits, Locality, Outlier, Settings,
+    Subset, Upgrade, WarmUp,
 };
 use weft_l7::resilience::RetryBudget;
 use weft_l7::share::Share;
@@ -26,7 +27,8 @@ pub(super) fn read(spec: &DestinationRuleSpec) -> Destination {
     let own = spec.traffic_policy.clone().unwrap_or_default();
     let subset = |one: &WrittenSubset| {
         let policy = over(one.traffic_policy.clone().unwrap_or_default(), &own);
-        let labels = one.labels.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect();
+        let labels =
+            one.labels.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect();
         (Arc::from(one.name.as_str()), Subset { labels, settings: settings(&policy), ports: ports(&policy) })
     };
     Destination {
@@ -112,9 +114,13 @@ fn consistent(hash: &ConsistentHash) -> Balancer {
         WrittenKey::SourceIp => HashKey::Source,
         WrittenKey::QueryParameter(name) => HashKey::Query(name.as_str().into()),
     };
-    let number = |written: Option<u64>, usual: u32| written.map_or(usual, |one| u32::try_from(one).unwrap_or(u32::MAX));
+    let number = |written: Option<u64>, usual: u32| {
+        written.map_or(usual, |one| u32::try_from(one).unwrap_or(u32::MAX))
+    };
     match hash.algorithm {
-        Some(HashAlgorithm::Maglev(entries)) => Balancer::Maglev { key, entries: number(entries, MAGLEV_ENTRIES) },
+        Some(HashAlgorithm::Maglev(entries)) => {
+            Balancer::Maglev { key, entries: number(entries, MAGLEV_ENTRIES) }
+        }
         Some(HashAlgorithm::RingHash(points)) => {
             Balancer::RingHash { key, points_min: number(points.or(hash.minimum_ring_size), RING_POINTS) }
         }
@@ -149,7 +155,10 @@ fn percent_share(percent: f64) -> Share {
 fn locality(written: Option<&LocalityLoadBalancerSetting>, has_outlier: bool) -> Locality {
     let Some(written) = written.filter(|written| written.enabled != Some(false)) else {
         let off = written.is_some_and(|written| written.enabled == Some(false));
-        return Locality { failover: if off { Failover::Off } else { Failover::AsService }, ..Locality::default() };
+        return Locality {
+            failover: if off { Failover::Off } else { Failover::AsService },
+            ..Locality::default()
+        };
     };
     let distribute = |one: &weft_control_api::istio::destination_rule::balancer::Distribute| Distribute {
         from: one.from.as_str().into(),
@@ -213,7 +222,9 @@ fn read_outlier(one: &OutlierDetection) -> Outlier {
         consecutive_5xx: some(Some(one.consecutive_5xx_errors.unwrap_or(CONSECUTIVE))),
         // What old manifests say counts gateway errors, as it did in Istio.
         consecutive_gateway: some(one.consecutive_gateway_errors.or(old)),
-        consecutive_local: split.then(|| one.consecutive_local_origin_failures.unwrap_or(CONSECUTIVE)).filter(|one| *one > 0),
+        consecutive_local: split
+            .then(|| one.consecutive_local_origin_failures.unwrap_or(CONSECUTIVE))
+            .filter(|one| *one > 0),
         success_rate: None,
         failure_share: None,
         interval: one.interval.map_or(INTERVAL, IstioDuration::get),

@@ -31,7 +31,9 @@ impl Grants {
                 one.group == GATEWAY_GROUP && one.kind == kind && one.namespace == from
             };
             let what = |one: &weft_control_api::gateway_api::reference_grant::ReferenceGrantTo| {
-                one.group.is_empty() && one.kind == "Service" && one.name.as_deref().is_none_or(|name| name == service)
+                one.group.is_empty()
+                    && one.kind == "Service"
+                    && one.name.as_deref().is_none_or(|name| name == service)
             };
             grant.from.iter().any(who) && grant.to.iter().any(what)
         })

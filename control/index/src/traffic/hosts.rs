@@ -26,7 +26,10 @@ impl Hosts<'_> {
     /// `name.namespace` and what follows of it is of that one.
     pub(super) fn name(&self, host: &str, namespace: &str) -> Option<Name> {
         let domain = &*self.cluster.config.cluster_domain;
-        let short = host.strip_suffix(domain).and_then(|rest| rest.strip_suffix(".svc.")).or_else(|| host.strip_suffix(".svc"));
+        let short = host
+            .strip_suffix(domain)
+            .and_then(|rest| rest.strip_suffix(".svc."))
+            .or_else(|| host.strip_suffix(".svc"));
         match (short, host.split_once('.')) {
             (Some(short), _) => short.split_once('.').map(|(name, namespace)| Name::new(namespace, name)),
             (None, None) => Some(Name::new(namespace, host)),

@@ -10,7 +10,8 @@ use weft_control_api::gateway_api::filter::http::HttpFilter;
 use weft_control_api::gateway_api::filter::mirror::RequestMirror;
 use weft_control_api::gateway_api::filter::redirect::{PathModifier, RequestRedirect, Scheme, UrlRewrite};
 use weft_control_api::gateway_api::http_route::{
-    HttpBackendRef, HttpRoute, HttpRouteMatch, HttpRouteRetry, HttpRouteRule, HttpRouteTimeouts, PathMatchType,
+    HttpBackendRef, HttpRoute, HttpRouteMatch, HttpRouteRetry, HttpRouteRule, HttpRouteTimeouts,
+    PathMatchType,
 };
 use weft_control_api::gateway_api::matching::{MatchType, ValueMatch};
 use weft_control_api::gateway_api::reference::BackendObjectReference;
@@ -20,8 +21,8 @@ use weft_l7::headers::{HeaderChange, Name as HeaderName, Value};
 use weft_l7::matches::{NamedMatch, PathMatch, RequestMatch};
 use weft_l7::resilience::{Backoff, Retry, RetryCondition, RetryOn, Timeouts};
 use weft_l7::rule::{
-    Action, Backend, Cors, Forward, Mirror, PathChange, Redirect, RedirectPort, Rewrite, Rule, RuleOrigin, Session,
-    SessionCarrier,
+    Action, Backend, Cors, Forward, Mirror, PathChange, Redirect, RedirectPort, Rewrite, Rule, RuleOrigin,
+    Session, SessionCarrier,
 };
 use weft_l7::share::Share;
 use weft_l7::target::{ServiceTarget, Target, Weighted};
@@ -143,7 +144,8 @@ fn read_rule(
     around: &Around<'_>,
 ) -> Rule {
     let filters = &rule.filters;
-    let prefix = (matched.path.match_type == PathMatchType::PathPrefix).then_some(matched.path.value.as_str());
+    let prefix =
+        (matched.path.match_type == PathMatchType::PathPrefix).then_some(matched.path.value.as_str());
     let redirect = filters.iter().find_map(|filter| match filter {
         HttpFilter::RequestRedirect(one) => Some(read_redirect(one, prefix)),
         _ => None,
@@ -195,7 +197,9 @@ fn target(reference: &BackendObjectReference, route: &Name, around: &Around<'_>)
     let Some(port) = reference.port else {
         return Target::Nowhere(format!("no port of Service {namespace}/{} is named", reference.name).into());
     };
-    if *namespace != *route.namespace && !around.grants.allow("HTTPRoute", &route.namespace, namespace, &reference.name) {
+    if *namespace != *route.namespace
+        && !around.grants.allow("HTTPRoute", &route.namespace, namespace, &reference.name)
+    {
         let why = format!("no ReferenceGrant of namespace {namespace} allows Service {}", reference.name);
         return Target::Nowhere(why.into());
     }
@@ -362,7 +366,9 @@ fn session(one: &SessionPersistence) -> Session {
     Session {
         carrier: match one.session_type {
             SessionType::Cookie => cookie(),
-            SessionType::Header => name.parse().map_or_else(|_| cookie(), |name| SessionCarrier::Header(HeaderName(name))),
+            SessionType::Header => {
+                name.parse().map_or_else(|_| cookie(), |name| SessionCarrier::Header(HeaderName(name)))
+            }
         },
         absolute: one.absolute_timeout.map(|duration| duration.get()),
         idle: one.idle_timeout.map(|duration| duration.get()),

@@ -2,8 +2,8 @@
 //! that matches counts.
 
 use super::hosts::Hosts;
-use base64::Engine as _;
 use crate::name::Name;
+use base64::Engine as _;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,8 @@ use weft_l7::headers::{HeaderChange, Name as HeaderName, Value};
 use weft_l7::matches::{Client, NamedMatch, PathMatch, RequestMatch};
 use weft_l7::resilience::{Abort, AbortWith, Backoff, Delay, Fault, Retry, Timeouts};
 use weft_l7::rule::{
-    Action, Backend, Cors, Forward, Mirror, PathChange, Redirect, RedirectPort, Respond, Rewrite, Rule, RuleOrigin,
+    Action, Backend, Cors, Forward, Mirror, PathChange, Redirect, RedirectPort, Respond, Rewrite, Rule,
+    RuleOrigin,
 };
 use weft_l7::share::Share;
 use weft_l7::target::{ServiceTarget, Target, Weighted};
@@ -91,7 +92,11 @@ fn request_match(one: &HttpMatchRequest) -> Option<RequestMatch> {
         query,
         client: Client {
             namespace: one.source_namespace.as_deref().map(Arc::from),
-            labels: one.source_labels.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect(),
+            labels: one
+                .source_labels
+                .iter()
+                .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
+                .collect(),
         },
     })
 }
@@ -173,9 +178,13 @@ fn target(destination: &Destination, place: &Place<'_>) -> Target {
 }
 
 /// The path after a rewrite: of a prefix that prefix alone, else all of it.
-fn path_change(uri: Option<&str>, pattern: Option<&RegexRewrite>, matched: &HttpMatchRequest) -> Option<PathChange> {
+fn path_change(
+    uri: Option<&str>,
+    pattern: Option<&RegexRewrite>,
+    matched: &HttpMatchRequest,
+) -> Option<PathChange> {
     if let Some(RegexRewrite { pattern, rewrite }) = pattern {
-        let find = Search::new(pattern.as_str()).ok()?;
+        let find = Search::new(pattern.as_str().into()).ok()?;
         return Some(PathChange::Pattern { find, by: rewrite.as_str().into() });
     }
     let by: Arc<str> = uri?.into();
@@ -197,10 +206,10 @@ fn mirrors(route: &HttpRoute, place: &Place<'_>) -> Vec<Mirror> {
         },
         target: target(destination, place),
     });
-    let more = route.mirrors.iter().map(|one| Mirror {
-        share: share(one.percentage),
-        target: target(&one.destination, place),
-    });
+    let more = route
+        .mirrors
+        .iter()
+        .map(|one| Mirror { share: share(one.percentage), target: target(&one.destination, place) });
     first.into_iter().chain(more).collect()
 }
 
@@ -241,7 +250,9 @@ fn respond(one: &HttpDirectResponse) -> Respond {
     let body = match &one.body {
         None => Vec::new(),
         Some(HttpBody::Text(text)) => text.clone().into_bytes(),
-        Some(HttpBody::Base64(text)) => base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default(),
+        Some(HttpBody::Base64(text)) => {
+            base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default()
+        }
     };
     Respond { status: one.status, body }
 }
@@ -267,7 +278,8 @@ fn fault(one: &HttpFaultInjection) -> Fault {
     let delay = one.delay.as_ref().and_then(|delay| match delay.wait {
         Wait::Fixed(wait) => {
             let old = delay.percent.and_then(|percent| Share::fraction(percent, 100));
-            let share = if delay.percentage.is_some() { share(delay.percentage) } else { old.unwrap_or(Share::ALL) };
+            let share =
+                if delay.percentage.is_some() { share(delay.percentage) } else { old.unwrap_or(Share::ALL) };
             Some(Delay { share, wait: wait.get() })
         }
         Wait::Exponential(_) => None,
@@ -275,12 +287,17 @@ fn fault(one: &HttpFaultInjection) -> Fault {
     let abort = one.abort.as_ref().and_then(|abort| {
         let with = match &abort.failure {
             Failure::Http(status) => AbortWith::Status(*status),
-            Failure::Grpc(status) => AbortWith::Grpc(weft_l7::grpc::status_of_name(status)?),
+            Failure::Grpc(status) => AbortWith::Grpc(grpc_status(status)?),
             Failure::Http2(_) => return None,
         };
         Some(Abort { share: share(abort.percentage), with })
     });
     Fault { delay, abort }
+}
+
+/// By its name or its number.
+fn grpc_status(text: &str) -> Option<u32> {
+    text.parse().ok().or_else(|| weft_l7::grpc::number(text))
 }
 
 /// The pause before the first try again, where a route does not say.
@@ -293,7 +310,11 @@ fn retry(one: &HttpRetry) -> Retry {
     let base = one.backoff.map_or(BACKOFF, |backoff| backoff.get());
     Retry {
         retries: one.attempts,
-        on: one.retry_on.as_deref().and_then(|text| weft_l7::retry::conditions::parse(text).ok()).unwrap_or(usual.on),
+        on: one
+            .retry_on
+            .as_deref()
+            .and_then(|text| weft_l7::retry::conditions::parse(text).ok())
+            .unwrap_or(usual.on),
         backoff: Backoff { base, max: base * BACKOFF_GROWTH },
         try_head: one.per_try_timeout.map(|timeout| timeout.get()).filter(|timeout| !timeout.is_zero()),
         elsewhere_first: one.retry_ignore_previous_hosts.unwrap_or(usual.elsewhere_first),

@@ -8,7 +8,6 @@ use super::pods::Pod;
 use super::pool::until;
 use super::registry::{Direction, Judged};
 use crate::describe;
-use weft_xds::leaves::SessionLeaf;
 use crate::telemetry::Security;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -26,6 +25,7 @@ use weft_tunnel::mux::{ALPN, Incoming, Mux, MuxStream, OpenRequest};
 use weft_tunnel::socket::Socket;
 use weft_tunnel::tls::{Session, TlsError};
 use weft_tunnel::words::Authority;
+use weft_xds::leaves::SessionLeaf;
 
 /// A peer node's TLS session.
 struct PeerSession {
