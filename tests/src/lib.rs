@@ -4,4 +4,5 @@
 pub mod stage;
 pub mod asking;
 pub mod talk;
+pub mod traces;
 pub mod waiting;

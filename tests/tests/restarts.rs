@@ -12,6 +12,8 @@ use weft_testkit::{
 use weft_tests::asking::{agent_socket, ask, await_enrolled, proxy_socket};
 use weft_tests::stage::start_mesh;
 use weft_tests::talk::{Ending, Talk};
+use weft_tests::traces::Traces;
+use weft_tests::waiting::eventually;
 
 const KILLS: usize = 20;
 const SECRET: &str = "said-in-confidence";
@@ -240,9 +242,11 @@ fn a_deleted_pod_leaves_nothing_open_and_nothing_changed() -> Result<()> {
         println!("{what}: {ending:?}");
     }
     let untouched = traces_of_none(&stage.world)?;
-    let until = Instant::now() + within;
-    while traces(&pod)? != untouched && Instant::now() < until {}
-    assert_eq!(traces(&pod)?, untouched, "as if it had never been in the mesh");
+    eventually("as if it had never been in the mesh", within, || {
+        let differences = Traces::of(&pod)?.beyond(&untouched);
+        ensure!(differences.is_empty(), "{differences:#?}");
+        Ok(())
+    })?;
     // Outside the mesh it is reached in plain text now, and reaches others so.
     Talk::begin(&pod, stage.far.addr(7000))?.finish()?;
     drop(held);
@@ -355,22 +359,7 @@ fn listening_sockets(pod: &Pod) -> Result<BTreeSet<String>> {
     Ok(tables.lines().filter_map(inode).collect())
 }
 
-/// Everything in a pod's namespace that enrolment changes.
-fn traces(pod: &Pod) -> Result<String> {
-    let script = "ip rule; ip -6 rule; ip route show table all; ip -6 route show table all; \
-                  sysctl net.ipv4.conf.lo.accept_local net.ipv4.conf.all.rp_filter net.ipv4.conf.lo.rp_filter \
-                  net.ipv4.conf.eth0.rp_filter net.core.somaxconn net.ipv4.conf.lo.route_localnet; \
-                  ss -Hltn; tc filter show dev eth0 egress; tc qdisc show";
-    let output = pod.run(["sh", "-c", script])?.stdout;
-    // Its own addresses are no difference.
-    let ips = pod.ips().map(|ip| ip.to_string());
-    let lines = output.lines().map(|line| line.replace(&ips[0], "OWN4").replace(&ips[1], "OWN6"));
-    let mut lines: Vec<_> = lines.filter(|line| !line.contains("fe80") && !line.contains("ff00")).collect();
-    lines.sort();
-    Ok(lines.join("\n"))
-}
-
-/// The same of a pod that was never in the mesh.
-fn traces_of_none(world: &World) -> Result<String> {
-    traces(&world.node(2).outside("stranger").app(App::echo()).start()?)
+/// What is to be seen in a pod that was never in the mesh.
+fn traces_of_none(world: &World) -> Result<Traces> {
+    Traces::of(&world.node(2).outside("stranger").app(App::echo()).start()?)
 }

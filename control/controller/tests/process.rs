@@ -274,8 +274,8 @@ fn roots_in(path: &Path) -> usize {
 #[test]
 fn a_signal_ends_it_in_order() {
     let mut control = Control::start();
-    let pid = control.process.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(control.process.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
     let started = Instant::now();
     let status = loop {
         if let Some(status) = control.process.try_wait().unwrap() {

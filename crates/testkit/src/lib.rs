@@ -46,7 +46,7 @@ pub use pod::Pod;
 pub use pod_builder::PodBuilder;
 pub use process::{Output, Process};
 pub use service::{Port, ServiceBuilder, TargetPort};
-pub use state::sweep;
+pub use state::{leftovers, sweep};
 pub use tap::TapOptions;
 pub use tools::{Connects, Get, Hold, Probe, Running, Tool};
 pub use world::{World, WorldBuilder};

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::netns;
 use crate::network;
 use crate::process::start_time;
 
@@ -104,6 +105,37 @@ impl Remains {
         results.into_iter().collect()
     }
 
+    /// What of it is there, in words.
+    fn found(&self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for (what, folder) in [
+            ("folder", Path::new(RUN)),
+            ("namespace", Path::new(netns::FOLDER)),
+            ("cgroup", &cgroup_mount()?),
+            ("pinned objects", Path::new(BPF)),
+        ] {
+            // A folder that nobody has made holds nothing.
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let ours = entry.file_name().to_str().is_some_and(|name| self.owns(name));
+                found.extend(ours.then(|| format!("{what} {}", entry.path().display())));
+            }
+        }
+        for entry in std::fs::read_dir("/proc").context("reading /proc")?.flatten() {
+            let group = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+            // One that is dead and waits for its parent to take note has no program any more.
+            let runs = || std::fs::read_link(entry.path().join("exe")).ok();
+            let program = group.split(['/', '\n']).any(|part| part == self.prefix).then(runs).flatten();
+            let pid = entry.file_name().to_string_lossy().into_owned();
+            found.extend(program.map(|program| format!("process {pid} ({})", program.display())));
+        }
+        Ok(found)
+    }
+
+    /// Whether a name is its own: another world's may begin with the same letters.
+    fn owns(&self, name: &str) -> bool {
+        name.strip_prefix(&self.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
+
     fn end_processes(&self) {
         let text = std::fs::read_to_string(self.folder().join(PROCESSES)).unwrap_or_default();
         let recorded: Vec<(i32, u64)> = text
@@ -137,11 +169,7 @@ impl Remains {
             return Ok(());
         };
         for entry in entries.flatten() {
-            let ours = entry
-                .file_name()
-                .to_str()
-                .is_some_and(|name| name == self.prefix || name.starts_with(&format!("{}-", self.prefix)));
-            if ours {
+            if entry.file_name().to_str().is_some_and(|name| self.owns(name)) {
                 std::fs::remove_dir_all(entry.path()).context("removing pinned eBPF objects")?;
             }
         }
@@ -164,6 +192,12 @@ impl Remains {
 pub fn sweep() -> Result<Vec<String>> {
     let _machine = MachineLock::take(Duration::from_secs(600))?;
     sweep_locked()
+}
+
+/// What is there of the world with this prefix ([`crate::World::prefix`]): its folder, namespaces, cgroups, pinned
+/// eBPF objects and processes. Nothing, once it has been removed.
+pub fn leftovers(prefix: &str) -> Result<Vec<String>> {
+    Remains { prefix: prefix.to_owned() }.found()
 }
 
 /// [`sweep`] for who already holds the lock: no world that is found can be alive.
