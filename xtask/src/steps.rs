@@ -1,6 +1,6 @@
 //! Running other programs: one line before, one after with the time it took; and an orderly end on Ctrl-C.
 
-use std::io::{BufRead as _, BufReader, IsTerminal as _};
+use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -150,14 +150,20 @@ pub(crate) fn on_interrupt(undo: fn() -> Result<()>) -> Result<()> {
             return;
         }
         state().interrupt = Interrupt::Taken;
-        eprintln!("\ninterrupted: cleaning up");
+        tell(format_args!("\ninterrupted: cleaning up"));
         end_running();
         if let Err(error) = undo() {
-            eprintln!("cleaning up: {error:#}");
+            tell(format_args!("cleaning up: {error:#}"));
         }
         std::process::exit(130);
     });
     waiting.context("starting a thread for signals").map(drop)
+}
+
+/// Says something. Unlike `eprintln!` it does not panic when the terminal is gone, which SIGHUP says.
+fn tell(what: std::fmt::Arguments<'_>) {
+    // Nobody is left to hear of it.
+    let _unheard = writeln!(std::io::stderr(), "{what}");
 }
 
 fn awaited() -> SigSet {

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use crate::binaries::{find_binary, http_get};
 use crate::cluster::node_name;
 use crate::mesh_identity::{Component, MeshIdentity};
-use crate::process::Process;
+use crate::process::{Process, tell};
 use crate::shared::{Place, Shared};
 use crate::state::{BPF, cpu_time};
 
@@ -236,7 +236,7 @@ impl Drop for Mesh {
     fn drop(&mut self) {
         for process in self.processes.values().rev() {
             if let Err(error) = process.kill() {
-                eprintln!("ending the mesh: {error:#}");
+                tell(format_args!("ending the mesh: {error:#}"));
             }
         }
     }

@@ -271,6 +271,14 @@ pub(crate) fn log_tail(path: &Path) -> String {
     format!("--- {}\n{body}\n---", path.display())
 }
 
+/// Says something on standard error. Unlike `eprintln!` it does not panic when the terminal is gone: those who clean up
+/// still have to.
+pub(crate) fn tell(what: std::fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    // Nobody is left to hear of it.
+    let _unheard = writeln!(std::io::stderr(), "{what}");
+}
+
 /// When the process with this pid was started; nothing if there is none.
 pub(crate) fn start_time(pid: i32) -> Option<u64> {
     stat_field(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?, 22)

@@ -170,6 +170,7 @@ impl Remains {
         };
         for entry in entries.flatten() {
             if entry.file_name().to_str().is_some_and(|name| self.owns(name)) {
+                calm(&entry.path());
                 std::fs::remove_dir_all(entry.path()).context("removing pinned eBPF objects")?;
             }
         }
@@ -211,6 +212,17 @@ pub(crate) fn sweep_locked() -> Result<Vec<String>> {
         }
     }
     Ok(swept)
+}
+
+/// An agent that is killed while it enrols many pods at once leaves the kernel's grace periods expedited, and a mark
+/// among its pins for the next agent to turn that back. There will be none.
+fn calm(pins: &Path) {
+    for layout in std::fs::read_dir(pins).into_iter().flatten().flatten() {
+        if layout.path().join("expedited").is_dir() {
+            // Where the knob cannot be written, nobody has turned it either.
+            let _as_it_was = std::fs::write("/sys/kernel/rcu_expedited", "0");
+        }
+    }
 }
 
 /// Removes a group. It is busy until the last process in it has been reaped.

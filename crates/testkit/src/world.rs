@@ -16,6 +16,7 @@ use crate::mesh_identity::{Component, MeshIdentity};
 use crate::network;
 use crate::node::Node;
 use crate::plan::{NODES_MAX, Plan};
+use crate::process::tell;
 use crate::service::ServiceBuilder;
 use crate::shared::Shared;
 use crate::state::{MachineLock, Remains, sweep_locked};
@@ -62,7 +63,7 @@ impl WorldBuilder {
         self
     }
 
-    /// On SIGINT or SIGTERM, also while the world is being built: calls `hook`, removes everything and ends the
+    /// On SIGINT, SIGTERM or SIGHUP, also while the world is being built: calls `hook`, removes everything and ends the
     /// program with status 130. For programs, not for tests.
     pub fn on_interrupt(mut self, hook: impl FnOnce() + Send + 'static) -> Self {
         self.interrupt = Some(Hook(Box::new(hook)));
@@ -209,15 +210,16 @@ impl World {
         Capture::start(netns, device, options)
     }
 
-    /// On SIGINT or SIGTERM: calls `hook`, removes everything and ends the program with status 130.
+    /// On SIGINT, SIGTERM or SIGHUP: calls `hook`, removes everything and ends the program with status 130.
     pub fn on_interrupt(&self, hook: impl FnOnce() + Send + 'static) -> Result<()> {
         let shared = Arc::downgrade(&self.shared);
         let signals = signals()?;
         let thread = std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
             if signals.wait().is_ok() {
-                hook();
+                // A hook may print, which panics when the terminal is gone; what comes next matters more.
+                let _panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(hook));
                 if let Some(Err(error)) = shared.upgrade().map(|shared| shared.tear_down()) {
-                    eprintln!("cleaning up: {error:#}");
+                    tell(format_args!("cleaning up: {error:#}"));
                 }
                 std::process::exit(130);
             }
@@ -239,10 +241,10 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", self.shared.log_tails());
+            tell(format_args!("{}", self.shared.log_tails()));
         }
         if let Err(error) = self.shared.tear_down() {
-            eprintln!("cleaning up {}: {error:#}", self.shared.prefix());
+            tell(format_args!("cleaning up {}: {error:#}", self.shared.prefix()));
         }
     }
 }
@@ -250,29 +252,35 @@ impl Drop for World {
 /// Signals that end the program, taken from the moment this is made.
 struct Signals {
     runtime: tokio::runtime::Runtime,
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
+    taken: [tokio::signal::unix::Signal; 3],
 }
 
 fn signals() -> Result<Signals> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting a runtime")?;
-    let (interrupt, terminate) = {
+    let taken = {
         let _entered = runtime.enter();
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        let take = |kind, name: &str| signal(kind).with_context(|| format!("taking {name}"));
+        [
+            take(SignalKind::interrupt(), "SIGINT")?,
+            take(SignalKind::terminate(), "SIGTERM")?,
+            // The terminal is closed, or the connection to it is lost.
+            take(SignalKind::hangup(), "SIGHUP")?,
+        ]
     };
-    let (interrupt, terminate) = (interrupt.context("taking SIGINT")?, terminate.context("taking SIGTERM")?);
-    Ok(Signals { runtime, interrupt, terminate })
+    Ok(Signals { runtime, taken })
 }
 
 impl Signals {
     fn wait(mut self) -> Result<()> {
+        let [interrupt, terminate, hangup] = &mut self.taken;
         self.runtime
             .block_on(async {
                 tokio::select! {
-                    got = self.interrupt.recv() => got,
-                    got = self.terminate.recv() => got,
+                    got = interrupt.recv() => got,
+                    got = terminate.recv() => got,
+                    got = hangup.recv() => got,
                 }
             })
             .context("the signals have ended")

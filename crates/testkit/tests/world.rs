@@ -295,7 +295,7 @@ fn a_kept_world_stands_until_it_is_swept() -> Result<()> {
 #[test]
 #[ignore = "needs root; run by cargo xtask test"]
 fn an_interrupted_run_cleans_up_after_itself() -> Result<()> {
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let (mut child, prefix) = start_child()?;
         kill(Pid::from_raw(i32::try_from(child.id())?), signal)?;
         assert_eq!(child.wait()?.code(), Some(130), "{signal}");

@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
-use weft_testkit::{App, Capture, Mesh, MeshSettings, Pod, TapOptions, World, find_binary};
+use anyhow::{Result, ensure};
+use weft_testkit::{App, Capture, Mesh, MeshSettings, Pod, TapOptions, World, find_binary, leftovers};
 use weft_tests::asking::await_enrolled;
 use weft_tests::stage::start_mesh;
 
@@ -124,25 +124,20 @@ impl Scene {
     /// Leaves everything standing, and says how to look around.
     pub(crate) fn keep(self, telling: &Telling) {
         telling.chapter("Everything is kept. Look around:");
-        let nodes = self.world.nodes();
         let (run, prefix) = (self.world.folder(), self.world.prefix().to_owned());
         let program =
             |name: &str| find_binary(name).unwrap_or_else(|_missing| name.into()).display().to_string();
         let (weft, testapp) = (program("weft"), program("weft-testapp"));
+        let get =
+            |netns: &Path, url: &str| format!("nsenter --net={} {testapp} get --body {url}", netns.display());
         for (what, command) in [
-            (
-                "a request",
-                format!("nsenter --net={} {testapp} get {}", self.client.netns().display(), self.url()),
-            ),
+            ("a request", get(&self.client.netns(), &self.url())),
             ("the mesh", format!("{weft} --world {} status", run.display())),
             (
                 "who may",
                 format!("{weft} --world {} policy explain shop/client shop/reviews-v2:8080", run.display()),
             ),
-            (
-                "metrics",
-                format!("nsenter --net={} curl http://127.0.0.1:15020/metrics", nodes[0].netns().display()),
-            ),
+            ("metrics", get(&self.world.node(1).netns(), "http://127.0.0.1:15020/metrics")),
             ("manifests", format!("{} (what is written there takes effect)", path(&run, "manifests"))),
             ("logs", path(&run, "logs")),
             ("namespaces", format!("ip netns | grep {prefix}")),
@@ -157,19 +152,11 @@ impl Scene {
     /// Removes everything, and looks whether something is left.
     pub(crate) fn strike(self, telling: &Telling) -> Result<()> {
         let prefix = self.world.prefix().to_owned();
-        let cgroup = self.client.cgroup();
         drop(self.mesh);
         drop(self.captures);
         self.world.tear_down()?;
-        for folder in ["/run", "/run/netns", "/sys/fs/bpf"] {
-            let left: Vec<_> = std::fs::read_dir(folder)
-                .with_context(|| format!("listing {folder}"))?
-                .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-                .filter(|name| name.starts_with(&prefix))
-                .collect();
-            ensure!(left.is_empty(), "left in {folder}: {}", left.join(", "));
-        }
-        ensure!(!cgroup.exists(), "left: {}", cgroup.display());
+        let left = leftovers(&prefix)?;
+        ensure!(left.is_empty(), "left: {}", left.join(", "));
         telling.chapter("The end");
         telling.fact("everything is removed: no process, namespace, cgroup or pinned map is left");
         Ok(())

@@ -98,6 +98,9 @@ pub(crate) struct GetArgs {
     header: Vec<String>,
     #[arg(long)]
     close: bool,
+    /// Prints what was answered, and no report.
+    #[arg(long)]
+    pub(crate) body: bool,
 }
 
 /// A URL taken apart once.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use weft_testkit::report::GetReport;
 
 #[derive(Parser)]
 #[command(about = "Small servers and clients for Weft's tests")]
@@ -99,10 +100,19 @@ async fn run(command: Command) -> Result<()> {
         Command::Dns { server, record } => dns::serve(&server, &record).await,
         Command::ProbeServer { server } => probe::serve(&server).await,
         Command::Probe(args) => print(&probe::run(args).await),
+        Command::Get(args) if args.body => print_bodies(http::get(args).await?),
         Command::Get(args) => print(&http::get(args).await?),
         Command::Connects(args) => print(&load::connects(args).await?),
         Command::Hold(args) => print(&load::hold(&args).await?),
     }
+}
+
+fn print_bodies(report: GetReport) -> Result<()> {
+    for answer in report.answers {
+        anyhow::ensure!(answer.is_ok(), "status {} {}", answer.status, answer.error);
+        println!("{}", answer.body);
+    }
+    Ok(())
 }
 
 fn print(report: &impl serde::Serialize) -> Result<()> {
