@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use weft_testkit::{Mesh, Pod};
 
+use crate::waiting::eventually;
+
 /// How long a local answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a wait looks again.
@@ -62,6 +64,19 @@ pub fn await_enrolled<'a>(
         }
     }
     Ok(())
+}
+
+/// Waits until a node's proxy has heard of a pod, which may be another node's.
+///
+/// # Errors
+/// If it has not within the deadline.
+pub fn await_known(mesh: &Mesh, node: usize, pod: &Pod, deadline: Duration) -> Result<()> {
+    eventually(&format!("node {node} knows {}", pod.name()), deadline, || {
+        let workloads = ask(&proxy_socket(mesh, node), "/workloads")?;
+        let own = |entry: &Value| entry["namespace"] == pod.namespace() && entry["name"] == pod.name();
+        ensure!(workloads.as_array().into_iter().flatten().any(own), "there is no such workload");
+        Ok(())
+    })
 }
 
 /// What is missing; nothing if it is enrolled.

@@ -108,3 +108,22 @@ impl Talk {
         }
     }
 }
+
+/// Says a word from a pod to an echo server, and wants to be refused for it: by a reset, at once or when the proxy has
+/// waited in vain for discovery.
+///
+/// # Errors
+/// If the word comes back, or what happens is something else.
+pub fn is_refused(from: &Pod, to: SocketAddr) -> Result<()> {
+    match Talk::begin(from, to) {
+        Ok(_) => bail!("{} talks to {to}", from.name()),
+        Err(error) if is_reset(&error) => Ok(()),
+        Err(error) => Err(error.context("it ends in another way")),
+    }
+}
+
+/// Whether a talk failed because it was reset.
+pub fn is_reset(error: &anyhow::Error) -> bool {
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    io.is_some_and(|io| matches!(io.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
+}

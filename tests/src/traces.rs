@@ -44,6 +44,22 @@ impl Traces {
     }
 }
 
+/// The inodes of the mesh's listeners in a pod: a listener that was made anew has another one.
+///
+/// # Errors
+/// If its namespace is gone.
+pub fn listening_sockets(pod: &Pod) -> Result<BTreeSet<String>> {
+    let read = |table: &str| std::fs::read_to_string(format!("/proc/thread-self/net/{table}"));
+    let tables = pod.enter(|| Ok::<_, std::io::Error>([read("tcp")?, read("tcp6")?].concat()))??;
+    let inode = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let port = words.get(1)?.rsplit(':').next()?;
+        let mesh = [15001, 15006, 15008].iter().any(|one| format!("{one:04X}") == port);
+        (mesh && words.get(3) == Some(&"0A")).then(|| words.get(9).map(|inode| (*inode).to_owned()))?
+    };
+    Ok(tables.lines().filter_map(inode).collect())
+}
+
 /// Every setting of the current thread's namespace, by way of /proc: `sysctl` is not on every machine.
 fn settings() -> Result<Vec<String>> {
     let root = Path::new("/proc/sys/net");

@@ -3,16 +3,17 @@
 #![forbid(unsafe_code)]
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use weft_testkit::{
     App, Capture, Connects, Mesh, MeshSettings, Node, Pod, PodBuilder, TapOptions, World, find_binary,
 };
-use weft_tests::asking::{agent_socket, ask, await_enrolled, proxy_socket};
+use weft_tests::asking::{agent_socket, ask, await_enrolled, await_known, proxy_socket};
 use weft_tests::stage::start_mesh;
-use weft_tests::talk::{Ending, Talk};
-use weft_tests::traces::Traces;
+use weft_tests::talk::{Ending, Talk, is_refused};
+use weft_tests::traces::{Traces, listening_sockets};
 use weft_tests::waiting::eventually;
 
 const KILLS: usize = 20;
@@ -79,6 +80,41 @@ impl Stage {
         let flows = self.captures.iter().flat_map(Capture::flows);
         let between_nodes = flows.filter(|(key, _)| key.src.ip() != control && key.dst.ip() != control);
         between_nodes.map(|(_, flow)| flow.wire_bytes).sum()
+    }
+
+    /// STRICT for all pods, and waits until it holds.
+    fn demand_mutual_tls(&self) -> Result<()> {
+        self.world.apply(&json!({
+            "apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication",
+            "metadata": {"name": "default", "namespace": "shop"}, "spec": {"mtls": {"mode": "STRICT"}},
+        }))?;
+        let stranger = self.world.node(2).outside("stranger").start()?;
+        [&self.near, &self.far].into_iter().try_for_each(|server| {
+            eventually("STRICT", ENROLS_WITHIN, || is_refused(&stranger, server.addr(7000)))
+        })
+    }
+
+    /// A pod that nobody knows yet: nobody in the mesh talks to it or hears it, and nothing is sent to it in plain text.
+    fn assert_left_alone(&self, newcomer: &Pod) -> Result<()> {
+        let ways = [
+            (&self.client, newcomer.addr(7000)),
+            (&self.far, newcomer.addr(7000)),
+            (&self.far, newcomer.addr6(7000)),
+            (newcomer, self.far.addr(7000)),
+            (newcomer, self.near.addr6(7000)),
+        ];
+        // At once, because each may wait for discovery.
+        std::thread::scope(|scope| {
+            let tries: Vec<_> = ways.iter().map(|(from, to)| scope.spawn(|| is_refused(from, *to))).collect();
+            tries.into_iter().try_for_each(|tried| tried.join().expect("it panics nowhere"))
+        })?;
+        for capture in &self.captures {
+            let flows = capture.flows();
+            let to_it =
+                flows.iter().find(|(key, _)| [newcomer.addr(7000), newcomer.addr6(7000)].contains(&key.dst));
+            ensure!(to_it.is_none(), "somebody tried to reach it in plain text: {to_it:?}");
+        }
+        Ok(())
     }
 
     fn load(&self, seconds: u64) -> Connects {
@@ -202,11 +238,16 @@ fn an_agent_comes_back_and_nobody_notices() -> Result<()> {
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
 fn nobody_needs_the_control_plane_for_a_while() -> Result<()> {
     let stage = Stage::set(MeshSettings::default())?;
+    stage.demand_mutual_tls()?;
     let mut open = Talk::begin(&stage.client, stage.far.addr(7000))?;
     let serials = serials(&stage.mesh, 1)?;
-    // What discovery tells is written down within a second.
+    // What discovery tells is written down within a second; STRICT is the last of it, and stands with each pod.
     let known = stage.mesh.proxy(1).folder().join("proxy/discovery");
-    stage.mesh.proxy(1).process()?.wait_until("written down", ENROLS_WITHIN, || known.exists())?;
+    let strict = || {
+        let text = std::fs::read(&known).unwrap_or_default();
+        String::from_utf8_lossy(&text).matches("istio_converted_static_strict").count() > 3
+    };
+    stage.mesh.proxy(1).process()?.wait_until("written down", ENROLS_WITHIN, strict)?;
     stage.mesh.control().kill()?;
     open.go_on()?;
     stage.assert_traffic("while control is away")?;
@@ -223,10 +264,15 @@ fn nobody_needs_the_control_plane_for_a_while() -> Result<()> {
         await_enrolled(&stage.mesh, [&newcomer], Duration::from_millis(300)).is_err(),
         "nobody knows of it yet"
     );
+    stage.assert_left_alone(&newcomer)?;
     stage.mesh.control().start()?;
     stage.mesh.control().wait_ready()?;
     await_enrolled(&stage.mesh, [&newcomer], Duration::from_secs(40))?;
-    Talk::begin(&stage.client, newcomer.addr(7000))?.finish()?;
+    await_known(&stage.mesh, 2, &newcomer, Duration::from_secs(40))?;
+    for (from, to) in [(&stage.client, &newcomer), (&stage.far, &newcomer), (&newcomer, &stage.near)] {
+        Talk::begin(from, to.addr(7000))?.finish()?;
+        Talk::begin(from, to.addr6(7000))?.finish()?;
+    }
     Talk::begin(&newcomer, stage.far.addr6(7000))?.finish()?;
     let now = self::serials(&stage.mesh, 1)?;
     assert!(now.is_superset(&serials), "nothing was renewed that did not need it");
@@ -352,19 +398,6 @@ fn serials(mesh: &Mesh, node: usize) -> Result<BTreeSet<String>> {
     let serials: BTreeSet<_> = certificates.as_array().into_iter().flatten().filter_map(serial).collect();
     ensure!(!serials.is_empty(), "the proxy of node {node} holds no certificate");
     Ok(serials)
-}
-
-/// The inodes of the mesh's listeners in a pod: a listener that was made anew has another one.
-fn listening_sockets(pod: &Pod) -> Result<BTreeSet<String>> {
-    let read = |table: &str| std::fs::read_to_string(format!("/proc/thread-self/net/{table}"));
-    let tables = pod.enter(|| Ok::<_, std::io::Error>([read("tcp")?, read("tcp6")?].concat()))??;
-    let inode = |line: &str| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let port = words.get(1)?.rsplit(':').next()?;
-        let mesh = [15001, 15006, 15008].iter().any(|one| format!("{one:04X}") == port);
-        (mesh && words.get(3) == Some(&"0A")).then(|| words.get(9).map(|inode| (*inode).to_owned()))?
-    };
-    Ok(tables.lines().filter_map(inode).collect())
 }
 
 /// What is to be seen in a pod that was never in the mesh.

@@ -15,6 +15,8 @@ pub(crate) struct Dirty {
     pub(crate) slices: BTreeSet<Name>,
     pub(crate) services: BTreeSet<Name>,
     pub(crate) policies: BTreeSet<PolicyName>,
+    /// Services about whose traffic something else may be said now.
+    pub(crate) traffic: BTreeSet<Name>,
 }
 
 impl Dirty {

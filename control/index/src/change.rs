@@ -11,6 +11,7 @@ use weft_core::names::{PolicyName, ServiceName, WorkloadUid};
 use weft_core::policy::Policy;
 use weft_core::service::Service;
 use weft_core::workload::Workload;
+use weft_l7::traffic::Traffic;
 
 /// One object changed at its source.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +59,8 @@ pub struct Diff {
     pub services: Changed<ServiceName, Service>,
     /// Policies, also those that the index makes of PeerAuthentications.
     pub policies: Changed<PolicyName, Policy>,
+    /// What is said of services' traffic.
+    pub traffic: Changed<ServiceName, Traffic>,
     /// Pods, as their nodes' agents see them.
     pub agent_pods: Changed<AgentPodKey, AgentPod>,
     /// Objects whose problems changed, with all that they have now; none if they are mended or gone.
@@ -89,10 +92,11 @@ impl<K, V> Changed<K, V> {
 impl Diff {
     /// True if nothing changed.
     pub fn is_empty(&self) -> bool {
-        let Self { workloads, services, policies, agent_pods, problems } = self;
+        let Self { workloads, services, policies, traffic, agent_pods, problems } = self;
         workloads.is_empty()
             && services.is_empty()
             && policies.is_empty()
+            && traffic.is_empty()
             && agent_pods.is_empty()
             && problems.is_empty()
     }

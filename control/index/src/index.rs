@@ -9,6 +9,7 @@ use crate::facts::{self, pod::Life, refuses};
 use crate::name::Name;
 use crate::policy;
 use crate::told::Told;
+use crate::traffic::{self, Said};
 use crate::{peers, workload};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use weft_core::names::{NodeName, PolicyName, ServiceName, WorkloadUid};
 use weft_core::policy::Policy;
 use weft_core::service::Service;
 use weft_core::workload::Workload;
+use weft_l7::traffic::Traffic;
 
 /// Everything that the sources told, and what it means to the mesh.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub struct Index {
     workloads: Told<WorkloadUid, Workload>,
     services: Told<ServiceName, Service>,
     policies: Told<PolicyName, Policy>,
+    said: Said,
+    traffic: Told<ServiceName, Traffic>,
     agents: Agents,
     /// Workloads that only a slice knows, by the slice.
     loose: HashMap<Name, Vec<WorkloadUid>>,
@@ -44,6 +48,8 @@ impl Index {
             workloads: Told::default(),
             services: Told::default(),
             policies: Told::default(),
+            said: Said::default(),
+            traffic: Told::default(),
             agents: Agents::default(),
             loose: HashMap::new(),
             problems: BTreeMap::new(),
@@ -160,17 +166,22 @@ impl Index {
                 let facts = policy::peer::read(one, &name, &cluster.config, notes);
                 cluster.set_peer(&name, Some(facts), dirty);
             }
+            Object::HttpRoute(_)
+            | Object::ReferenceGrant(_)
+            | Object::VirtualService(_)
+            | Object::DestinationRule(_) => {
+                if !refuses(notes) {
+                    dirty.traffic.extend(self.said.take(&self.cluster, &name, object));
+                }
+                notes.push(not_enforced(object));
+            }
             Object::Gateway(_)
             | Object::GatewayClass(_)
-            | Object::HttpRoute(_)
             | Object::GrpcRoute(_)
             | Object::TcpRoute(_)
             | Object::TlsRoute(_)
-            | Object::ReferenceGrant(_)
             | Object::BackendTlsPolicy(_)
             | Object::BackendTrafficPolicy(_)
-            | Object::VirtualService(_)
-            | Object::DestinationRule(_)
             | Object::ServiceEntry(_)
             | Object::WorkloadEntry(_)
             | Object::Telemetry(_) => notes.push(not_enforced(object)),
@@ -227,17 +238,16 @@ impl Index {
             Kind::NetworkPolicy => cluster.set_network_policy(&name, None, dirty),
             Kind::AuthorizationPolicy => cluster.set_authorization(&name, None, dirty),
             Kind::PeerAuthentication => cluster.set_peer(&name, None, dirty),
+            Kind::HttpRoute | Kind::ReferenceGrant | Kind::VirtualService | Kind::DestinationRule => {
+                dirty.traffic.extend(self.said.forget(key.kind, &name));
+            }
             Kind::Gateway
             | Kind::GatewayClass
-            | Kind::HttpRoute
             | Kind::GrpcRoute
             | Kind::TcpRoute
             | Kind::TlsRoute
-            | Kind::ReferenceGrant
             | Kind::BackendTlsPolicy
             | Kind::BackendTrafficPolicy
-            | Kind::VirtualService
-            | Kind::DestinationRule
             | Kind::ServiceEntry
             | Kind::WorkloadEntry
             | Kind::Telemetry => {}
@@ -251,6 +261,12 @@ impl Index {
             let now = self.cluster.services.get(name).map(|facts| facts.told.clone());
             let key = facts::service::key(name, &self.cluster.config);
             self.services.set(&key, now, &mut diff.services);
+        }
+        // What a route says depends on the ports of the services that it names.
+        for name in dirty.services.union(&dirty.traffic) {
+            let now = traffic::of_service(&self.cluster, &self.said, name);
+            let key = facts::service::key(name, &self.cluster.config);
+            self.traffic.set(&key, now, &mut diff.traffic);
         }
         for name in &dirty.policies {
             let now = policy_of(&self.cluster, name);
@@ -338,6 +354,11 @@ impl Index {
     /// The policy with this key.
     pub fn policy(&self, name: &PolicyName) -> Option<&Arc<Policy>> {
         self.policies.get(name)
+    }
+
+    /// All that is said of services' traffic, in no order.
+    pub fn traffic(&self) -> impl ExactSizeIterator<Item = &Arc<Traffic>> {
+        self.traffic.values()
     }
 
     /// All pods that run on some node, as agents see them, in no order.

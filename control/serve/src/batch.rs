@@ -7,6 +7,7 @@ use weft_core::names::{Network, NetworkAddr, NodeName, PolicyName, ServiceName, 
 use weft_core::policy::Policy;
 use weft_core::service::Service;
 use weft_core::workload::Workload;
+use weft_l7::traffic::Traffic;
 use weft_proto::ads::encode_resource;
 use weft_proto::state::checksum;
 
@@ -61,6 +62,19 @@ impl Batch {
     /// Removes a policy.
     pub fn remove_policy(&mut self, name: &PolicyName) {
         self.0.push(Op::Remove(shared(Kind::Authorization, &name.to_string())));
+    }
+
+    /// Adds or replaces what is said of a service's traffic.
+    pub fn put_traffic(&mut self, traffic: &Traffic) {
+        // Words that were read can be written: their keys are texts.
+        let json = serde_json::to_vec(traffic).expect("these words are JSON");
+        let body = weft_proto::encode_traffic(json);
+        self.put(shared(Kind::Traffic, &traffic.service.to_string()), Vec::new(), Vec::new(), body);
+    }
+
+    /// Removes what is said of a service's traffic.
+    pub fn remove_traffic(&mut self, name: &ServiceName) {
+        self.0.push(Op::Remove(shared(Kind::Traffic, &name.to_string())));
     }
 
     /// Adds or replaces a pod of a node's agent.

@@ -36,7 +36,8 @@ impl Role {
     /// What it may see.
     pub fn kinds(self) -> &'static [Kind] {
         match self {
-            Self::NodeProxy | Self::Waypoint => &[Kind::Authorization, Kind::Address],
+            Self::NodeProxy => &[Kind::Authorization, Kind::Address],
+            Self::Waypoint => &[Kind::Authorization, Kind::Traffic, Kind::Address],
             Self::Agent => &[Kind::AgentPod],
         }
     }

@@ -16,19 +16,22 @@ pub enum Kind {
     Authorization,
     /// Workloads and services.
     Address,
+    /// What is said of services' traffic, for waypoints.
+    Traffic,
     /// The pods of one node, for its agent.
     AgentPod,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Authorization, Self::Address, Self::AgentPod];
+    pub const ALL: [Self; 4] = [Self::Authorization, Self::Address, Self::Traffic, Self::AgentPod];
 
     /// Its url in discovery.
     pub fn type_url(self) -> &'static str {
         match self {
             Self::Authorization => weft_proto::AUTHORIZATION_TYPE,
             Self::Address => weft_proto::ADDRESS_TYPE,
+            Self::Traffic => weft_proto::TRAFFIC_TYPE,
             Self::AgentPod => weft_proto::AGENT_POD_TYPE,
         }
     }
@@ -38,6 +41,7 @@ impl Kind {
         match self {
             Self::Authorization => "authorization",
             Self::Address => "address",
+            Self::Traffic => "traffic",
             Self::AgentPod => "agent-pod",
         }
     }

@@ -5,6 +5,7 @@ use crate::identity::Identity;
 use crate::names::{Network, WorkloadUid};
 use crate::ports::is_mesh_port;
 use crate::snapshot::Snapshot;
+use crate::waypoint::{is_guarded, stands_before};
 use crate::workload::{NodeTunnel, Workload};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -77,6 +78,8 @@ pub enum NotAdmitted {
     ForeignAddr(IpAddr),
     /// The pod is not reached by way of its node: a NetworkPolicy would not see it.
     OwnTunnel(IpAddr),
+    /// A waypoint enforces policy for the port, and the source is no instance of it.
+    PastWaypoint(u16),
 }
 
 impl fmt::Display for NotAdmitted {
@@ -90,6 +93,11 @@ impl fmt::Display for NotAdmitted {
             Self::ForeignNode(ip) => write!(f, "source {ip} does not run on the peer's node"),
             Self::ForeignAddr(ip) => write!(f, "source {ip} is not the pod at the peer's address"),
             Self::OwnTunnel(ip) => write!(f, "{ip} takes tunnels at its own address only"),
+            Self::PastWaypoint(port) => write!(
+                f,
+                "a waypoint enforces policy for port {port}, and this did not come through it (weft.dev/waypoint-bypass: \
+                 allow on the Service lets it)"
+            ),
         }
     }
 }
@@ -100,6 +108,8 @@ pub fn may_be_delay(why: &NotAdmitted) -> bool {
         NotAdmitted::UnknownSource(_) | NotAdmitted::NoWorkload(_) | NotAdmitted::ForeignNode(_) => true,
         NotAdmitted::ForeignIdentity(_) | NotAdmitted::OtherIdentity(_) => true,
         NotAdmitted::ForeignAddr(_) | NotAdmitted::OwnTunnel(_) => true,
+        // Its waypoint may be newer than what discovery has told.
+        NotAdmitted::PastWaypoint(_) => true,
         NotAdmitted::MeshPort(_) => false,
     }
 }
@@ -131,6 +141,7 @@ pub fn admit_weft_request(
         Door::Node | Door::Pod(_) => {}
     }
     check_port(request.destination)?;
+    check_waypoint(snapshot, Some(&**source), destination, request.destination.port())?;
     Ok(Admitted { source: Some(source.clone()), destination: destination.clone() })
 }
 
@@ -166,7 +177,35 @@ pub fn admit_pod_request(snapshot: &Snapshot, request: &PodRequest<'_>) -> Resul
         return Err(NotAdmitted::NoWorkload(ip));
     }
     check_port(request.destination)?;
+    check_waypoint(snapshot, source.map(|source| &**source), request.pod, request.destination.port())?;
     Ok(Admitted { source: source.cloned(), destination: request.pod.clone() })
+}
+
+/// Nobody gets around a waypoint that has policy to enforce: not through a tunnel, not in plain text and not on one node.
+///
+/// # Errors
+/// [`NotAdmitted::PastWaypoint`].
+pub fn check_waypoint(
+    snapshot: &Snapshot,
+    source: Option<&Workload>,
+    destination: &Workload,
+    port: u16,
+) -> Result<(), NotAdmitted> {
+    let past = is_guarded(snapshot, destination, port)
+        && !source.is_some_and(|source| stands_before(snapshot, source, destination, port));
+    if past { Err(NotAdmitted::PastWaypoint(port)) } else { Ok(()) }
+}
+
+/// For whom a source speaks: for the client that it names if it is an instance of a waypoint that stands before the
+/// destination, else for itself, whatever it says.
+pub fn spoken_for(
+    snapshot: &Snapshot,
+    admitted: &Admitted,
+    port: u16,
+    forwarded: Option<SocketAddr>,
+) -> Option<SocketAddr> {
+    let source = admitted.source.as_ref()?;
+    forwarded.filter(|_| stands_before(snapshot, source, &admitted.destination, port))
 }
 
 fn check_port(destination: SocketAddr) -> Result<(), NotAdmitted> {

@@ -7,6 +7,7 @@
 
 pub mod route;
 pub mod admit;
+pub mod waypoint;
 pub mod balance;
 pub mod snapshot;
 pub mod policy;

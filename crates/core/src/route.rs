@@ -5,7 +5,8 @@ use crate::names::{NetworkAddr, OriginalDst, WorkloadUid};
 use crate::ports::{TUNNEL, is_mesh_port};
 use crate::service::{LoadBalancingMode, Service};
 use crate::snapshot::Snapshot;
-use crate::workload::{NetworkMode, NodeTunnel, TunnelPlace, TunnelProtocol, Workload};
+use crate::waypoint::choose_waypoint;
+use crate::workload::{GatewayAddr, NetworkMode, NodeTunnel, TunnelPlace, TunnelProtocol, Workload};
 use ipnet::IpNet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -29,7 +30,7 @@ pub enum Hop {
 pub struct WorkloadHop {
     /// The endpoint.
     pub workload: Arc<Workload>,
-    /// Its address and the application's port.
+    /// What is asked for there: its address and the application's port; of a waypoint, what the client asked for.
     pub target: SocketAddr,
     /// The service that was asked for, if the address was a service's.
     pub service: Option<Arc<Service>>,
@@ -63,7 +64,7 @@ pub enum Refusal {
     NoPort(u16),
     /// The service has no endpoint that may take it.
     NoEndpoint,
-    /// Its traffic has to go through a waypoint, and this proxy reaches none.
+    /// Its traffic has to go through a waypoint, and none of its instances serves.
     Waypoint,
     /// The endpoint has no address in a usable family.
     NoAddress,
@@ -80,7 +81,9 @@ impl fmt::Display for Refusal {
             Self::Unknown(ip) => write!(f, "{ip} is in the mesh's ranges and nobody has it"),
             Self::NoPort(port) => write!(f, "the service has no port {port}"),
             Self::NoEndpoint => f.write_str("the service has no endpoint that takes connections"),
-            Self::Waypoint => f.write_str("a waypoint is required and cannot be reached"),
+            Self::Waypoint => {
+                f.write_str("its traffic goes through a waypoint, and no instance of that is ready")
+            }
             Self::NoAddress => f.write_str("the endpoint has no address"),
             Self::Unreachable => f.write_str("the endpoint cannot be reached through a tunnel of this mesh"),
             Self::Egress(ip) => write!(f, "{ip} is outside the mesh and egress is refused"),
@@ -160,7 +163,10 @@ pub fn next_hop(
         return to_service(snapshot, rules, question, service, chance);
     }
     if let Some(workload) = snapshot.workload_at(&addr) {
-        return to_workload(rules, client, workload, dst, None);
+        return match &workload.waypoint {
+            Some(gateway) => to_waypoint(snapshot, rules, question, gateway, None, chance),
+            None => to_workload(rules, client, workload, dst, None),
+        };
     }
     outside(rules, question, addr)
 }
@@ -184,8 +190,8 @@ fn to_service(
     chance: &mut impl Chance,
 ) -> Hop {
     let OriginalDst(dst) = question.dst;
-    if service.waypoint.is_some() {
-        return Hop::Refuse(Refusal::Waypoint);
+    if let Some(gateway) = &service.waypoint {
+        return to_waypoint(snapshot, rules, question, gateway, Some(service), chance);
     }
     if service.load_balancing.mode == LoadBalancingMode::Passthrough {
         return Hop::Passthrough(dst);
@@ -204,6 +210,37 @@ fn to_service(
     to_workload(rules, question.client, workload, SocketAddr::new(ip, port), Some(service.clone()))
 }
 
+/// To an instance of a waypoint, which is asked for what the client asked for: it knows what stands behind.
+fn to_waypoint(
+    snapshot: &Snapshot,
+    rules: &MeshRules,
+    question: &Question<'_>,
+    gateway: &GatewayAddr,
+    service: Option<&Arc<Service>>,
+    chance: &mut impl Chance,
+) -> Hop {
+    let OriginalDst(dst) = question.dst;
+    if let Some(service) = service
+        && service.port(dst.port()).is_none()
+    {
+        return Hop::Refuse(Refusal::NoPort(dst.port()));
+    }
+    let Some(instance) = choose_waypoint(snapshot, gateway, question.client, chance) else {
+        return Hop::Refuse(Refusal::Waypoint);
+    };
+    let Some(ip) = address_for(instance, dst.ip()) else {
+        return Hop::Refuse(Refusal::NoAddress);
+    };
+    match to_workload(rules, question.client, instance, SocketAddr::new(ip, dst.port()), service.cloned()) {
+        // Only a tunnel says what is asked for and who asks.
+        Hop::Workload(hop) if matches!(hop.path, Path::Plain | Path::SameNode) => {
+            Hop::Refuse(Refusal::Waypoint)
+        }
+        Hop::Workload(hop) => Hop::Workload(Box::new(WorkloadHop { target: dst, ..*hop })),
+        hop => hop,
+    }
+}
+
 /// The endpoint's address of the family that the client uses, else its first: the mesh may carry a connection
 /// from one family to the other.
 fn address_for(workload: &Workload, like: IpAddr) -> Option<IpAddr> {
@@ -220,10 +257,6 @@ fn to_workload(
 ) -> Hop {
     if is_mesh_port(target.port()) {
         return Hop::Refuse(Refusal::MeshPort(target.port()));
-    }
-    // A service's waypoint has been looked at; a workload's own counts for what names the pod itself.
-    if service.is_none() && workload.waypoint.is_some() {
-        return Hop::Refuse(Refusal::Waypoint);
     }
     if workload.network != client.network {
         return Hop::Refuse(Refusal::Unreachable);

@@ -35,6 +35,7 @@ pub(crate) fn pod(name: &str, ip: &str, node: u8) -> Workload {
         health: Health::Healthy,
         cluster: "Kubernetes".into(),
         locality: Locality { region: "r".into(), zone: format!("z{node}").into(), subzone: "".into() },
+        labels: Default::default(),
         network_mode: NetworkMode::Standard,
         weight: 1,
         node_tunnel: Some(NodeTunnel { place: TunnelPlace::Node(vec![tunnel]), versions: vec![1] }),
@@ -67,5 +68,6 @@ pub(crate) fn web() -> Service {
         session_affinity: None,
         external_name: None,
         canonical: true,
+        guarded: false,
     }
 }

@@ -31,6 +31,8 @@ pub struct Service {
     pub external_name: Option<Arc<str>>,
     /// Of services that share a host name, the one that DNS answers with.
     pub canonical: bool,
+    /// Its waypoint enforces policy: connections to its endpoints' ports that do not come from there are refused.
+    pub guarded: bool,
 }
 
 /// A virtual address or a range of them.

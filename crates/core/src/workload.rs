@@ -2,6 +2,7 @@
 
 use crate::identity::Identity;
 use crate::names::{Network, NetworkAddr, NodeName, PolicyName, ServiceName, WorkloadUid};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -52,6 +53,8 @@ pub struct Workload {
     pub cluster: Arc<str>,
     /// Where it is.
     pub locality: Locality,
+    /// Those of its labels that some route or subset asks for.
+    pub labels: BTreeMap<Arc<str>, Arc<str>>,
     /// Whether it has its own network namespace.
     pub network_mode: NetworkMode,
     /// Its share of the traffic, relative to other endpoints.

@@ -10,6 +10,7 @@
 
 pub mod apply;
 pub mod policy;
+pub mod service;
 pub mod table;
 pub mod traffic;
 pub mod balance;

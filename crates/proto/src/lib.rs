@@ -15,6 +15,7 @@ mod workload;
 mod gateway;
 mod authorization;
 mod agent_pod;
+mod traffic;
 mod field;
 mod generated;
 
@@ -22,6 +23,7 @@ pub use address::{Address, decode_address, encode_address, encode_service, encod
 pub use agent_pod::{decode_agent_pod, encode_agent_pod};
 pub use authorization::{Read, decode_authorization, encode_authorization};
 pub use field::{BadValue, Malformed};
+pub use traffic::{decode_traffic, encode_traffic};
 
 /// The type of workloads and services in discovery.
 pub const ADDRESS_TYPE: &str = "type.googleapis.com/istio.workload.Address";
@@ -29,6 +31,9 @@ pub const ADDRESS_TYPE: &str = "type.googleapis.com/istio.workload.Address";
 pub const AUTHORIZATION_TYPE: &str = "type.googleapis.com/istio.security.Authorization";
 /// The type of an agent's pods in discovery.
 pub const AGENT_POD_TYPE: &str = "type.googleapis.com/weft.v1.AgentPod";
+
+/// The type of what is said of a service's traffic, for waypoints.
+pub const TRAFFIC_TYPE: &str = "type.googleapis.com/weft.v1.Traffic";
 
 #[cfg(test)]
 mod tests;

@@ -40,6 +40,7 @@ pub(crate) fn decode(from: pb::Service) -> Result<Service, Malformed> {
         session_affinity: (!affinity.is_zero()).then_some(affinity),
         external_name: non_empty(options.external_name),
         canonical: from.canonical,
+        guarded: options.guarded,
     })
 }
 
@@ -111,6 +112,7 @@ pub(crate) fn encode(from: &Service) -> pb::Service {
     let options = weft::ServiceOptions {
         session_affinity_seconds: from.session_affinity.map_or(0, |time| time.as_secs()),
         external_name: from.external_name.as_ref().map(text).unwrap_or_default(),
+        guarded: from.guarded,
     };
     let extensions = (options != weft::ServiceOptions::default())
         .then(|| encode_extension(OPTIONS, &options))

@@ -59,6 +59,7 @@ pub(crate) fn decode(from: pb::Workload) -> Result<Workload, Malformed> {
         policies: from.authorization_policies.into_iter().map(policy_name).collect::<Result<_, _>>()?,
         cluster: arc(from.cluster_id),
         locality: from.locality.map(locality).unwrap_or_default(),
+        labels: options.labels.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
     })
 }
 
@@ -230,7 +231,8 @@ fn encode_extensions(from: &Workload) -> Vec<pb::Extension> {
         };
         encode_extension(NODE_TUNNEL, &message)
     });
-    let options = weft::WorkloadOptions { terminating: from.terminating };
+    let labels = from.labels.iter().map(|(name, value)| (text(name), text(value)));
+    let options = weft::WorkloadOptions { terminating: from.terminating, labels: labels.collect() };
     let options = (options != weft::WorkloadOptions::default()).then(|| encode_extension(OPTIONS, &options));
     tunnel.into_iter().chain(options).collect()
 }

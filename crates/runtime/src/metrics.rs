@@ -2,7 +2,10 @@
 
 use crate::http::{Answer, Routes, StatusCode};
 use prometheus::core::Collector;
-use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
 
 /// The metrics of one process. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +44,21 @@ impl Metrics {
     /// See [`Metrics::counter`].
     pub fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, MetricError> {
         self.register(name, IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    /// Distributions, by labels whose values come from enums; `buckets` are their upper ends.
+    ///
+    /// # Errors
+    /// See [`Metrics::counter`].
+    pub fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: &[f64],
+    ) -> Result<HistogramVec, MetricError> {
+        let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.register(name, HistogramVec::new(opts, labels))
     }
 
     /// A number that goes up and down.

@@ -185,6 +185,10 @@ impl Cluster {
         self.apply_pods(vec![pod])
     }
 
+    pub(crate) fn pod_uid(&self, key: &(String, String)) -> Result<String> {
+        self.pods.get(key).map(|pod| pod.uid.clone()).context("the pod has been deleted")
+    }
+
     /// Removes a pod's manifest and endpoints.
     pub(crate) fn remove_pod(&mut self, key: &(String, String)) -> Result<()> {
         let Some(pod) = self.pods.remove(key) else {

@@ -48,6 +48,11 @@ impl Pod {
         &self.key.1
     }
 
+    /// Its `metadata.uid`.
+    pub fn uid(&self) -> Result<String> {
+        self.shared.cluster.lock().pod_uid(&self.key)
+    }
+
     /// The number of its node.
     pub fn node(&self) -> usize {
         self.node

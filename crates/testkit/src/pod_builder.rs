@@ -158,8 +158,10 @@ impl PodBuilder {
 
     fn record(&self, pod: &Pod) -> PodRecord {
         let mut annotations = self.annotations.clone();
-        annotations.insert("weft.dev/netns".to_owned(), pod.place.netns.display().to_string());
-        annotations.insert("weft.dev/cgroup".to_owned(), pod.place.cgroup.display().to_string());
+        // A test may have said something else, to see what becomes of it.
+        for (key, path) in [("weft.dev/netns", &pod.place.netns), ("weft.dev/cgroup", &pod.place.cgroup)] {
+            annotations.entry(key.to_owned()).or_insert_with(|| path.display().to_string());
+        }
         let now = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos());
         PodRecord {
             namespace: self.namespace.clone(),

@@ -10,6 +10,8 @@
 #![forbid(unsafe_code)]
 
 mod client;
+pub mod keeper;
+pub mod leaves;
 mod certificates;
 mod channel;
 mod saver;

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::bpffs::remove_stale;
+use crate::bpffs::{end_link, remove_stale};
 use crate::clsact::{self, Place};
 use crate::object::{Copy, Object};
 use aya::Ebpf;
@@ -320,11 +320,11 @@ impl Target<'_> {
     /// Takes one program off the device, if it is there.
     pub(crate) fn detach(&self, hook: Hook) -> Result<(), AttachError> {
         let path = hook.pinned(self.dir, self.interface);
-        remove_stale(&path).map_err(|source| AttachError::Replace { path, source })?;
+        end_link(&path).map_err(|source| AttachError::Replace { path, source })?;
         self.detach_clsact(hook)
     }
 
-    /// Removes our filter from the device, if it is there. (A tcx link goes with its pin.)
+    /// Removes our filter from the device, if it is there. (A tcx link is ended with its pin.)
     pub(crate) fn detach_clsact(&self, hook: Hook) -> Result<(), AttachError> {
         if self.mode == TcMode::Tcx {
             return Ok(());

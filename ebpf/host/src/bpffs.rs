@@ -1,10 +1,12 @@
 //! The agent's directory on bpffs: what is pinned there outlives the agent.
 
 use std::ffi::{CString, OsStr};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
@@ -136,6 +138,41 @@ pub(crate) fn is_bpffs(path: &Path) -> bool {
         return false;
     };
     statfs(existing.as_c_str()).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC)
+}
+
+/// Takes what a pinned link has attached off, and removes the pin. Without its pin the link ends as well, but some time
+/// later, and until then the programs of a pod that is released would still see its packets.
+pub(crate) fn end_link(path: &Path) -> io::Result<()> {
+    match detach(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // Its device may have gone, and then nothing is attached.
+        Err(error) => tracing::debug!(path = %path.display(), %error, "a link ends with its pin"),
+        Ok(()) => {}
+    }
+    remove_stale(path)
+}
+
+/// By the system calls themselves: aya only closes links.
+fn detach(path: &Path) -> io::Result<()> {
+    #[repr(C)]
+    struct Pinned {
+        path: u64,
+        object: u32,
+        flags: u32,
+    }
+    const OBJECT_GET: libc::c_long = 7;
+    const LINK_DETACH: libc::c_long = 34;
+    let text = CString::new(path.as_os_str().as_bytes())?;
+    let pinned = Pinned { path: text.as_ptr() as u64, object: 0, flags: 0 };
+    // SAFETY: `pinned` has the layout of this command, and the path outlives the call.
+    let opened = unsafe { libc::syscall(libc::SYS_bpf, OBJECT_GET, &raw const pinned, size_of::<Pinned>()) };
+    let fd = RawFd::try_from(Errno::result(opened)?).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made this descriptor, and nobody else has it.
+    let link = unsafe { OwnedFd::from_raw_fd(fd) };
+    let number: u32 = link.as_raw_fd().cast_unsigned();
+    // SAFETY: this command takes the descriptor alone, which outlives the call.
+    let detached = unsafe { libc::syscall(libc::SYS_bpf, LINK_DETACH, &raw const number, size_of::<u32>()) };
+    Ok(Errno::result(detached).map(drop)?)
 }
 
 /// Removes a pin that a process left on its way to another name.

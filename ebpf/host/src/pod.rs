@@ -11,7 +11,7 @@ use crate::attach::{self, AttachError, CHOOSE, Existing, Hook, Programs, Target,
 use crate::clsact::{Made, Place};
 use crate::devices::{self, Device, Framing};
 use crate::netns::{self, EnterError};
-use crate::{offload, routing, sysctl};
+use crate::{bpffs, offload, routing, sysctl};
 
 /// Why something in a pod's namespace failed.
 #[derive(Debug, thiserror::Error)]
@@ -186,7 +186,7 @@ pub(crate) fn unpin(dir: &Path) -> Result<(), PodError> {
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort_by_key(|path| order(path));
     for path in paths {
-        std::fs::remove_file(&path).map_err(|source| PodError::Unpin { path, source })?;
+        bpffs::end_link(&path).map_err(|source| PodError::Unpin { path, source })?;
     }
     std::fs::remove_dir(dir).map_err(|source| PodError::Unpin { path: dir.to_owned(), source })
 }

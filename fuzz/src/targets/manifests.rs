@@ -11,6 +11,8 @@ use weft_control_index::change::{Change, Changed, Diff};
 use weft_control_index::config::IndexConfig;
 use weft_core::names::PolicyName;
 use weft_core::policy::Ruleset;
+use weft_l7::service::ServiceTraffic;
+use weft_l7::traffic::Traffic;
 use weft_proto::{
     Address, Read, decode_address, decode_agent_pod, decode_authorization, encode_address, encode_agent_pod,
     encode_authorization,
@@ -150,6 +152,12 @@ fn check_wire(index: &Index) {
     for pod in index.agent_pods() {
         assert_eq!(decode_agent_pod(&encode_agent_pod(pod)).as_ref(), Ok(&**pod));
     }
+    for traffic in index.traffic() {
+        let json = serde_json::to_vec(traffic).expect("what is said can be written");
+        let read: Traffic = serde_json::from_slice(&json).expect("what was written can be read");
+        assert_eq!(read, **traffic);
+        ServiceTraffic::new(read).expect("each entry has its rule");
+    }
 }
 
 /// All that an index holds, by kind and key, in a form that can be compared.
@@ -160,13 +168,15 @@ fn picture(index: &Index) -> Picture {
     let services = index.services().map(|one| (("service", one.name.to_string()), format!("{one:?}")));
     let policies = index.policies().map(|one| (("policy", one.name.to_string()), format!("{one:?}")));
     let pods = index.agent_pods().map(|one| (("pod", pod_name(&AgentPodKey::of(one))), format!("{one:?}")));
-    workloads.chain(services).chain(policies).chain(pods).collect()
+    let traffic = index.traffic().map(|one| (("traffic", one.service.to_string()), format!("{one:?}")));
+    workloads.chain(services).chain(policies).chain(pods).chain(traffic).collect()
 }
 
 /// What a reader holds who held `before` and then heard of these changes.
 fn picture_of(before: &Picture, diffs: impl IntoIterator<Item = Diff>) -> Picture {
     let mut held = before.clone();
-    for Diff { workloads, services, policies, agent_pods, problems: _ } in diffs {
+    for Diff { workloads, services, policies, traffic, agent_pods, problems: _ } in diffs {
+        take(&mut held, "traffic", traffic, |one| one.service.to_string(), |key| key.to_string());
         take(&mut held, "workload", workloads, |one| one.uid.to_string(), |key| key.to_string());
         take(&mut held, "service", services, |one| one.name.to_string(), |key| key.to_string());
         take(&mut held, "policy", policies, |one| one.name.to_string(), |key| key.to_string());

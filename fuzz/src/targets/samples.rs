@@ -51,6 +51,7 @@ pub(super) fn workload(name: &str, addresses: &[&str], hostname: &str) -> Worklo
         health: Health::Healthy,
         cluster: "Kubernetes".into(),
         locality: Locality::default(),
+        labels: Default::default(),
         network_mode: NetworkMode::Standard,
         weight: 1,
         node_tunnel: None,
@@ -70,6 +71,7 @@ pub(super) fn full_workload() -> Workload {
         policies: vec![PolicyName::new("shop", "p")],
         health: Health::Unhealthy,
         locality: Locality { region: "r".into(), zone: "z".into(), subzone: "s".into() },
+        labels: [("version".into(), "v1".into())].into(),
         network_mode: NetworkMode::HostNetwork,
         weight: 7,
         node_tunnel: Some(NodeTunnel {
@@ -99,6 +101,7 @@ pub(super) fn service(hostname: &str, vips: &[&str]) -> Service {
         session_affinity: None,
         external_name: None,
         canonical: true,
+        guarded: true,
     }
 }
 

@@ -1,7 +1,6 @@
 //! What `weft` asks a running proxy: workloads, services, policies, certificates, connections, and which policy
 //! decides. The formats are this module's own; the core's types stay free to change.
 
-use crate::leaves::Leaves;
 use crate::worker::registry::Description;
 use crate::worker::request::Command;
 use serde::Serialize;
@@ -15,6 +14,7 @@ use weft_core::service::Service;
 use weft_core::snapshot::Snapshot;
 use weft_core::workload::{Health, TunnelProtocol, Workload};
 use weft_runtime::http::{Answer, Request, Routes, StatusCode};
+use weft_xds::leaves::Leaves;
 use weft_xds::{Mesh, View};
 
 /// What the administrative server reads.

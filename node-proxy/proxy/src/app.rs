@@ -2,8 +2,6 @@
 
 use crate::admin::Admin;
 use crate::config::{Config, MeshConfig};
-use crate::keeper::{Inherited, Keeper, KeeperParts, Wanted, follow_roots};
-use crate::leaves::{LeafWriter, Leaves, leaves};
 use crate::link::{Link, LinkParts};
 use crate::sandbox;
 use crate::telemetry::metrics::Families;
@@ -22,6 +20,8 @@ use weft_runtime::drain::{self, Stop, Stopper};
 use weft_runtime::http::Server;
 use weft_runtime::metrics::Metrics;
 use weft_runtime::ready::{Condition, Readiness};
+use weft_xds::keeper::{Inherited, Keeper, KeeperParts, Wanted, follow_roots};
+use weft_xds::leaves::{LeafWriter, Leaves, leaves};
 use weft_xds::{CaClient, Client, ClientConfig, Mesh, Node, Role, Subscribe, View};
 
 /// How long the roots may take to be read before the agent is asked for listeners without them.

@@ -1,7 +1,6 @@
 //! The main thread's side of the link to the agent: spreads pods and sockets over the workers, gathers their
 //! requests, and holds every listener so that an agent that restarts can have them back.
 
-use crate::keeper::Inherited;
 use crate::worker::request::{Command, NewPod, Request};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -16,6 +15,7 @@ use weft_pki::Leaf;
 use weft_runtime::drain::{Stop, Stopper};
 use weft_runtime::fds::{seal, unseal};
 use weft_runtime::ready::Condition;
+use weft_xds::keeper::Inherited;
 
 /// How long to wait before the agent is tried again.
 const RECONNECT: Duration = Duration::from_millis(200);

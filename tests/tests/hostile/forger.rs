@@ -1,10 +1,11 @@
 //! A certificate authority of the attacker's own, and one that has got hold of the mesh's key.
+#![allow(dead_code, reason = "each test uses its part")]
 
 use anyhow::{Context as _, Result};
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::path::PathBuf;
@@ -54,14 +55,24 @@ impl Forger {
 
     /// Papers for an identity.
     pub(crate) fn papers(&self, identity: &str, validity: (i64, i64)) -> Result<Papers> {
+        let (leaf, key) = self.sign(identity, validity)?;
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        Ok(Papers { chain: vec![leaf.der().clone(), self.root.clone()], key })
+    }
+
+    /// The same as texts: certificate and key.
+    pub(crate) fn papers_in_pem(&self, identity: &str, validity: (i64, i64)) -> Result<[String; 2]> {
+        let (leaf, key) = self.sign(identity, validity)?;
+        Ok([leaf.pem(), key.serialize_pem()])
+    }
+
+    fn sign(&self, identity: &str, validity: (i64, i64)) -> Result<(Certificate, KeyPair)> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = params(validity, identity)?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
-        let leaf = params.signed_by(&key, &self.issuer)?;
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        Ok(Papers { chain: vec![leaf.der().clone(), self.root.clone()], key })
+        Ok((params.signed_by(&key, &self.issuer)?, key))
     }
 }
 

@@ -3,13 +3,12 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use weft_testkit::{App, Mesh, Pod, World};
 use weft_tests::asking::{ask, await_enrolled, proxy_socket};
 use weft_tests::stage::start_mesh;
-use weft_tests::talk::{Ending, Talk};
+use weft_tests::talk::{Ending, Talk, is_reset};
 use weft_tests::waiting::{await_line, eventually, with_json_lines};
 
 /// The ports of each server.
@@ -276,11 +275,6 @@ impl Way {
             Err(error) => Err(error.context(self.to_string())),
         }
     }
-}
-
-fn is_reset(error: &anyhow::Error) -> bool {
-    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
-    io.is_some_and(|io| matches!(io.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
 }
 
 impl std::fmt::Display for Way {

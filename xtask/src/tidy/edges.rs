@@ -17,12 +17,13 @@ const LAYERS: [&[&str]; 6] = [
     // Wire.
     &["weft-proto", "weft-pki", "weft-control-api"],
     // Words, and the kernel's programs, which know nothing else.
-    &["weft-ebpf-programs", "weft-core", "weft-ebpf-common"],
+    &["weft-ebpf-programs", "weft-l7", "weft-core", "weft-ebpf-common"],
 ];
 
 /// What a crate must not depend on: these are pure, or are the only ones allowed to do something.
-const FORBIDDEN: [(&str, &[&str]); 3] = [
+const FORBIDDEN: [(&str, &[&str]); 4] = [
     ("weft-core", &["tokio", "tonic", "kube", "aya"]),
+    ("weft-l7", &["tokio", "tonic", "kube", "aya", "hyper"]),
     ("weft-control-index", &["tokio", "tonic", "kube", "aya"]),
     ("weft-ebpf-common", &["tokio", "tonic", "kube", "aya"]),
 ];

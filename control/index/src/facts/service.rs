@@ -83,6 +83,7 @@ pub(crate) fn read(
         session_affinity: session_affinity(spec, notes),
         external_name: external_name(spec, external, notes),
         canonical: true,
+        guarded: false,
     };
     let headless = spec.cluster_ip.as_deref() == Some("None");
     let (selector, health) = (selector.map(Selector::labels), told.load_balancing.health);

@@ -49,6 +49,7 @@ pub(crate) fn workload(name: &str, ip: &str, services: &[&str]) -> Workload {
         health: Health::Healthy,
         cluster: "Kubernetes".into(),
         locality: Locality::default(),
+        labels: Default::default(),
         network_mode: NetworkMode::Standard,
         weight: 1,
         node_tunnel: None,
@@ -70,6 +71,7 @@ pub(crate) fn service(name: &str, vip: &str) -> Service {
         session_affinity: None,
         external_name: None,
         canonical: true,
+        guarded: false,
     }
 }
 

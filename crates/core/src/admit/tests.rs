@@ -161,3 +161,54 @@ fn a_peer_of_hbone_is_nobody_else() {
         assert_eq!(admit_pod_request(&world(), &request).err(), want, "{case}");
     }
 }
+
+/// A world with a waypoint before `web`, which `server` serves at 8080.
+fn guarded_world(guarded: bool) -> Snapshot {
+    let name = crate::names::ServiceName::new("shop", "waypoint.shop.svc.cluster.local");
+    let gateway = crate::workload::GatewayAddr {
+        destination: crate::workload::GatewayDestination::Service(name.clone()),
+        hbone_port: 15008,
+    };
+    let mut snapshot = world();
+    let mut waypoint = pod("waypoint", "10.0.2.5", 2);
+    waypoint
+        .services
+        .push((name.clone(), vec![crate::workload::PortPair { service_port: 15008, target_port: 15008 }]));
+    snapshot.insert_workload(Arc::new(waypoint));
+    snapshot.insert_workload(Arc::new(crate::samples::serving(pod("server", "10.0.2.1", 2))));
+    snapshot.insert_service(Arc::new(crate::service::Service {
+        name,
+        vips: vec![],
+        ..crate::samples::web()
+    }));
+    let web = crate::service::Service { waypoint: Some(gateway), guarded, ..crate::samples::web() };
+    snapshot.insert_service(Arc::new(web));
+    snapshot
+}
+
+#[test]
+fn nobody_gets_around_a_waypoint_that_enforces_policy() {
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    for (case, guarded, from, (peer, at), port, want) in [
+        ("the waypoint", true, "waypoint", ("waypoint", "10.0.2.5"), 8080, None),
+        ("a client", true, "client", ("client", "10.0.1.1"), 8080, Some(NotAdmitted::PastWaypoint(8080))),
+        ("a client, to a port of no service", true, "client", ("client", "10.0.1.1"), 9090, None),
+        ("a client, and there is no policy", false, "client", ("client", "10.0.1.1"), 8080, None),
+        ("a stranger", true, "nobody", ("nobody", "10.9.9.9"), 8080, Some(NotAdmitted::PastWaypoint(8080))),
+    ] {
+        let snapshot = guarded_world(guarded);
+        let server = snapshot.workload_at(&crate::names::NetworkAddr {
+            network: Network::default_network(),
+            ip: ip("10.0.2.1"),
+        });
+        let destination = SocketAddr::new(ip("10.0.2.1"), port);
+        let request = PodRequest { peer: &who(peer), peer_ip: ip(at), destination, pod: server.unwrap() };
+        let admitted = admit_pod_request(&snapshot, &request);
+        assert_eq!(admitted.as_ref().err(), want.as_ref(), "{case}");
+        let Ok(admitted) = admitted else { continue };
+        // Only the waypoint is believed when it names somebody else.
+        let named: Option<SocketAddr> = Some("10.0.1.1:5".parse().unwrap());
+        let believed = spoken_for(&snapshot, &admitted, port, named);
+        assert_eq!(believed.is_some(), from == "waypoint", "{case}");
+    }
+}

@@ -157,8 +157,8 @@ fn what_discovery_says_of_the_destination() {
             "10.0.2.1:9",
             "Hbone(10.0.2.1:15008) 10.0.2.1:9",
         ),
-        ("a waypoint of the service", |_, web| web.waypoint = gateway(), "10.96.0.1:80", "Waypoint"),
-        ("a waypoint of the pod", |pods, _| pods[2].waypoint = gateway(), "10.0.2.1:9", "Waypoint"),
+        ("no waypoint for the service", |_, web| web.waypoint = gateway(), "10.96.0.1:80", "Waypoint"),
+        ("no waypoint for the pod", |pods, _| pods[2].waypoint = gateway(), "10.0.2.1:9", "Waypoint"),
         (
             "a legacy sidecar",
             |pods, _| pods[2].protocol = TunnelProtocol::LegacyMtls,
@@ -197,5 +197,51 @@ fn what_discovery_says_of_the_destination() {
     ];
     for (case, change, dst, want) in cases {
         assert_eq!(hop_in(&world(change), &rules(), dst, Asked::No), want, "{case}");
+    }
+}
+
+#[test]
+fn through_a_waypoint() {
+    let name = crate::names::ServiceName::new("shop", "waypoint.shop.svc.cluster.local");
+    let gateway = GatewayAddr { destination: GatewayDestination::Service(name.clone()), hbone_port: 15008 };
+    let with = |change: fn(&mut Workload)| {
+        let mut snapshot = world(|pods, web| {
+            web.waypoint = Some(gateway.clone());
+            pods[2].waypoint = Some(gateway.clone());
+        });
+        let mut waypoint =
+            Workload { native_tunnel: true, node_tunnel: None, ..pod("waypoint", "10.0.1.5,fd00::5", 1) };
+        let tunnel = crate::workload::PortPair { service_port: 15008, target_port: 15008 };
+        waypoint.services.push((name.clone(), vec![tunnel]));
+        change(&mut waypoint);
+        snapshot.insert_workload(Arc::new(waypoint));
+        let port = crate::service::ServicePort { service_port: 15008, target_port: 15008, ..web().ports[0] };
+        snapshot.insert_service(Arc::new(Service {
+            name: name.clone(),
+            vips: vec![],
+            ports: vec![port],
+            ..web()
+        }));
+        snapshot
+    };
+    for (case, change, dst, want) in [
+        (
+            "service",
+            (|_| {}) as fn(&mut Workload),
+            "10.96.0.1:80",
+            "Hbone(10.0.1.5:15008) 10.96.0.1:80 of web",
+        ),
+        ("pod", |_| {}, "10.0.2.1:9", "Hbone(10.0.1.5:15008) 10.0.2.1:9"),
+        ("pod by IPv6", |_| {}, "[fd00::2]:9", "SameNode [fd00::2]:9"),
+        ("no such port", |_| {}, "10.96.0.1:81", "NoPort(81)"),
+        (
+            "it is not ready",
+            |one| one.health = crate::workload::Health::Unhealthy,
+            "10.96.0.1:80",
+            "Waypoint",
+        ),
+        ("it takes no tunnel", |one| one.protocol = TunnelProtocol::Plain, "10.96.0.1:80", "Waypoint"),
+    ] {
+        assert_eq!(hop_in(&with(change), &rules(), dst, Asked::No), want, "{case}");
     }
 }

@@ -24,11 +24,15 @@ impl ::prost::Name for NodeTunnel {
     }
 }
 /// Extension `weft.dev/workload` of a workload.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkloadOptions {
     /// It is leaving: it serves what it has, and takes more only if nothing else is left.
     #[prost(bool, tag = "1")]
     pub terminating: bool,
+    /// Those of its labels that some route or subset asks for.
+    #[prost(btree_map = "string, string", tag = "2")]
+    pub labels:
+        ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
 }
 impl ::prost::Name for WorkloadOptions {
     const NAME: &'static str = "WorkloadOptions";
@@ -49,6 +53,9 @@ pub struct ServiceOptions {
     /// A CNAME instead of addresses; empty for none.
     #[prost(string, tag = "2")]
     pub external_name: ::prost::alloc::string::String,
+    /// Its waypoint enforces policy: who came past it is refused.
+    #[prost(bool, tag = "3")]
+    pub guarded: bool,
 }
 impl ::prost::Name for ServiceOptions {
     const NAME: &'static str = "ServiceOptions";
@@ -58,6 +65,24 @@ impl ::prost::Name for ServiceOptions {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/weft.v1.ServiceOptions".into()
+    }
+}
+/// Routes, balancing and policy of one service, for waypoints. Resource name: the service's.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Traffic {
+    /// As weft-l7 writes it. JSON, because a field that a receiver does not know has to refuse the whole, and the wire
+    /// format of protobuf skips it.
+    #[prost(bytes = "vec", tag = "1")]
+    pub json: ::prost::alloc::vec::Vec<u8>,
+}
+impl ::prost::Name for Traffic {
+    const NAME: &'static str = "Traffic";
+    const PACKAGE: &'static str = "weft.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "weft.v1.Traffic".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/weft.v1.Traffic".into()
     }
 }
 /// Extension `weft.dev/unusable` of a policy: it was written, and cannot be understood, so it denies. Those who

@@ -38,6 +38,7 @@ fn plain_workload() -> Workload {
         health: Health::Healthy,
         cluster: "".into(),
         locality: Locality::default(),
+        labels: Default::default(),
         network_mode: NetworkMode::Standard,
         weight: 1,
         node_tunnel: None,
@@ -76,6 +77,7 @@ fn full_workload() -> Workload {
         health: Health::Unhealthy,
         cluster: "Kubernetes".into(),
         locality: Locality { region: "r".into(), zone: "z".into(), subzone: "s".into() },
+        labels: [("version".into(), "v1".into())].into(),
         network_mode: NetworkMode::HostNetwork,
         weight: 7,
         node_tunnel: Some(NodeTunnel {
@@ -108,6 +110,7 @@ fn plain_service() -> Service {
         session_affinity: None,
         external_name: None,
         canonical: false,
+        guarded: false,
     }
 }
 
@@ -136,6 +139,7 @@ fn full_service() -> Service {
         session_affinity: Some(Duration::from_secs(10800)),
         external_name: Some("example.com".into()),
         canonical: true,
+        guarded: false,
         ..plain_service()
     }
 }

@@ -261,16 +261,29 @@ impl Entry {
         gone.is_empty() || self.told.as_ref().is_none_or(|told| told.pod_uid() == gone)
     }
 
-    /// Discovery's word, with what only the CNI plugin may know.
+    /// Discovery's word, with what only the CNI plugin may know: it has told this agent, or one before that has
+    /// captured the pod.
     fn completed(&self, wanted: &Wanted) -> Wanted {
         let mut wanted = wanted.clone();
-        if let Some(cni) = &self.cni {
-            wanted.netns = wanted.netns.or_else(|| cni.netns.clone());
+        let captured = self.in_the_kernel().filter(|known| may_be(&known.pod_uid, &wanted.pod_uid));
+        for known in self.cni.iter().chain(captured) {
+            wanted.netns = wanted.netns.or_else(|| known.netns.clone());
             if wanted.addresses.is_empty() {
-                wanted.addresses.clone_from(&cni.addresses);
+                wanted.addresses.clone_from(&known.addresses);
             }
         }
         wanted
+    }
+
+    /// The pod that is captured, or about to be.
+    fn in_the_kernel(&self) -> Option<&Wanted> {
+        match &self.phase {
+            Phase::Adopted { wanted, .. } | Phase::Enrolling { wanted, .. } | Phase::Enrolled { wanted } => {
+                Some(wanted)
+            }
+            Phase::Failed { tried, .. } => Some(tried),
+            Phase::Absent | Phase::Leaving { .. } | Phase::Releasing | Phase::Stuck { .. } => None,
+        }
     }
 
     /// When something is due after `now` without another event. What was due before has been seen to.

@@ -37,6 +37,7 @@ pub(super) fn workload(name: &str, addresses: &[&str], service: &str) -> Workloa
         health: Health::Healthy,
         cluster: "Kubernetes".into(),
         locality: Locality::default(),
+        labels: Default::default(),
         network_mode: NetworkMode::Standard,
         weight: 1,
         node_tunnel: None,
@@ -58,6 +59,7 @@ pub(super) fn service(hostname: &str, vips: &[&str]) -> Service {
         session_affinity: None,
         external_name: None,
         canonical: true,
+        guarded: false,
     }
 }
 

@@ -9,7 +9,6 @@ use super::pods::Pod;
 use super::pool::until;
 use super::registry::{Direction, Judged};
 use crate::describe;
-use crate::leaves::SessionLeaf;
 use crate::telemetry::Security;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -27,6 +26,7 @@ use weft_tunnel::mux::{ALPN, Incoming, Mux, MuxStream, OpenRequest};
 use weft_tunnel::socket::Socket;
 use weft_tunnel::tls::{Session, TlsError};
 use weft_tunnel::words::Authority;
+use weft_xds::leaves::SessionLeaf;
 
 /// A peer's TLS session.
 pub(super) struct PeerSession {
@@ -85,7 +85,7 @@ impl StreamError {
                 | NotAdmitted::ForeignAddr(_),
             ) => Refused::ForeignSource,
             Self::NotHere(_) | Self::UnknownPod(_) => Refused::NoWorkload,
-            Self::Denied(_) => Refused::Policy,
+            Self::Denied(_) | Self::NotAdmitted(NotAdmitted::PastWaypoint(_)) => Refused::Policy,
             Self::Deliver(_) => Refused::AppUnreachable,
         }
     }

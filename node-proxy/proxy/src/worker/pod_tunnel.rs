@@ -74,6 +74,7 @@ impl StreamError {
             Self::Name | Self::NotAdmitted(NotAdmitted::MeshPort(_) | NotAdmitted::NoWorkload(_)) => {
                 Refused::Malformed
             }
+            Self::NotAdmitted(NotAdmitted::PastWaypoint(_)) => Refused::Policy,
             Self::NotAdmitted(_) => Refused::ForeignSource,
             Self::UnknownPod(_) => Refused::NoWorkload,
             Self::Denied(_) => Refused::Policy,

