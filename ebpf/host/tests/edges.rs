@@ -16,6 +16,7 @@ use nix::sys::socket::{
 };
 use socket2::{Domain, Socket, Type};
 use weft_ebpf_host::{Counter, ListenerKind};
+use world::frames::{self, Way, Wire, heard};
 use world::relay::{Source, ask, ask_within, relay, server, talk};
 use world::{NODE_V4, PATIENCE, POD_V4, POD_V6, REMOTE_V4, REMOTE_V6, World, at, ip};
 
@@ -124,94 +125,26 @@ fn link_local_addresses_are_guarded_as_well() {
     assert!(node.within(reach).is_err(), "reached the application past the mesh");
 }
 
-/// Sends a frame that skips tc egress, as NET_RAW allows.
-fn bypass(destination_mac: [u8; 6], frame: &[u8]) {
-    // SAFETY: plain system calls on a socket of this test; the address lives through the call.
-    unsafe {
-        let socket = libc::socket(libc::AF_PACKET, libc::SOCK_RAW, 0);
-        assert!(socket >= 0);
-        let on: libc::c_int = 1;
-        let result = libc::setsockopt(socket, libc::SOL_PACKET, 20, (&raw const on).cast(), 4);
-        assert_eq!(result, 0, "PACKET_QDISC_BYPASS");
-        let mut address: libc::sockaddr_ll = std::mem::zeroed();
-        address.sll_family = libc::AF_PACKET as u16;
-        address.sll_ifindex = nix::net::if_::if_nametoindex("eth0").unwrap() as i32;
-        address.sll_protocol = u16::from_be_bytes([frame[13], frame[12]]);
-        address.sll_halen = 6;
-        address.sll_addr[..6].copy_from_slice(&destination_mac);
-        let length = size_of::<libc::sockaddr_ll>() as u32;
-        let sent =
-            libc::sendto(socket, frame.as_ptr().cast(), frame.len(), 0, (&raw const address).cast(), length);
-        assert_eq!(sent, frame.len() as isize, "{}", std::io::Error::last_os_error());
-        libc::close(socket);
-    }
-}
-
-fn mac(text: &str) -> [u8; 6] {
-    let parts: Vec<u8> = text.split(':').map(|part| u8::from_str_radix(part, 16).unwrap()).collect();
-    parts.try_into().unwrap()
-}
-
-/// A UDP or TCP frame from the pod to the remote machine.
-fn frame(protocol: u8, to: [u8; 6], from: [u8; 6], payload: &[u8]) -> Vec<u8> {
-    let mut ip_header = [0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, protocol, 0, 0, 10, 99, 0, 2, 10, 99, 1, 2];
-    let segment: Vec<u8> = match protocol {
-        6 => [
-            &[0x9c, 0x40, 0x1f, 0x90, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0][..],
-            payload,
-        ]
-        .concat(),
-        _ => [&[0x9c, 0x40, 0x1f, 0x90, 0, 8 + payload.len() as u8, 0, 0][..], payload].concat(),
-    };
-    let total = (20 + segment.len()) as u16;
-    ip_header[2..4].copy_from_slice(&total.to_be_bytes());
-    let sum: u32 = ip_header.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
-    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
-    ip_header[10..12].copy_from_slice(&sum.to_be_bytes());
-    [&to[..], &from, &[8, 0], &ip_header, &segment].concat()
-}
-
-/// Counts the pod's frames of a protocol that the remote machine's device hears.
-fn heard(remote: &world::Ns, protocol: u8, send: impl FnOnce()) -> usize {
-    let socket = remote.within(|| {
-        // SAFETY: a plain system call; the descriptor is owned by the socket made of it.
-        unsafe {
-            let fd = libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM, i32::from(0x0800u16.to_be()));
-            assert!(fd >= 0);
-            <Socket as std::os::fd::FromRawFd>::from_raw_fd(fd)
-        }
-    });
-    socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    send();
-    let mut count = 0;
-    let mut buffer = [std::mem::MaybeUninit::uninit(); 256];
-    while let Ok(length) = socket.recv(&mut buffer) {
-        // SAFETY: the kernel has written `length` bytes.
-        let bytes: Vec<u8> = buffer[..length].iter().map(|byte| unsafe { byte.assume_init() }).collect();
-        count += usize::from(bytes.len() > 20 && bytes[9] == protocol && bytes[12..16] == [10, 99, 0, 2]);
-    }
-    count
-}
-
 #[test]
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
 fn frames_past_tc_stop_at_the_hosts_end() {
     let mut world = World::new();
-    let address = |ns: &world::Ns, device: &str| {
-        let text = ns.ip(&["-o", "link", "show", device]);
-        mac(text.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap())
-    };
-    let (to, from) = (address(&world.node, "v0"), address(&world.pod, "eth0"));
     let (pod, remote) = (world.pod.clone(), world.remote.clone());
-    let tcp = || pod.within(|| bypass(to, &frame(6, to, from, b"in the clear")));
-    let udp = || pod.within(|| bypass(to, &frame(17, to, from, b"datagram")));
+    let wire = Wire::between((&pod, "eth0"), (&world.node, "v0"));
+    let (from, to) = (at(POD_V4, 40_000), at(REMOTE_V4, 8080));
+    let send = |protocol: u8, body: &[u8]| {
+        let packet = frames::v4([from.ip(), to.ip()], protocol, &[], 0, body);
+        pod.within(|| wire.send(&wire.frame(&[], frames::V4, &packet), Way::PastTc));
+    };
+    let tcp = || send(frames::TCP, &frames::syn(from, to));
+    let udp = || send(frames::UDP, &frames::datagram(from, to));
     // The neighbours have to know each other first.
     pod.within(|| UdpSocket::bind(at(POD_V4, 0)).unwrap().send_to(b"x", at(REMOTE_V4, 9)).unwrap());
-    assert_eq!(heard(&remote, 6, tcp), 1, "before enrolment it gets there");
+    assert_eq!(heard(&remote, tcp), 1, "before enrolment it gets there");
     world.enrol();
-    assert_eq!(heard(&remote, 6, tcp), 0, "TCP past tc");
+    assert_eq!(heard(&remote, tcp), 0, "TCP past tc");
     assert!(world.host().counters().of(Counter::DroppedSecondLock) >= 1);
-    assert_eq!(heard(&remote, 17, udp), 1, "other UDP passes");
+    assert_eq!(heard(&remote, udp), 1, "other UDP passes");
 }
 
 /// Answers one query from the address that it was sent to.
