@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub(crate) mod relay;
+pub(crate) mod frames;
 
 use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr};
