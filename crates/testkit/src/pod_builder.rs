@@ -18,6 +18,7 @@ use crate::shared::{Place, Shared};
 pub struct PodBuilder {
     shared: Arc<Shared>,
     node: usize,
+    said_node: Option<usize>,
     namespace: String,
     name: String,
     labels: Pairs,
@@ -34,6 +35,7 @@ impl PodBuilder {
         Self {
             shared,
             node,
+            said_node: None,
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             labels: Pairs::new(),
@@ -55,6 +57,13 @@ impl PodBuilder {
     /// Adds labels.
     pub fn labels<const N: usize>(self, labels: [(&str, &str); N]) -> Self {
         labels.into_iter().fold(self, |pod, (key, value)| pod.label(key, value))
+    }
+
+    /// Its manifest names another node than the one it runs on: one without a mesh of ours, if there is none of this
+    /// number.
+    pub fn said_to_run_on(mut self, node: usize) -> Self {
+        self.said_node = Some(node);
+        self
     }
 
     /// Adds an annotation.
@@ -167,7 +176,7 @@ impl PodBuilder {
             namespace: self.namespace.clone(),
             name: self.name.clone(),
             uid: format!("{:08x}-0000-4000-8000-{:06x}{:06x}", now as u32, self.node, pod.slot),
-            node: self.node,
+            node: self.said_node.unwrap_or(self.node),
             ips: pod.ips,
             labels: self.labels.clone(),
             annotations,

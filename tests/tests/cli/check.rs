@@ -8,7 +8,7 @@ use std::path::Path;
 use weft_testkit::find_binary;
 
 /// Every requirement, in its order.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "eBPF programs",
     "BTF",
     "sk_lookup",
@@ -23,6 +23,7 @@ const NAMES: [&str; 14] = [
     "policy routing",
     "veths without XDP",
     "veths without GRO",
+    "ending connections",
 ];
 
 fn rows(said: &Said) -> Result<Vec<Value>> {

@@ -117,17 +117,11 @@ fn await_listening(envoy: &Process, port: u16) -> Result<()> {
 fn envoy_and_node_proxies_carry_for_each_other() -> Result<()> {
     let stage = Stage::set()?;
     let folder = stage.papers()?;
-    // In the mesh for discovery, but no agent captures it: what comes to its tunnel's port is Envoy's. A NetworkPolicy
-    // selects them, so that nobody looks for them at their node's tunnel.
+    // In the mesh for discovery, on a node that is none of Weft's: what comes to their tunnel's port is Envoy's.
     let served = |name: &str| {
-        let pod = stage.world.node(2).pod("shop", name).service_account("served").label("tunnel", "own");
-        pod.annotation("weft.dev/netns", "/run/netns/not-for-the-agent").app(App::echo())
+        let pod = stage.world.node(2).pod("shop", name).service_account("served").said_to_run_on(9);
+        pod.app(App::echo())
     };
-    stage.world.apply_yaml(
-        "network-policy.yaml",
-        "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: own, namespace: shop},\n \
-         spec: {podSelector: {matchLabels: {tunnel: own}}, ingress: [{}], egress: [{}]}}\n",
-    )?;
     let pods = PodBuilder::start_all(&["honest", "impostor", "stranger", "picky"].map(served))?;
     let [honest, impostor, stranger, picky] = pods.as_slice() else { bail!("four pods") };
 

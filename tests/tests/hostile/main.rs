@@ -162,7 +162,7 @@ fn good_papers_speak_for_their_own_pods_and_reach_nothing_but_applications() -> 
         ("an application that is not there", 1, &client, open(me, stage.server.addr(9)), Told::Refused(4)),
         ("an unknown kind of frame", 1, &client, frame(77, 1, b"x"), Told::Nothing),
         ("an answer instead of a question", 1, &client, frame(2, 1, b""), Told::Nothing),
-        ("half an OPEN", 1, &client, frame(1, 1, &[4; 20]), Told::Nothing),
+        ("half an OPEN", 1, &client, frame(1, 1, &[4; 20]), Told::Refused(5)),
         ("an OPEN that is too long", 1, &client, frame(1, 1, &long), Told::Nothing),
         ("garbage within TLS", 1, &client, vec![0xff; 4096], Told::Nothing),
     ];
