@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use weft_testkit::Pod;
 
 /// How long a word may be under way.
@@ -15,7 +15,21 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct Talk {
     stream: TcpStream,
+    to: SocketAddr,
+    begun: SystemTime,
     words: u32,
+}
+
+/// A connection as an access line tells of it. Its addresses alone do not say which one is meant: ports come round
+/// again within a test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flow {
+    /// The client's end.
+    pub client: SocketAddr,
+    /// What the client connected to.
+    pub target: SocketAddr,
+    /// A moment before which it was not there.
+    pub begun: SystemTime,
 }
 
 /// How the other side ended a connection.
@@ -34,11 +48,12 @@ impl Talk {
     /// # Errors
     /// If nobody takes the connection.
     pub fn open(from: &Pod, to: SocketAddr) -> Result<Self> {
+        let begun = SystemTime::now();
         let stream = from.enter(|| TcpStream::connect_timeout(&to, PATIENCE))?;
         let stream = stream.with_context(|| format!("{} connects to {to}", from.name()))?;
         stream.set_read_timeout(Some(PATIENCE)).context("setting a timeout")?;
         stream.set_nodelay(true).context("sending words at once")?;
-        Ok(Self { stream, words: 0 })
+        Ok(Self { stream, to, begun, words: 0 })
     }
 
     /// Connects and says one word.
@@ -51,12 +66,13 @@ impl Talk {
         Ok(talk)
     }
 
-    /// Its own end.
+    /// What access lines call it, for [`crate::waiting::await_line`].
     ///
     /// # Errors
     /// If the socket is broken.
-    pub fn local_addr(&self) -> Result<SocketAddr> {
-        self.stream.local_addr().context("asking for the own end")
+    pub fn flow(&self) -> Result<Flow> {
+        let client = self.stream.local_addr().context("asking for the own end")?;
+        Ok(Flow { client, target: self.to, begun: self.begun })
     }
 
     /// Its socket, for what has no words here.

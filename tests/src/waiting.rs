@@ -2,14 +2,19 @@
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use weft_testkit::{Component, MeshProcess, MeshSettings};
+
+use crate::talk::Flow;
 
 /// How often a wait looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How long an access line may take to be written: proxies gather them for a moment.
 const LINE_PATIENCE: Duration = Duration::from_secs(5);
+/// The times of access lines are cut off to it.
+const TICK: Duration = Duration::from_millis(1);
 
 /// Tries until it succeeds; gives what it found.
 ///
@@ -38,26 +43,29 @@ pub fn access_lines(proxy: &MeshProcess, text: &str) -> Vec<Value> {
     objects.filter(|line| line["log"] == "access").collect()
 }
 
-/// Waits for the access line of a connection from one address to another, told by a proxy about what goes in one of
-/// these directions. Ports come round again, so the last such line counts.
+/// Waits for the access line of a connection, told by a proxy about what goes in one of these directions.
 ///
 /// # Errors
 /// If there is none in time.
-pub fn await_line(
-    proxy: &MeshProcess,
-    (client, target): (SocketAddr, SocketAddr),
-    directions: &[&str],
-) -> Result<Value> {
+pub fn await_line(proxy: &MeshProcess, flow: Flow, directions: &[&str]) -> Result<Value> {
+    let Flow { client, target, begun } = flow;
     let wanted = |line: &Value| {
         line["src.addr"] == client.to_string()
             && line["dst.addr"] == target.to_string()
             && directions.iter().any(|one| line["direction"] == *one)
+            && ended(line).is_some_and(|ended| ended + TICK > begun)
     };
     let what = format!("a line of {} on {client} to {target} ({})", proxy.name(), directions.join(" or "));
     eventually(&what, LINE_PATIENCE, || {
         let lines = access_lines(proxy, &client.to_string());
-        lines.into_iter().rev().find(wanted).context("there is none")
+        lines.into_iter().find(wanted).context("there is none")
     })
+}
+
+/// When the connection of an access line ended.
+fn ended(line: &Value) -> Option<SystemTime> {
+    let time = line["time"].as_str()?;
+    OffsetDateTime::parse(time, &Rfc3339).ok().map(SystemTime::from)
 }
 
 /// Waits until `found` is what is wanted.

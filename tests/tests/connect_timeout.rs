@@ -54,12 +54,12 @@ impl Silence {
     /// It is reset in time, and told.
     fn ends_in_time(self, mesh: &Mesh) -> Result<()> {
         let Self { case, talk, to, begun, told, limit } = self;
-        let client = talk.local_addr()?;
+        let flow = talk.flow()?;
         let ended = talk.wait_for_end(limit + LATE).with_context(|| format!("{case}, {to}"))?;
         let took = begun.elapsed();
         ensure!(ended == Ending::Reset && took >= limit, "{case}, {to}: {ended:?} after {took:?}");
         for (node, direction, end) in told {
-            let line = await_line(mesh.proxy(node), (client, to), &[direction])?;
+            let line = await_line(mesh.proxy(node), flow, &[direction])?;
             let millis = line["duration_ms"].as_f64().unwrap_or_default();
             let waited = Duration::from_secs_f64(millis / 1e3);
             // Its clock begins when the proxy takes the connection, which is later than the client's.

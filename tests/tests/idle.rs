@@ -55,7 +55,7 @@ fn a_connection_that_carries_nothing_ends_and_one_that_does_goes_on() -> Result<
     for (to, directions) in [(near.addr(7000), ["same_node"]), (far.addr(7000), ["outbound"])] {
         let begun = Instant::now();
         let idle = Talk::begin(&client, to)?;
-        let from = idle.local_addr()?;
+        let flow = idle.flow()?;
         let mut busy = Talk::begin(&client, to)?;
         let [mut up, mut down] = one_way(&client, if to == near.addr(7000) { &near } else { &far })?;
         while begun.elapsed() < IDLE * 2 {
@@ -66,7 +66,7 @@ fn a_connection_that_carries_nothing_ends_and_one_that_does_goes_on() -> Result<
         }
         assert_eq!(idle.wait_for_end(WITHIN)?, Ending::Reset, "to {to}");
         busy.finish()?;
-        let line = await_line(mesh.proxy(1), (from, to), &directions)?;
+        let line = await_line(mesh.proxy(1), flow, &directions)?;
         // Both nodes look for it: the other one may have been first.
         let end = line["end"].as_str().unwrap_or_default();
         ensure!(["idle_timeout", "peer_reset"].contains(&end), "{line}");

@@ -32,7 +32,7 @@ fn the_agent_writes_down_what_the_programs_say() -> Result<()> {
     await_enrolled(&mesh, [&client, &server], WITHIN)?;
     let to = server.addr(7000);
     let talk = Talk::begin(&client, to)?;
-    let from = talk.local_addr()?;
+    let from = talk.flow()?.client;
     talk.finish()?;
     // The programs have one kind of addresses: those of IPv4 are mapped.
     let want =

@@ -107,14 +107,14 @@ fn connections(stage: &Stage) -> Result<()> {
     let mut across = Talk::begin(&stage.client, stage.far.addr6(OPEN))?;
     across.go_on()?;
     let near = Talk::begin(&stage.client, stage.near.addr(OPEN))?;
-    let (from, to) = (across.local_addr()?, stage.far.addr6(OPEN));
+    let (from, to) = (across.flow()?.client, stage.far.addr6(OPEN));
     // Bytes are counted a moment after they have gone by.
     let rows = eventually("the bytes", WITHIN, || {
         let rows = stage.weft.value(&["connections"])?;
         for (talk, node, direction, (from, to), bytes) in [
             (&across, "node1", "outbound", (from, to), 28),
             (&across, "node2", "inbound", (from, to), 28),
-            (&near, "node1", "same_node", (near.local_addr()?, stage.near.addr(OPEN)), 14),
+            (&near, "node1", "same_node", (near.flow()?.client, stage.near.addr(OPEN)), 14),
         ] {
             let destination = if std::ptr::eq(talk, &near) { "shop/near" } else { "shop/far" };
             let want = json!({

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use weft_testkit::{App, Mesh, Pod, World};
 use weft_tests::asking::{ask, await_enrolled, proxy_socket};
 use weft_tests::stage::start_mesh;
-use weft_tests::talk::{Ending, Talk, is_reset};
+use weft_tests::talk::{Ending, Flow, Talk, is_reset};
 use weft_tests::waiting::{await_line, eventually, with_json_lines};
 
 /// The ports of each server.
@@ -48,8 +48,8 @@ pub(crate) struct Way {
 enum Outcome {
     /// A word went there and came back.
     Carried,
-    /// The connection was reset; where it came from is known unless that was at once.
-    Reset(Option<SocketAddr>),
+    /// The connection was reset; which one it was is known unless that was at once.
+    Reset(Option<Flow>),
 }
 
 /// A policy, or several that belong together, and whom it keeps out.
@@ -168,10 +168,10 @@ impl Arena {
 
     /// An open connection that policy has ended: reset, and told so.
     fn assert_cut(&self, way: &Way, talk: Talk) -> Result<()> {
-        let client = talk.local_addr()?;
+        let flow = talk.flow()?;
         let ending = talk.wait_for_end(DEADLINE)?;
         ensure!(ending == Ending::Reset, "{ending:?}");
-        let line = self.line_at_server(way, client)?;
+        let line = self.line_at_server(way, flow)?;
         ensure!(line["end"] == "policy_changed", "{line}");
         Ok(())
     }
@@ -183,24 +183,24 @@ impl Arena {
             let outcome = way.attempt()?;
             let as_wanted = refused(way) == (outcome != Outcome::Carried);
             ensure!(as_wanted, "{way} has changed once more: {outcome:?}");
-            if let Outcome::Reset(Some(client)) = outcome {
-                resets.push((way, client));
+            if let Outcome::Reset(Some(flow)) = outcome {
+                resets.push((way, flow));
             }
             let explained = self.explain(way)?;
             let want = if refused(way) { "denied" } else { "allowed" };
             ensure!(explained["verdict"] == want, "{way} is {want}, and explained so: {explained}");
         }
-        for (way, client) in resets {
-            let line = self.line_at_server(way, client)?;
+        for (way, flow) in resets {
+            let line = self.line_at_server(way, flow)?;
             let why = line["error"].as_str().unwrap_or_default();
             ensure!(line["end"] == "refused" && why.contains("polic"), "{way}: {line}");
         }
         Ok(())
     }
 
-    /// What the server's proxy has logged about a connection from this address.
-    pub(crate) fn line_at_server(&self, way: &Way, client: SocketAddr) -> Result<Value> {
-        await_line(self.mesh.proxy(way.node), (client, way.to), &["inbound", "same_node"])
+    /// What the server's proxy has logged about a connection.
+    pub(crate) fn line_at_server(&self, way: &Way, flow: Flow) -> Result<Value> {
+        await_line(self.mesh.proxy(way.node), flow, &["inbound", "same_node"])
     }
 
     /// What the server's proxy says about a way.
@@ -214,9 +214,9 @@ impl Arena {
     /// The line of the server's proxy for a connection that is carried and ends in order.
     pub(crate) fn line_of_a_new_connection(&self, way: &Way) -> Result<Value> {
         let talk = Talk::begin(&way.from, way.to)?;
-        let client = talk.local_addr()?;
+        let flow = talk.flow()?;
         talk.finish()?;
-        self.line_at_server(way, client)
+        self.line_at_server(way, flow)
     }
 
     /// Waits until exactly these are refused. The ways that `steady` names must be carried at every moment.
@@ -264,14 +264,14 @@ fn settle(ways: &[Way], refused: fn(&Way) -> bool, steady: impl Fn(&Way) -> bool
 impl Way {
     /// Opens a connection and says a word. A refusal in any other form than a reset is an error.
     fn attempt(&self) -> Result<Outcome> {
-        let mut client = None;
+        let mut flow = None;
         let tried = Talk::open(&self.from, self.to).and_then(|mut talk| {
-            client = Some(talk.local_addr()?);
+            flow = Some(talk.flow()?);
             talk.go_on()
         });
         match tried {
             Ok(()) => Ok(Outcome::Carried),
-            Err(error) if is_reset(&error) => Ok(Outcome::Reset(client)),
+            Err(error) if is_reset(&error) => Ok(Outcome::Reset(flow)),
             Err(error) => Err(error.context(self.to_string())),
         }
     }

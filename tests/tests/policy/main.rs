@@ -265,11 +265,11 @@ fn what_cannot_be_understood_denies_until_it_is_mended() -> Result<()> {
     ] {
         let way = arena.ways().into_iter().find(|way| CLIENT(way) && far(way)).context("a way")?;
         let open = Talk::begin(&way.from, way.to)?;
-        let client = open.local_addr()?;
+        let flow = open.flow()?;
         arena.apply(&[policy])?;
         arena.settles(far, not_far).context(case)?;
         open.wait_for_end(PATIENCE).context(case)?;
-        let line = arena.line_at_server(&way, client)?;
+        let line = arena.line_at_server(&way, flow)?;
         ensure!(line["end"] == "policy_changed", "{case}: {line}");
         let explained = arena.explain(&way)?;
         let why = explained["why"].as_str().unwrap_or_default();
@@ -292,7 +292,7 @@ fn a_connection_that_a_policy_overtakes_is_ended_too() -> Result<()> {
     let full = far.fill_accept_queue(far.addr(PORT), 15_000)?;
     // Policy lets it in, and then the application lets it wait.
     let talk = Talk::open(&way.from, far.addr(PORT))?;
-    let ends = (talk.local_addr()?, far.addr(PORT));
+    let flow = talk.flow()?;
     eventually("the proxy dials", PATIENCE, || {
         ensure!(is_dialled(far, PORT)?, "nothing is on its way to {PORT}");
         Ok(())
@@ -303,7 +303,7 @@ fn a_connection_that_a_policy_overtakes_is_ended_too() -> Result<()> {
     drop(full);
     slow.resume()?;
     ensure!(talk.wait_for_end(PATIENCE)? == Ending::Reset, "a denied connection ended in order");
-    let line = await_line(arena.mesh.proxy(2), ends, &["inbound"])?;
+    let line = await_line(arena.mesh.proxy(2), flow, &["inbound"])?;
     ensure!(line["end"] == "policy_changed", "{line}");
     Ok(())
 }

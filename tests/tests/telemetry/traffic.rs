@@ -232,7 +232,7 @@ fn refused(from: &Pod, to: SocketAddr) -> Result<Trip> {
 fn travel(from: &Pod, to: SocketAddr, talk: impl FnOnce(Talk) -> Result<Duration>) -> Result<Trip> {
     let begun = Instant::now();
     let travelled = Talk::open(from, to).and_then(|open| {
-        let client = open.local_addr()?;
+        let client = open.flow()?.client;
         Ok((client, talk(open)?))
     });
     let (client, at_least) = travelled.with_context(|| format!("{} to {to}", from.name()))?;
