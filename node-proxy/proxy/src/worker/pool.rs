@@ -62,6 +62,8 @@ struct Tunnel {
     addr: SocketAddr,
     leaf: Fingerprint,
     used: Instant,
+    /// Takes no new streams from then on.
+    retires: SystemTime,
 }
 
 impl Pool {
@@ -142,7 +144,8 @@ impl Via<'_> {
 impl Slot {
     fn usable(&self, leaf: &Leaf) -> Option<(Handle, SocketAddr)> {
         let mut tunnels = self.tunnels.borrow_mut();
-        let current = |tunnel: &&mut Tunnel| tunnel.handle.is_usable() && tunnel.leaf == leaf.fingerprint();
+        let now = SystemTime::now();
+        let current = |tunnel: &&mut Tunnel| tunnel.takes_streams(leaf.fingerprint(), now);
         let tunnel = tunnels.iter_mut().find(current)?;
         tunnel.used = Instant::now();
         Some((tunnel.handle.clone(), tunnel.addr))
@@ -164,13 +167,18 @@ impl Slot {
                 }
             }
         });
-        let tunnel = Tunnel { handle: handle.clone(), addr, leaf: leaf.fingerprint(), used: Instant::now() };
-        self.tunnels.borrow_mut().push(tunnel);
+        let retires = halfway(SystemTime::now(), ends);
+        let (leaf, used) = (leaf.fingerprint(), Instant::now());
+        self.tunnels.borrow_mut().push(Tunnel { handle: handle.clone(), addr, leaf, used, retires });
         (handle, addr)
     }
 }
 
 impl Tunnel {
+    fn takes_streams(&self, leaf: Fingerprint, now: SystemTime) -> bool {
+        self.handle.is_usable() && self.leaf == leaf && now < self.retires
+    }
+
     fn keep(&mut self, leaf: Option<Fingerprint>, trust: Option<&TrustBundle>) -> bool {
         if let Some(trust) = trust
             && distrusted(&self.handle, trust, Usage::Server)
@@ -183,7 +191,7 @@ impl Tunnel {
             self.used = Instant::now();
             return true;
         }
-        let outdated = leaf != Some(self.leaf) || !self.handle.is_usable();
+        let outdated = !leaf.is_some_and(|leaf| self.takes_streams(leaf, SystemTime::now()));
         if outdated || self.used.elapsed() > IDLE {
             self.handle.close();
             return false;
@@ -198,6 +206,12 @@ pub(super) fn distrusted(tunnel: &Handle, trust: &TrustBundle, usage: Usage) -> 
     !matches!(judged, Ok(_) | Err(PeerError::NotYetValid { .. }))
 }
 
+/// When a tunnel that is new and ends then makes room for the next. The other side renews its certificate at its own
+/// time, and what begins on a tunnel ends with it: whatever is new should have some time before it.
+fn halfway(now: SystemTime, ends: SystemTime) -> SystemTime {
+    now + ends.duration_since(now).unwrap_or_default() / 2
+}
+
 /// Waits for a moment of the wall clock, which is what certificates go by.
 pub(super) async fn until(moment: SystemTime) {
     while let Ok(left) = moment.duration_since(SystemTime::now()) {
@@ -206,5 +220,20 @@ pub(super) async fn until(moment: SystemTime) {
         }
         // In steps, for the wall clock may be set.
         tokio::time::sleep(left.min(Duration::from_secs(60))).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tunnel_makes_room_while_half_of_its_time_is_left() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        for (left, want) in [(86_400, 43_200), (8, 4), (0, 0)] {
+            let retires = halfway(now, now + Duration::from_secs(left));
+            assert_eq!(retires.duration_since(now).ok(), Some(Duration::from_secs(want)), "{left} s left");
+        }
+        assert_eq!(halfway(now, now - Duration::from_secs(1)), now, "one that has ended takes nothing");
     }
 }
