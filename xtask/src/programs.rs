@@ -1,5 +1,6 @@
 //! Weft's own programs, built optimised: the demo, the tests and the benchmark run the same ones.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -27,17 +28,21 @@ pub(crate) fn build_ebpf_object() -> Result<()> {
     build_ebpf::run(&build_ebpf::Args::default())
 }
 
-/// Builds the agent once more, with programs that say what they decide, for the test that listens to them. In a folder of
-/// its own, so that neither of the two ever replaces the other.
+/// Builds an agent with programs that say what they decide, for the test that listens to them. By the agent's own tests,
+/// whose libraries the other tests need too.
 pub(crate) fn build_talking_agent() -> Result<PathBuf> {
     steps::announce("building the kernel's programs that talk");
     let object = steps::workspace().join("target/ebpf/talking.bpf.o");
     build_ebpf::run(&build_ebpf::Args { debug: true, object: Some(object.clone()), ..Default::default() })?;
-    let folder = target().join("talking");
-    let mut command = steps::cargo(&["build", "--package", "weft-agent", "--target-dir"]);
-    command.arg(&folder).env("WEFT_EBPF_OBJECT", object);
+    let mut command = steps::cargo(&["test", "--workspace", "--test", "hijack", "--no-run"]);
+    command.env("WEFT_EBPF_OBJECT", object);
     steps::run("building an agent that talks (the first time takes some minutes)", &mut command)?;
-    Ok(folder.join("debug/weft-agent"))
+    // The next build puts another one in its place.
+    let folder = target().join("talking");
+    let (built, kept) = (target().join("debug/weft-agent"), folder.join("weft-agent"));
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    fs::copy(&built, &kept).with_context(|| format!("copying {} to {}", built.display(), kept.display()))?;
+    Ok(kept)
 }
 
 /// Where everything is built.

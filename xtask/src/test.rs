@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::setup::{self, Purpose};
 use crate::summary::Summary;
-use crate::{kernels, machine, programs, steps};
+use crate::{kernels, machine, programs, steps, tidy};
 
 /// What `test` takes.
 #[derive(clap::Args)]
@@ -46,19 +46,21 @@ fn every_step(args: &Args, summary: &mut Summary) -> Result<()> {
         machine::require()?;
         setup::run(Purpose::World)
     })?;
-    summary.time("building the kernel's programs", programs::build_ebpf_object)?;
-    summary.suite("tests that need nothing", cargo_test(args, &["--workspace"], &[]));
-    summary.time("building Weft", programs::build)?;
-    let mut privileged =
-        cargo_test(args, &["--workspace", "--lib", "--bins", "--tests"], &["--ignored", "--test-threads=1"]);
+    if let Err(error) = summary.time("tidiness", tidy::run_quick) {
+        summary.add_broken(format!("{error:#}"));
+    }
+    let mut privileged = cargo_test(args, &["--ignored", "--test-threads=1"]);
     privileged.env("WEFT_BIN_DIR", programs::folder());
+    summary.time("an agent that talks", || {
+        privileged.env("WEFT_TEST_TALKING_AGENT", programs::build_talking_agent()?);
+        Ok(())
+    })?;
+    summary.time("building the kernel's programs", programs::build_ebpf_object)?;
+    summary.suite("tests that need nothing", cargo_test(args, &[]));
+    summary.time("building Weft", programs::build)?;
     let target = programs::target();
     summary.time("Envoy", || {
         privileged.env("WEFT_TEST_ENVOY", setup::envoy(&target)?);
-        Ok(())
-    })?;
-    summary.time("an agent that talks", || {
-        privileged.env("WEFT_TEST_TALKING_AGENT", programs::build_talking_agent()?);
         Ok(())
     })?;
     summary.suite("tests that need root", privileged);
@@ -66,9 +68,11 @@ fn every_step(args: &Args, summary: &mut Summary) -> Result<()> {
     summary.time("cleaning up", programs::sweep)
 }
 
-fn cargo_test(args: &Args, which: &[&str], how: &[&str]) -> Command {
-    let mut command = steps::cargo(&["test", "--no-fail-fast"]);
-    command.args(which).arg("--").args(how);
+/// Without the examples in documentation: there are none, and looking for them takes a while.
+fn cargo_test(args: &Args, how: &[&str]) -> Command {
+    let mut command =
+        steps::cargo(&["test", "--no-fail-fast", "--workspace", "--lib", "--bins", "--tests", "--"]);
+    command.args(how);
     if args.quick {
         command.args(["--skip", "long_"]);
     }
