@@ -94,6 +94,7 @@ impl<'a> Ways<'a> {
             source: self.client(),
             destination: Some(to),
             service: None,
+            served: (direction != "outbound" && port == OPEN).then(|| to.name().to_owned()),
             tunnel: None,
             bytes: 2 * WORD,
             end: "closed",
