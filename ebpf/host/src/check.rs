@@ -122,7 +122,7 @@ pub fn check() -> Vec<Requirement> {
             name: "ending connections",
             found: ending_connections(),
             advice: "use a kernel with CONFIG_INET_DIAG_DESTROY=y (module tcp_diag, if it has one); else restart pods that \
-                     join: what they had open goes on in plain text, even under STRICT",
+                     join: what they had open and must not go on is only cut off, and the other ends are not told",
         },
     ]
 }
@@ -228,7 +228,7 @@ fn policy_routing() -> Found {
 }
 
 fn ending_connections() -> Found {
-    match diag::trial() {
+    match diag::can_destroy() {
         Ok(()) => Found::Yes,
         Err(TrialError::Absent) => Found::No,
         Err(TrialError::Refused(error)) => Found::Unknown(format!("the kernel refuses it: {error}")),
