@@ -129,8 +129,18 @@ pub(crate) fn says_who_is_away(stage: &Stage) -> Result<()> {
 /// Who ends in order takes its socket away: nobody is left who could refuse the question.
 fn misses_who_has_ended_in_order(stage: &Stage) -> Result<()> {
     for (who, title, word, parts) in [
-        (stage.mesh.control(), "control", "control", ["it has no socket here", "not every node is connected"]),
-        (stage.mesh.proxy(2), "node2", "proxy", ["does not answer: connecting to ", "node2/proxy/admin.sock"]),
+        (
+            stage.mesh.control(),
+            "control",
+            "control",
+            ["it has no socket here", "not every node is connected"],
+        ),
+        (
+            stage.mesh.proxy(2),
+            "node2",
+            "proxy",
+            ["does not answer: connecting to ", "node2/proxy/admin.sock"],
+        ),
     ] {
         who.terminate(WITHIN)?;
         eventually(&format!("{title} is missed"), WITHIN, || {
