@@ -1,7 +1,6 @@
 //! Values of the core, from which discovery's seeds are encoded.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 use weft_core::enrolment::{Acceleration, AgentPod, Existing, Membership, PlainText};
 use weft_core::identity::Identity;
