@@ -1,7 +1,7 @@
 //! `weft status`: of a mesh that is well, with something wrong in the folder, and with somebody away.
 
 use crate::weft::row;
-use crate::{Stage, WITHIN};
+use crate::{BACK_WITHIN, Stage, WITHIN};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use weft_tests::waiting::eventually;
@@ -106,7 +106,7 @@ pub(crate) fn says_who_is_away(stage: &Stage) -> Result<()> {
     })?;
     stage.mesh.control().start()?;
     stage.mesh.control().wait_ready()?;
-    eventually("it is back", WITHIN, || of_a_mesh_that_is_well(stage))?;
+    eventually("it is back", BACK_WITHIN, || of_a_mesh_that_is_well(stage))?;
     misses_who_has_ended_in_order(stage)?;
     stage.mesh.proxy(2).kill()?;
     let said = stage.weft.say(&["status"])?;
@@ -151,7 +151,7 @@ fn misses_who_has_ended_in_order(stage: &Stage) -> Result<()> {
         })?;
         who.start()?;
         who.wait_ready()?;
-        eventually(&format!("{title} is back"), WITHIN, || of_a_mesh_that_is_well(stage))?;
+        eventually(&format!("{title} is back"), BACK_WITHIN, || of_a_mesh_that_is_well(stage))?;
     }
     Ok(())
 }
