@@ -66,15 +66,17 @@ pub fn await_enrolled<'a>(
     Ok(())
 }
 
-/// Waits until a node's proxy has heard of a pod, which may be another node's.
+/// Waits until a node's proxy knows a pod as one of the mesh, which may be another node's. A pod that joins is known
+/// before, as one outside, and would be spoken to in plain text.
 ///
 /// # Errors
 /// If it has not within the deadline.
 pub fn await_known(mesh: &Mesh, node: usize, pod: &Pod, deadline: Duration) -> Result<()> {
     eventually(&format!("node {node} knows {}", pod.name()), deadline, || {
         let workloads = ask(&proxy_socket(mesh, node), "/workloads")?;
-        let own = |entry: &Value| entry["namespace"] == pod.namespace() && entry["name"] == pod.name();
-        ensure!(workloads.as_array().into_iter().flatten().any(own), "there is no such workload");
+        let own = |entry: &&Value| entry["namespace"] == pod.namespace() && entry["name"] == pod.name();
+        let workload = workloads.as_array().into_iter().flatten().find(own).context("no such workload")?;
+        ensure!(is_meshed(workload), "it is outside: {workload}");
         Ok(())
     })
 }
@@ -93,8 +95,16 @@ fn is_enrolled(mesh: &Mesh, pod: &Pod) -> Result<Option<String>> {
     let Some(workload) = workloads.as_array().into_iter().flatten().find(own) else {
         return Ok(Some("its proxy does not know it".to_owned()));
     };
+    if !is_meshed(workload) {
+        return Ok(Some("its proxy knows it as one outside".to_owned()));
+    }
     let certificates = ask(&proxy_socket(mesh, pod.node()), "/certificates")?;
     let certified = |entry: &Value| entry["identity"] == workload["identity"] && entry["valid"] == true;
     let found = certificates.as_array().into_iter().flatten().any(certified);
     Ok((!found).then(|| format!("no certificate for {}", workload["identity"])))
+}
+
+/// Whether a proxy reaches a workload through a tunnel.
+fn is_meshed(workload: &Value) -> bool {
+    workload["protocol"] == "tunnel"
 }

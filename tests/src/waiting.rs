@@ -12,7 +12,7 @@ use crate::talk::Flow;
 /// How often a wait looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How long an access line may take to be written: proxies gather them for a moment.
-const LINE_PATIENCE: Duration = Duration::from_secs(5);
+const LINE_PATIENCE: Duration = Duration::from_secs(15);
 /// The times of access lines are cut off to it.
 const TICK: Duration = Duration::from_millis(1);
 

@@ -80,23 +80,26 @@ impl Desk {
             ensure!(error["line"] == line && error["field"] == field, "{error}");
             ensure!(error["object"].as_str() == object, "{error}");
             ensure!(error["reason"].as_str().is_some_and(|told| told.contains(reason)), "{error}");
+            // One after the other: the status may be ahead.
+            let metrics = self.metrics()?;
+            ensure!(metrics.contains("weft_control_problems{severity=\"error\"} 1"), "{metrics}");
+            let log = self.mesh.control().log();
+            let wanted = [file, &format!("line={line}"), field, reason];
+            let told = log
+                .lines()
+                .any(|line| line.contains("ERROR") && wanted.iter().all(|part| line.contains(part)));
+            ensure!(told, "no line of the log has {wanted:?}:\n{log}");
             Ok(())
-        })?;
-        let metrics = self.metrics()?;
-        ensure!(metrics.contains("weft_control_problems{severity=\"error\"} 1"), "{metrics}");
-        let log = self.mesh.control().log();
-        let wanted = [file, &format!("line={line}"), field, reason];
-        let told =
-            log.lines().any(|line| line.contains("ERROR") && wanted.iter().all(|part| line.contains(part)));
-        ensure!(told, "no line of the log has {wanted:?}:\n{log}");
-        Ok(())
+        })
     }
 
     fn is_mended(&self) -> Result<()> {
         settles("nothing is wrong any more", PATIENCE, &Vec::new(), || self.errors())?;
-        let metrics = self.metrics()?;
-        ensure!(metrics.contains("weft_control_problems{severity=\"error\"} 0"), "{metrics}");
-        Ok(())
+        eventually("the metric says so too", PATIENCE, || {
+            let metrics = self.metrics()?;
+            ensure!(metrics.contains("weft_control_problems{severity=\"error\"} 0"), "{metrics}");
+            Ok(())
+        })
     }
 
     fn metrics(&self) -> Result<String> {

@@ -157,7 +157,8 @@ fn an_authority_that_is_away_is_missed_only_when_certificates_end() -> Result<()
     let left =
         rows.iter().filter_map(|row| row["expires_in_seconds"].as_u64()).min().context("what is left")?;
     let begun = Instant::now();
-    while begun.elapsed() + Duration::from_secs(1) < Duration::from_secs(left) {
+    // The last of these has to be through before, also on a busy machine.
+    while begun.elapsed() + Duration::from_secs(2) < Duration::from_secs(left) {
         stage.reach().with_context(|| format!("{:?} into the outage, of {left} s", begun.elapsed()))?;
     }
     // With the certificate goes the traffic; it fails closed.
@@ -193,6 +194,7 @@ fn roots_are_changed_under_traffic() -> Result<()> {
             ensure!(stage.serials()?.is_disjoint(&serials), "some are of the old root");
             Ok(())
         })?;
+        let before = stage.bundles_read();
         // Refused until the last leaf of the old root has ended.
         eventually("the old root is needed no more", PATIENCE, || stage.rotate("drop-root"))?;
         eventually("one root is left", PATIENCE, || {
@@ -221,7 +223,7 @@ fn a_root_that_is_dropped_at_once_takes_its_tunnels_along() -> Result<()> {
     let serials = stage.serials()?;
     stage.rotate("drop-root?now=true")?;
     let begun = Instant::now();
-    let ending = tunnelled.wait_for_end(Duration::from_secs(5))?;
+    let ending = tunnelled.wait_for_end(PATIENCE)?;
     println!("a tunnel of the old root ended after {:?}", begun.elapsed());
     assert_eq!(ending, Ending::Reset, "cut, not closed");
     // Nobody waits for half an hour: what the old root signed is replaced as soon as it is worth nothing.

@@ -191,6 +191,7 @@ fn known_to_discovery_without_a_namespace(stage: &Stage) -> Result<()> {
     let enrolled = stage.look(web)?;
     assert!(enrolled.programs.len() > before.programs.len(), "{enrolled:?}");
     await_enrolled(&stage.mesh, [web], WITHIN)?;
+    await_known(&stage.mesh, 2, web, WITHIN)?;
     stage.assert_carried(web)?;
 
     // Runtimes ask again when they are not sure.

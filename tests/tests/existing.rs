@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read as _};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 use weft_testkit::{App, Mesh, MeshSettings, Pod, World};
-use weft_tests::asking::{agent_socket, ask, await_enrolled};
+use weft_tests::asking::{agent_socket, ask, await_enrolled, await_known};
 use weft_tests::stage::start_mesh;
 use weft_tests::talk::{Ending, Talk};
 use weft_tests::waiting::eventually;
@@ -42,7 +42,9 @@ impl Stage {
         self.world.apply(&json!({
             "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": all},
         }))?;
-        await_enrolled(&self.mesh, [&self.client, &self.server], WITHIN)
+        await_enrolled(&self.mesh, [&self.client, &self.server], WITHIN)?;
+        await_known(&self.mesh, 1, &self.server, WITHIN)?;
+        await_known(&self.mesh, 2, &self.client, WITHIN)
     }
 
     /// A connection to the server that says a word.

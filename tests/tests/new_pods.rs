@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use weft_core::ports::TUNNEL;
-use weft_testkit::{App, Pod, World};
+use weft_testkit::{App, Component, Pod, World};
 use weft_tests::asking::await_enrolled;
 use weft_tests::stage::start_mesh;
 use weft_tests::talk::Talk;
@@ -37,7 +37,9 @@ fn long_a_new_pod_is_talked_to_at_once_by_hbone() -> Result<()> {
 fn pods_come_and_go(world: &World, tunnel_ip: impl Fn(&Pod) -> IpAddr) -> Result<()> {
     let client = world.node(1).pod("shop", "client").service_account("client").start()?;
     let server = world.node(2).pod("shop", "server").app(App::echo()).start()?;
-    let mesh = start_mesh(world, with_json_lines())?;
+    // Of connections to who is not known yet: on a busy machine control may need longer than the default to tell.
+    let settings = with_json_lines().env(Component::NodeProxy, "WEFT_DISCOVERY_WAIT_SECONDS", "10");
+    let mesh = start_mesh(world, settings)?;
     await_enrolled(&mesh, [&client, &server], ENROLS_WITHIN)?;
     for number in 0..PODS {
         let name = format!("new-{number}");

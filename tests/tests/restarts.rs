@@ -19,8 +19,8 @@ use weft_tests::waiting::eventually;
 const KILLS: usize = 20;
 const SECRET: &str = "said-in-confidence";
 const ENROLS_WITHIN: Duration = Duration::from_secs(10);
-/// How late a connection may be begun on a busy machine, for the load to count as steady.
-const LATE_MAX: Duration = Duration::from_millis(500);
+/// How late a connection may be begun on a busy machine, for a load of six seconds to count as steady.
+const LATE_MAX: Duration = Duration::from_secs(2);
 
 /// A client on node 1, a server on each node, and captures on both nodes' wires from before the mesh on.
 struct Stage {
@@ -74,12 +74,16 @@ impl Stage {
         Ok(())
     }
 
-    /// Bytes of the pods' own packets on the wires, and those of the tunnels, but not those to the control plane.
-    fn bytes_on_wires(&self) -> u64 {
+    /// Bytes on the wires from node 1 and its pods: their own packets, and those of the tunnels, but not those to the
+    /// control plane. The other node may still have a last word for a proxy that is gone.
+    fn bytes_from_node_1(&self) -> u64 {
         let control = self.world.control_ip();
+        let node = self.world.node(1);
+        let own: Vec<IpAddr> =
+            [self.client.ips(), self.near.ips()].into_iter().flatten().chain(node.ips()).collect();
         let flows = self.captures.iter().flat_map(Capture::flows);
-        let between_nodes = flows.filter(|(key, _)| key.src.ip() != control && key.dst.ip() != control);
-        between_nodes.map(|(_, flow)| flow.wire_bytes).sum()
+        let counted = flows.filter(|(key, _)| own.contains(&key.src.ip()) && key.dst.ip() != control);
+        counted.map(|(_, flow)| flow.wire_bytes).sum()
     }
 
     /// STRICT for all pods, and waits until it holds.
@@ -176,11 +180,11 @@ fn twenty_kills_of_a_proxy_refuse_nobody_and_leak_nothing() -> Result<()> {
     assert!(stage.client.listen_overflows()? > 0, "a queue ran over");
     let waiting = stage.client.start_tool(&stage.load(2))?;
     proxy.kill()?;
-    let before = stage.bytes_on_wires();
+    let before = stage.bytes_from_node_1();
     let while_down = Connects::to(&stage.far.addr(7000)).rate(50).during(Duration::from_secs(1));
     let report = stage.client.connects(&while_down.send(SECRET).timeout(Duration::from_secs(1)))?;
     assert_eq!((report.ok, report.refused), (0, 0), "without a proxy nobody answers: {report:?}");
-    assert_eq!(stage.bytes_on_wires(), before, "without a proxy nothing leaves the pods");
+    assert_eq!(stage.bytes_from_node_1(), before, "without a proxy nothing leaves the pods");
     drop(fill);
     proxy.start()?;
     proxy.wait_ready()?;
@@ -290,7 +294,7 @@ fn a_deleted_pod_leaves_nothing_open_and_nothing_changed() -> Result<()> {
     let out_of = Talk::begin(&pod, stage.near.addr(7000))?;
     // It leaves the mesh and lives on: its namespace can still be looked at.
     pod.set_label("weft.dev/mesh", Some("disabled"))?;
-    let within = Duration::from_secs(5);
+    let within = ENROLS_WITHIN;
     for (what, talk) in [("into the pod", into), ("out of the pod", out_of)] {
         let ending = talk.wait_for_end(within).with_context(|| what.to_owned())?;
         println!("{what}: {ending:?}");

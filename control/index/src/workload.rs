@@ -55,7 +55,6 @@ pub(crate) fn agent_pod(cluster: &Cluster, pod: &PodFacts) -> Option<AgentPod> {
         service_account: pod.identity.service_account().into(),
         addresses: pod.addresses.clone(),
         netns: pod.netns.clone(),
-        cgroup: pod.cgroup.clone(),
         membership: enrolment(cluster, pod),
         acceleration: said::for_pod(pod.acceleration, namespace.and_then(|namespace| namespace.acceleration)),
         existing: said::for_pod(pod.existing, namespace.and_then(|namespace| namespace.existing)),

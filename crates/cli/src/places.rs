@@ -130,20 +130,27 @@ impl Place {
     }
 }
 
-/// The proxies that have a socket in the folder, or in a folder in it, by path.
+/// The nodes that have a socket in the folder, or in a folder in it, by the path of their proxies'.
 fn in_folder(folder: &Path) -> Result<Vec<Place>, PlaceError> {
     let failed = |source| PlaceError::Folder { folder: folder.to_owned(), source };
-    let mut sockets: Vec<PathBuf> =
-        [PROXY_SOCKET, PROXY_SOCKET_BELOW].iter().map(|name| folder.join(name)).collect();
+    let mut places = in_folder_of_node(folder, &[PROXY_SOCKET, PROXY_SOCKET_BELOW]);
     for entry in std::fs::read_dir(folder).map_err(failed)? {
-        sockets.push(entry.map_err(failed)?.path().join(PROXY_SOCKET_BELOW));
+        places.extend(in_folder_of_node(&entry.map_err(failed)?.path(), &[PROXY_SOCKET_BELOW]));
     }
-    sockets.retain(|socket| socket.exists());
-    sockets.sort();
-    if sockets.is_empty() {
+    places.sort_by(|one, other| one.proxy.cmp(&other.proxy));
+    if places.is_empty() {
         return Err(PlaceError::None { folder: folder.to_owned() });
     }
-    Ok(sockets.iter().map(|socket| Place::of_proxy(socket)).collect())
+    Ok(places)
+}
+
+/// The sockets in a node's own folder. A proxy that has ended in order has none; while its agent has one, it is missed
+/// at the first of the places where it could be.
+fn in_folder_of_node(folder: &Path, proxies: &[&str]) -> Vec<Place> {
+    let sockets: Vec<PathBuf> = proxies.iter().map(|name| folder.join(name)).collect();
+    let (there, away): (Vec<_>, Vec<_>) = sockets.into_iter().partition(|socket| socket.exists());
+    let missed = if there.is_empty() && folder.join(AGENT_SOCKET).exists() { away } else { Vec::new() };
+    there.iter().chain(missed.first()).map(|socket| Place::of_proxy(socket)).collect()
 }
 
 #[cfg(test)]
@@ -174,6 +181,10 @@ mod tests {
         let nodes: Vec<_> =
             found.iter().filter_map(|place| place.proxy.strip_prefix(folder.path()).ok()?.to_str()).collect();
         assert_eq!(nodes, ["node1/proxy/admin.sock", "node2/proxy/admin.sock"]);
+        std::fs::remove_file(folder.path().join("node1").join(PROXY_SOCKET_BELOW)).expect("it is there");
+        assert_eq!(in_folder(folder.path()).expect("one").len(), 1, "nobody is left of node1");
+        std::fs::write(folder.path().join("node1").join(AGENT_SOCKET), "").expect("a file");
+        assert_eq!(in_folder(folder.path()).expect("two"), found, "its agent is");
         assert!(matches!(in_folder(&folder.path().join("none")), Err(PlaceError::Folder { .. })));
         let chosen = Chosen { world: Some(folder.path().to_owned()), ..Chosen::default() };
         assert_eq!(chosen.control(), None);

@@ -26,7 +26,23 @@ pub async fn gather(places: &[Place], control: Option<&Path>) -> Value {
         let node = node.unwrap_or_else(|| place.proxy.display().to_string().into());
         nodes.push(json!({ "node": node, "proxy": proxy, "agent": agent }));
     }
+    // One that has ended in order leaves no socket behind; one on another machine has none here, and is connected to.
+    let control =
+        if control.is_null() && nodes.iter().any(|node| is_lost(&node["proxy"])) { lost() } else { control };
     json!({ "control": control, "nodes": nodes })
+}
+
+/// The control plane, of which only the nodes tell.
+fn lost() -> Value {
+    json!({
+        "error": "it has no socket here, and not every node is connected to it",
+        "advice": "see that weft-control runs, and that the nodes reach it",
+    })
+}
+
+/// A proxy answers, and is not connected to the control plane.
+fn is_lost(proxy: &Value) -> bool {
+    proxy["discovery"].is_object() && !proxy["discovery"]["connected_for_seconds"].is_u64()
 }
 
 async fn ask_one(socket: &Path) -> Value {
@@ -36,11 +52,18 @@ async fn ask_one(socket: &Path) -> Value {
     }
 }
 
-/// Whether everyone who was asked has answered.
+/// Whether everyone who was asked has answered, and knows what it has to: a node that has lost the control plane, or has
+/// not been told everything, is a part of the mesh that is missing.
 pub fn extent(status: &Value) -> Extent {
+    let is_well = |node: &Value| {
+        let (proxy, agent) = (&node["proxy"], &node["agent"]);
+        let answers = proxy["error"].is_null() && agent["error"].is_null();
+        let knows = proxy["discovery"]["in_sync"] != false && agent["in_sync"] != false;
+        answers && knows && !is_lost(proxy) && agent["proxies"].as_array().is_none_or(|all| !all.is_empty())
+    };
     let nodes = status["nodes"].as_array().into_iter().flatten();
-    let mut all = nodes.flat_map(|node| [&node["proxy"], &node["agent"]]).chain([&status["control"]]);
-    if all.all(|one| one["error"].is_null()) { Extent::Whole } else { Extent::Part }
+    let all = nodes.map(is_well).chain([status["control"]["error"].is_null()]);
+    if all.into_iter().all(|is_well| is_well) { Extent::Whole } else { Extent::Part }
 }
 
 /// Why one does not answer, and what to do.
@@ -134,10 +157,18 @@ fn lines(node: &Value) -> Vec<Line> {
             lines.push(("pods", pods(&agent["pods"])));
             lines.extend(unfinished(&agent["pods"]).into_iter().map(|text| ("", text)));
             lines.push(("agent", proxies(agent)));
+            if let Some(why) = agent["cannot_end_connections"].as_str() {
+                lines.push(("", format!("cannot end connections: {why}")));
+                lines.push(("", NOT_TOLD.to_owned()));
+            }
         }
     }
     lines
 }
+
+/// What follows where the kernel does not end connections.
+const NOT_TOLD: &str =
+    "what a pod had open when it joined and must not go on is cut off, and the other ends are not told";
 
 fn discovery(discovery: &Value) -> String {
     let connected = discovery["connected_for_seconds"].as_u64().map(duration);
@@ -248,6 +279,19 @@ mod tests {
                 "state": "enrolled", "reason": null, "not_contained": []}],
                 "proxies": [{"pid": 71, "workers": 2, "version": 1}], "sockets_ahead": 64},
         }]});
+        assert_eq!(extent(&nodes), Extent::Whole);
+        for (case, path, value) in [
+            ("a control plane that is silent", "/control", json!({"error": "connecting to /c"})),
+            ("a proxy that has lost it", "/nodes/0/proxy/discovery/connected_for_seconds", Value::Null),
+            ("a proxy that has not heard all", "/nodes/0/proxy/discovery/in_sync", json!(false)),
+            ("an agent that has not heard all", "/nodes/0/agent/in_sync", json!(false)),
+            ("an agent without a proxy", "/nodes/0/agent/proxies", json!([])),
+            ("an agent that is silent", "/nodes/0/agent", json!({"error": "connecting to /a"})),
+        ] {
+            let mut other = nodes.clone();
+            *other.pointer_mut(path).expect(case) = value;
+            assert_eq!(extent(&other), Extent::Part, "{case}");
+        }
         assert_eq!(
             render(&nodes),
             "node1\n  discovery     in sync, connected for 5m\n  knows         12 workloads, 1 service, 0 policies\n  \
@@ -276,7 +320,8 @@ mod tests {
                  "not_contained": []},
                 {"namespace": "shop", "name": "b", "state": "enrolled", "reason": null, "not_contained": ["eth1"],
                  "existing": [{"local": "10.0.0.1:80", "remote": "10.0.0.2:4000", "opened_by": "peer"}]},
-            ], "proxies": [], "sockets_ahead": 0},
+            ], "proxies": [], "sockets_ahead": 0,
+            "cannot_end_connections": "the kernel does not know SOCK_DESTROY"},
         }, {"node": "/x", "proxy": {"error": "connecting to /x", "advice": "run it as root"},
             "agent": {"error": "connecting to /y"}}]});
         assert_eq!(extent(&nodes), Extent::Part);
@@ -295,6 +340,8 @@ mod tests {
             "                shop/b is not contained on eth1",
             "                shop/b: 1 connection is older than its enrolment and beside the mesh",
             "  agent         NOT in sync, no proxy is linked, 0 sockets ready",
+            "                cannot end connections: the kernel does not know SOCK_DESTROY",
+            "                what a pod had open when it joined and must not go on is cut off, and the other ends are not told",
             "/x",
             "  proxy         does not answer: connecting to /x",
             "                run it as root",

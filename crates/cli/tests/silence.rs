@@ -8,7 +8,22 @@ use std::process::Command;
 
 /// A proxy that answers every question, until the test's process ends.
 fn proxy(folder: &Path, node: &'static str) {
+    proxy_of_status(folder, node, format!(r#"{{"node": "{node}"}}"#));
+}
+
+/// The same, with so much to say of itself.
+fn proxy_of_status(folder: &Path, node: &str, status: String) {
     let listener = UnixListener::bind(socket(folder, node)).expect("a socket");
+    answer(listener, status);
+}
+
+/// An agent that does so, beside its proxy.
+fn agent(folder: &Path, node: &str) {
+    let listener = UnixListener::bind(folder.join(node).join("agent-admin.sock")).expect("a socket");
+    answer(listener, format!(r#"{{"node": "{node}", "in_sync": true}}"#));
+}
+
+fn answer(listener: UnixListener, status: String) {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.expect("a question");
@@ -17,9 +32,9 @@ fn proxy(folder: &Path, node: &'static str) {
             let question = String::from_utf8_lossy(&question[..length]).into_owned();
             let path = question.split(' ').nth(1).unwrap_or_default();
             let body = match path {
-                "/status" => format!(r#"{{"node": "{node}"}}"#),
-                "/connections" => r#"[{"direction": "outbound"}]"#.to_owned(),
-                _ => r#"[{"identity": "spiffe://td/ns/shop/sa/a", "name": "a"}]"#.to_owned(),
+                "/status" => &status,
+                "/connections" => r#"[{"direction": "outbound"}]"#,
+                _ => r#"[{"identity": "spiffe://td/ns/shop/sa/a", "name": "a"}]"#,
             };
             let length = body.len();
             let answer =
@@ -111,6 +126,30 @@ fn whoever_answers_needs_no_words() {
     let (answer, silences, code) = weft(world.path(), &["connections", "-o", "json"]);
     assert_eq!((silences.as_str(), code), ("", Some(0)), "{answer}");
     assert!(answer.contains("node1"), "{answer}");
+}
+
+/// A control plane that has ended in order leaves no socket that could refuse.
+#[test]
+fn a_control_plane_that_is_gone_is_missed_by_its_nodes() {
+    for (case, connected, code) in [("there, on another machine", "7", 0), ("gone", "null", 1)] {
+        let world = tempfile::tempdir().expect("a folder");
+        let status = format!(
+            r#"{{"node": "node1", "discovery": {{"in_sync": true, "connected_for_seconds": {connected}, "failures": 2,
+                "last_error": "connection refused"}}}}"#
+        );
+        proxy_of_status(world.path(), "node1", status);
+        agent(world.path(), "node1");
+        let (table, silences, got) = weft(world.path(), &["status"]);
+        assert_eq!((silences.as_str(), got), ("", Some(code)), "{case}: {table}");
+        let lines =
+            ["control", "  discovery     NOT connected, 2 attempts failed, the last one: connection refused"];
+        for line in lines {
+            assert_eq!(table.lines().any(|one| one == line), code == 1, "{case}: {line:?} in\n{table}");
+        }
+        let (json, _, got) = weft(world.path(), &["status", "-o", "json"]);
+        let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!((json["control"]["error"].is_string(), got), (code == 1, Some(code)), "{case}");
+    }
 }
 
 const REFUSED: &str = "Connection refused (os error 111)";

@@ -23,8 +23,6 @@ pub struct AgentPod {
     pub addresses: Vec<IpAddr>,
     /// The path of its network namespace (`weft.dev/netns`); without it the agent asks the container runtime.
     pub netns: Option<Arc<str>>,
-    /// The path of its cgroup (`weft.dev/cgroup`); without it the agent asks the container runtime.
-    pub cgroup: Option<Arc<str>>,
     /// Whether it belongs to the mesh.
     pub membership: Membership,
     /// How far its connections may be accelerated (`weft.dev/acceleration`).

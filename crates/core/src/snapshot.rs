@@ -4,7 +4,7 @@
 use crate::names::{Network, NetworkAddr, PolicyName, ServiceName, WorkloadUid};
 use crate::policy::{Applicable, Policy, PolicyScope};
 use crate::service::Service;
-use crate::workload::{NetworkMode, Workload};
+use crate::workload::{NetworkMode, PortPair, Workload};
 use imbl::{HashMap, HashSet, OrdMap};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -91,6 +91,15 @@ impl Snapshot {
     /// All services, in no order.
     pub fn services(&self) -> impl ExactSizeIterator<Item = &Arc<Service>> {
         self.services.values()
+    }
+
+    /// The service that a workload serves at this port of the application's. None if it serves several there: which one
+    /// a client asked for, the port does not tell.
+    pub fn only_service(&self, workload: &Workload, target_port: u16) -> Option<&Arc<Service>> {
+        let is_there = |ports: &[PortPair]| ports.iter().any(|pair| pair.target_port == target_port);
+        let mut names = workload.services.iter().filter(|(_, ports)| is_there(ports)).map(|(name, _)| name);
+        let only = names.next()?;
+        names.next().is_none().then(|| self.services.get(only))?
     }
 
     /// The workloads that serve a service, in the order of their keys.

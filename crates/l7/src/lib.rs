@@ -29,5 +29,6 @@ pub mod adaptive;
 pub mod grpc;
 pub mod path;
 pub mod text;
+pub mod pattern;
 pub mod share;
 mod wire;

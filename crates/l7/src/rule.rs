@@ -1,10 +1,11 @@
 //! What becomes of a request that a rule takes.
 
 use crate::headers::{HeaderChange, Name};
+use crate::pattern::Search;
 use crate::resilience::{Fault, Retry, Timeouts};
 use crate::share::Share;
 use crate::target::{Target, Weighted};
-use crate::text::{Search, TextMatch};
+use crate::text::TextMatch;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;

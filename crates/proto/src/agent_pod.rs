@@ -42,7 +42,6 @@ pub fn decode_agent_pod(bytes: &[u8]) -> Result<AgentPod, Malformed> {
         node: NodeName::new(from.node),
         service_account: arc(from.service_account),
         netns: non_empty(from.netns),
-        cgroup: non_empty(from.cgroup),
         membership: if from.enrolled { Membership::Enrolled } else { Membership::Outside },
     })
 }
@@ -72,7 +71,6 @@ pub fn encode_agent_pod(pod: &AgentPod) -> Vec<u8> {
         service_account: text(&pod.service_account),
         addresses: pod.addresses.iter().map(|ip| ip_bytes(*ip)).collect(),
         netns: pod.netns.as_ref().map(text).unwrap_or_default(),
-        cgroup: pod.cgroup.as_ref().map(text).unwrap_or_default(),
         enrolled: pod.membership == Membership::Enrolled,
         acceleration: acceleration.into(),
         existing: existing.into(),

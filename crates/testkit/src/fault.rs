@@ -46,12 +46,12 @@ pub(crate) fn fill(netns: &Path, target: SocketAddr, limit: usize) -> Result<Fil
     Ok(Fill { held })
 }
 
-/// How often the namespace's listeners turned a connection away because their queue was full.
-pub(crate) fn listen_overflows(netns: &Path) -> Result<u64> {
+/// What the namespace's kernel counts of TCP under this name (`TcpExt` in /proc/net/netstat).
+pub(crate) fn tcp_counter(netns: &Path, name: &str) -> Result<u64> {
     let text = netns::within(netns, || std::fs::read_to_string("/proc/thread-self/net/netstat"))??;
     let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
     let (Some(names), Some(values)) = (lines.next(), lines.next()) else { return Ok(0) };
     let mut pairs = names.split_whitespace().zip(values.split_whitespace());
-    let found = pairs.find(|(name, _)| *name == "ListenOverflows");
+    let found = pairs.find(|(known, _)| *known == name);
     Ok(found.and_then(|(_, value)| value.parse().ok()).unwrap_or(0))
 }

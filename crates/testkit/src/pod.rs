@@ -246,7 +246,12 @@ impl Pod {
 
     /// How often listeners in this pod's namespace have turned a connection away because their queue was full.
     pub fn listen_overflows(&self) -> Result<u64> {
-        fault::listen_overflows(&self.place.netns)
+        fault::tcp_counter(&self.place.netns, "ListenOverflows")
+    }
+
+    /// How often a SYN, or the answer to one, was sent again because nobody had answered.
+    pub fn syn_retransmits(&self) -> Result<u64> {
+        fault::tcp_counter(&self.place.netns, "TCPSynRetrans")
     }
 }
 

@@ -168,9 +168,8 @@ impl PodBuilder {
     fn record(&self, pod: &Pod) -> PodRecord {
         let mut annotations = self.annotations.clone();
         // A test may have said something else, to see what becomes of it.
-        for (key, path) in [("weft.dev/netns", &pod.place.netns), ("weft.dev/cgroup", &pod.place.cgroup)] {
-            annotations.entry(key.to_owned()).or_insert_with(|| path.display().to_string());
-        }
+        let netns = || pod.place.netns.display().to_string();
+        annotations.entry("weft.dev/netns".to_owned()).or_insert_with(netns);
         let now = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos());
         PodRecord {
             namespace: self.namespace.clone(),

@@ -204,7 +204,6 @@ fn manifests_show_what_stands() -> Result<()> {
     let pod = read("pod.default.web.yaml")?;
     for line in [
         format!("weft.dev/netns: {:?}", server.netns()).replace('"', ""),
-        format!("weft.dev/cgroup: {:?}", server.cgroup()).replace('"', ""),
         "nodeName: node2".to_owned(),
         "serviceAccountName: web".to_owned(),
         format!("- ip: {:?}", server.ip6().to_string()),

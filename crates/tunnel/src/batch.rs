@@ -101,6 +101,11 @@ impl Batch {
         BATCH_BYTES.saturating_sub(self.gathered.len)
     }
 
+    /// Payload bytes that were appended beyond the batch's size.
+    pub(crate) fn excess(&self) -> usize {
+        self.gathered.len.saturating_sub(BATCH_BYTES)
+    }
+
     /// True if nothing waits to be sealed.
     pub(crate) const fn is_empty(&self) -> bool {
         self.gathered.len == 0

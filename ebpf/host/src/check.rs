@@ -1,12 +1,15 @@
 //! What this machine's kernel offers, found by trying: versions are not compared, distributions carry features back.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
 
 use aya::maps::MapType;
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, ProgramType, SchedClassifier, TcAttachType};
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 use crate::acceleration;
 use crate::attach::{Hook, TcMode};
@@ -122,7 +125,7 @@ pub fn check() -> Vec<Requirement> {
             name: "ending connections",
             found: ending_connections(),
             advice: "use a kernel with CONFIG_INET_DIAG_DESTROY=y (module tcp_diag, if it has one); else restart pods that \
-                     join: what they had open goes on in plain text, even under STRICT",
+                     join: what they had open and must not go on is only cut off, and the other ends are not told",
         },
     ]
 }
@@ -154,10 +157,34 @@ fn map(kind: MapType) -> Found {
 
 /// Anywhere: distributions differ in where it is mounted.
 fn cgroup2() -> Found {
-    match std::fs::read_to_string("/proc/self/mounts") {
-        Ok(mounts) => yes_or_no(mounts.lines().any(|line| line.split(' ').nth(2) == Some("cgroup2"))),
-        Err(error) => unknown(error),
+    let is_there =
+        |point: &Path| statfs(point).is_ok_and(|found| found.filesystem_type() == CGROUP2_SUPER_MAGIC);
+    std::fs::read_to_string("/proc/self/mounts")
+        .map_or_else(unknown, |mounts| cgroup2_among(&mounts, is_there))
+}
+
+/// Of the mounts of a process (proc_pid_mounts(5)). Another mount may lie over one of them: then its path leads there.
+fn cgroup2_among(mounts: &str, is_there: impl Fn(&Path) -> bool) -> Found {
+    let of_kind = mounts.lines().filter(|line| line.split(' ').nth(2) == Some("cgroup2"));
+    let points: Vec<PathBuf> = of_kind.filter_map(|line| line.split(' ').nth(1)).map(unescape).collect();
+    if points.iter().any(|point| is_there(point)) {
+        return Found::Yes;
     }
+    let covered: Vec<String> =
+        points.iter().map(|point| format!("a mount over {}", point.display())).collect();
+    if covered.is_empty() { Found::No } else { Found::InTheWay(covered.join(", ")) }
+}
+
+/// A path as the kernel writes it there: blanks and backslashes are three octal digits behind a backslash.
+fn unescape(field: &str) -> PathBuf {
+    let mut parts = field.split('\\');
+    let mut path = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let number = part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        path.extend(number);
+        path.extend_from_slice(if number.is_some() { &part.as_bytes()[3..] } else { part.as_bytes() });
+    }
+    PathBuf::from(OsString::from_vec(path))
 }
 
 fn acceleration() -> Found {
@@ -228,10 +255,35 @@ fn policy_routing() -> Found {
 }
 
 fn ending_connections() -> Found {
-    match diag::trial() {
+    match diag::can_destroy() {
         Ok(()) => Found::Yes,
         Err(TrialError::Absent) => Found::No,
         Err(TrialError::Refused(error)) => Found::Unknown(format!("the kernel refuses it: {error}")),
         Err(error) => unknown(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cgroup2_is_there_where_its_path_leads_to_it() {
+        let hybrid = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+        let plain = "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\nproc /proc proc rw 0 0\n";
+        let two = "none /mnt/a\\040b cgroup2 rw 0 0\nnone /mnt/c cgroup2 rw 0 0\n";
+        let in_the_way = |text: &str| Found::InTheWay(text.to_owned());
+        for (case, mounts, there, want) in [
+            ("where it mostly is", plain, &["/sys/fs/cgroup"][..], Found::Yes),
+            ("elsewhere", hybrid, &["/sys/fs/cgroup/unified"], Found::Yes),
+            ("nowhere", "tmpfs /sys/fs/cgroup tmpfs rw 0 0\n", &["/sys/fs/cgroup"], Found::No),
+            ("covered", plain, &[], in_the_way("a mount over /sys/fs/cgroup")),
+            ("one of two is covered", two, &["/mnt/c"], Found::Yes),
+            ("a blank in its name", two, &["/mnt/a b"], Found::Yes),
+            ("both are covered", two, &[], in_the_way("a mount over /mnt/a b, a mount over /mnt/c")),
+        ] {
+            let found = cgroup2_among(mounts, |point| there.iter().any(|one| Path::new(one) == point));
+            assert_eq!(found, want, "{case}");
+        }
     }
 }

@@ -64,7 +64,10 @@ pub fn destroy(connections: &HashSet<Ends>) -> Result<usize, DestroyError> {
 
 /// Whether the kernel ends connections at all: tried on a listener in a namespace made for it. The socket is really
 /// there, so that "there is none" can only mean that nobody takes such requests.
-pub(crate) fn trial() -> Result<(), TrialError> {
+///
+/// # Errors
+/// It does not, or it could not be tried.
+pub fn can_destroy() -> Result<(), TrialError> {
     let scratch = netns::scratch().map_err(TrialError::Namespace)?;
     let _entered = netns::enter(scratch.as_fd()).map_err(TrialError::Enter)?;
     // Of any address: `lo` is down there.
@@ -87,7 +90,7 @@ const NO_COOKIE: [u8; 8] = [0xff; 8];
 
 /// Why the trial did not end a connection.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TrialError {
+pub enum TrialError {
     /// There is no namespace to try it in.
     #[error("making a namespace for a trial")]
     Namespace(#[source] io::Error),
@@ -174,7 +177,7 @@ mod tests {
     #[ignore = "needs root; run by cargo xtask test"]
     fn the_trial_ends_nothing_but_its_own() {
         let listener = TcpListener::bind("0.0.0.0:0").unwrap();
-        trial().unwrap();
+        can_destroy().unwrap();
         TcpStream::connect(("127.0.0.1", listener.local_addr().unwrap().port())).expect("it still listens");
     }
 }

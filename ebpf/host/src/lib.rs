@@ -33,7 +33,7 @@ mod ends;
 pub use attach::{AttachError, TcMode};
 pub use bpffs::DirectoryError;
 pub use check::{Found, Requirement, check};
-pub use diag::{DestroyError, destroy};
+pub use diag::{DestroyError, TrialError, can_destroy, destroy};
 pub use ends::Ends;
 pub use error::{EnrolError, ExemptError, OpenError, RegisterError, ReleaseError, ReserveError};
 pub use host::{AdoptedPod, Host, HostConfig, PodAttachment};

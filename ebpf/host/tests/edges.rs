@@ -5,7 +5,7 @@
 mod world;
 
 use std::io::{IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use nix::sys::socket::{
 };
 use socket2::{Domain, Socket, Type};
 use weft_ebpf_host::{Counter, ListenerKind};
+use world::frames::{self, TCP, UDP, Way, Wire, heard};
 use world::relay::{Source, ask, ask_within, relay, server, talk};
 use world::{NODE_V4, PATIENCE, POD_V4, POD_V6, REMOTE_V4, REMOTE_V6, World, at, ip};
 
@@ -124,118 +125,29 @@ fn link_local_addresses_are_guarded_as_well() {
     assert!(node.within(reach).is_err(), "reached the application past the mesh");
 }
 
-/// Sends a frame that skips tc egress, as NET_RAW allows.
-fn bypass(destination_mac: [u8; 6], frame: &[u8]) {
-    // SAFETY: plain system calls on a socket of this test; the address lives through the call.
-    unsafe {
-        let socket = libc::socket(libc::AF_PACKET, libc::SOCK_RAW, 0);
-        assert!(socket >= 0);
-        let on: libc::c_int = 1;
-        let result = libc::setsockopt(socket, libc::SOL_PACKET, 20, (&raw const on).cast(), 4);
-        assert_eq!(result, 0, "PACKET_QDISC_BYPASS");
-        let mut address: libc::sockaddr_ll = std::mem::zeroed();
-        address.sll_family = libc::AF_PACKET as u16;
-        address.sll_ifindex = nix::net::if_::if_nametoindex("eth0").unwrap() as i32;
-        address.sll_protocol = u16::from_be_bytes([frame[13], frame[12]]);
-        address.sll_halen = 6;
-        address.sll_addr[..6].copy_from_slice(&destination_mac);
-        let length = size_of::<libc::sockaddr_ll>() as u32;
-        let sent =
-            libc::sendto(socket, frame.as_ptr().cast(), frame.len(), 0, (&raw const address).cast(), length);
-        assert_eq!(sent, frame.len() as isize, "{}", std::io::Error::last_os_error());
-        libc::close(socket);
-    }
-}
-
-fn mac(text: &str) -> [u8; 6] {
-    let parts: Vec<u8> = text.split(':').map(|part| u8::from_str_radix(part, 16).unwrap()).collect();
-    parts.try_into().unwrap()
-}
-
-/// A UDP or TCP frame between two addresses of one family.
-fn frame(protocol: u8, [from, to]: [&str; 2], macs: [[u8; 6]; 2], payload: &[u8]) -> Vec<u8> {
-    let segment: Vec<u8> = match protocol {
-        6 => [
-            &[0x9c, 0x40, 0x1f, 0x90, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0][..],
-            payload,
-        ]
-        .concat(),
-        _ => [&[0x9c, 0x40, 0x1f, 0x90, 0, 8 + payload.len() as u8, 0, 0][..], payload].concat(),
-    };
-    let header = match (ip(from), ip(to)) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => ipv4_header(protocol, from, to, segment.len()),
-        (IpAddr::V6(from), IpAddr::V6(to)) => {
-            let length = (segment.len() as u16).to_be_bytes();
-            [&[0x60, 0, 0, 0, length[0], length[1], protocol, 64][..], &from.octets(), &to.octets()].concat()
-        }
-        _ => panic!("{from} and {to} are of two families"),
-    };
-    let [source, destination] = macs;
-    [&destination[..], &source, &ethertype(from).to_be_bytes(), &header, &segment].concat()
-}
-
-fn ipv4_header(protocol: u8, from: Ipv4Addr, to: Ipv4Addr, payload: usize) -> Vec<u8> {
-    let total = (20 + payload as u16).to_be_bytes();
-    let start = [0x45, 0, total[0], total[1], 0, 1, 0x40, 0, 64, protocol, 0, 0];
-    let mut header = [&start[..], &from.octets(), &to.octets()].concat();
-    let sum: u32 = header.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
-    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
-    header[10..12].copy_from_slice(&sum.to_be_bytes());
-    header
-}
-
-fn ethertype(address: &str) -> u16 {
-    if ip(address).is_ipv4() { 0x0800 } else { 0x86dd }
-}
-
-/// Counts the pod's packets of a protocol that the remote machine's device hears.
-fn heard(remote: &world::Ns, protocol: u8, from: &str, send: impl FnOnce()) -> usize {
-    let socket = remote.within(|| {
-        // SAFETY: a plain system call; the descriptor is owned by the socket made of it.
-        unsafe {
-            let fd = libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM, i32::from(ethertype(from).to_be()));
-            assert!(fd >= 0);
-            <Socket as std::os::fd::FromRawFd>::from_raw_fd(fd)
-        }
-    });
-    socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    send();
-    let mut count = 0;
-    let mut buffer = [std::mem::MaybeUninit::uninit(); 256];
-    while let Ok(length) = socket.recv(&mut buffer) {
-        // SAFETY: the kernel has written `length` bytes.
-        let bytes: Vec<u8> = buffer[..length].iter().map(|byte| unsafe { byte.assume_init() }).collect();
-        count += usize::from(match ip(from) {
-            IpAddr::V4(from) => bytes.len() > 20 && bytes[9] == protocol && bytes[12..16] == from.octets(),
-            IpAddr::V6(from) => bytes.len() > 40 && bytes[6] == protocol && bytes[8..24] == from.octets(),
-        });
-    }
-    count
-}
-
 #[test]
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
 fn frames_past_tc_stop_at_the_hosts_end() {
     const FAMILIES: [[&str; 2]; 2] = [[POD_V4, REMOTE_V4], [POD_V6, REMOTE_V6]];
     let mut world = World::new();
-    let address = |ns: &world::Ns, device: &str| {
-        let text = ns.ip(&["-o", "link", "show", device]);
-        mac(text.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap())
-    };
-    let macs = [address(&world.pod, "eth0"), address(&world.node, "v0")];
     let (pod, remote) = (world.pod.clone(), world.remote.clone());
-    let tcp = |ends| pod.within(|| bypass(macs[1], &frame(6, ends, macs, b"in the clear")));
-    let udp = |ends| pod.within(|| bypass(macs[1], &frame(17, ends, macs, b"datagram")));
+    let wire = Wire::between((&pod, "eth0"), (&world.node, "v0"));
+    let send = |protocol: u8, [from, to]: [&str; 2]| {
+        let (from, to) = (at(from, 40_000), at(to, 8080));
+        let body = if protocol == TCP { frames::data(from, to) } else { frames::datagram(from, to) };
+        let frame = wire.plain([from.ip(), to.ip()], protocol, &body);
+        pod.within(|| wire.send(&frame, Way::PastTc));
+    };
     for ends @ [from, to] in FAMILIES {
         // The neighbours have to know each other first.
         pod.within(|| UdpSocket::bind(at(from, 0)).unwrap().send_to(b"x", at(to, 9)).unwrap());
-        assert_eq!(heard(&remote, 6, from, || tcp(ends)), 1, "before enrolment it gets there: {from}");
+        assert_eq!(heard(&remote, || send(TCP, ends)), 1, "before enrolment it gets there: {from}");
     }
     world.enrol();
     for (ends @ [from, _], dropped) in FAMILIES.into_iter().zip(1..) {
-        assert_eq!(heard(&remote, 6, from, || tcp(ends)), 0, "TCP past tc: {from}");
+        assert_eq!(heard(&remote, || send(TCP, ends)), 0, "TCP past tc: {from}");
         assert_eq!(world.host().counters().of(Counter::DroppedSecondLock), dropped, "{from}");
-        assert_eq!(heard(&remote, 17, from, || udp(ends)), 1, "other UDP passes: {from}");
+        assert_eq!(heard(&remote, || send(UDP, ends)), 1, "other UDP passes: {from}");
     }
 }
 

@@ -10,7 +10,6 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     let bare = AgentPod {
         addresses: Vec::new(),
         netns: None,
-        cgroup: None,
         membership: Membership::Outside,
         acceleration: Acceleration::Standard,
         existing: Existing::Keep,

@@ -1,7 +1,6 @@
 //! Values of the core, from which discovery's seeds are encoded.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 use weft_core::enrolment::{Acceleration, AgentPod, Existing, Membership, PlainText};
 use weft_core::identity::Identity;
@@ -164,7 +163,6 @@ pub(super) fn full_rules() -> Ruleset {
 
 /// An agent's pod that uses every field.
 pub(super) fn agent_pod() -> AgentPod {
-    let path = |text: &str| -> Option<Arc<str>> { Some(text.into()) };
     AgentPod {
         workload: WorkloadUid::new("Kubernetes//Pod/shop/web-1"),
         pod_uid: "3c2a".into(),
@@ -173,8 +171,7 @@ pub(super) fn agent_pod() -> AgentPod {
         node: NodeName::new("n1"),
         service_account: "web".into(),
         addresses: vec![ip("10.0.0.1"), ip("fd00::1")],
-        netns: path("/run/netns/web-1"),
-        cgroup: path("/sys/fs/cgroup/web-1"),
+        netns: Some("/run/netns/web-1".into()),
         membership: Membership::Enrolled,
         acceleration: Acceleration::Full,
         existing: Existing::Reset,

@@ -68,6 +68,8 @@ pub struct Actor {
     node_tunnel: Vec<Arc<OwnedFd>>,
     held_node: Vec<OwnedFd>,
     remembering: Remembering,
+    /// Why older connections cannot be ended, if so.
+    cannot_end: Option<String>,
     /// When older connections are looked at again; nothing if there are none.
     existing_due: Option<Instant>,
     /// Threads that enrol or release pods: they take memory that nobody needs later.
@@ -88,6 +90,13 @@ impl Actor {
     /// Begins with what an earlier agent left.
     pub fn new(parts: Parts, adopted: Vec<Key>, remembered: Remembered) -> Self {
         let now = tokio::time::Instant::now().into_std();
+        let cannot_end = parts.enroller.capture().can_destroy().err().map(|error| chain(&error));
+        if let Some(reason) = &cannot_end {
+            tracing::warn!(
+                reason,
+                "this kernel cannot end connections that are older than their pod's enrolment"
+            );
+        }
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             parts,
@@ -105,6 +114,7 @@ impl Actor {
             node_tunnel: Vec::new(),
             held_node: Vec::new(),
             remembering: Remembering::No,
+            cannot_end,
             existing_due: None,
             working: 0,
             jobs: JoinSet::new(),
@@ -342,6 +352,7 @@ impl Actor {
             pods: pods.collect(),
             proxies: proxies.collect(),
             sockets_ahead: self.supply.count(),
+            cannot_end_connections: self.cannot_end.clone(),
             node_tunnel_listeners: self.node_tunnel.len(),
             packets: capture.counters(),
         }

@@ -115,6 +115,12 @@ pub trait Capture: Send + Sync + 'static {
     /// The kernel cannot, or refuses.
     fn destroy(&self, connections: &[Pair]) -> Result<usize, CaptureError>;
 
+    /// Tries whether this kernel can do that at all.
+    ///
+    /// # Errors
+    /// It cannot, or nobody knows.
+    fn can_destroy(&self) -> Result<(), CaptureError>;
+
     /// Changes the addresses of a captured pod.
     ///
     /// # Errors

@@ -75,7 +75,6 @@ mod tests {
             service_account: "default".into(),
             addresses: vec![[10, 0, 0, 1].into()],
             netns: Some("/run/netns/a".into()),
-            cgroup: None,
             membership,
             acceleration: Acceleration::Standard,
             existing: Existing::Reset,

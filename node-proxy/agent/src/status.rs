@@ -19,6 +19,8 @@ pub struct Status {
     pub proxies: Vec<ProxyStatus>,
     /// Ready sockets that wait here.
     pub sockets_ahead: usize,
+    /// Why this node's kernel cannot end the connections that a pod had before it joined; `None` if it can.
+    pub cannot_end_connections: Option<String>,
     /// Listeners of the node's own tunnel.
     pub node_tunnel_listeners: usize,
     /// What happened to packets, by kind.

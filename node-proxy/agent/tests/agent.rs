@@ -6,6 +6,7 @@ use socket2::{SockRef, Type};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use weft_agent::actor::Input;
 use weft_agent_link::{FromAgent, FromProxy, Held, ListenerKind, Pod, SocketKind};
 use weft_ebpf_host::netns;
 use weft_runtime::fds::{seal, unseal};
@@ -147,4 +148,17 @@ async fn an_agent_that_restarts_takes_listeners_back() {
     let again = next(&proxy, pod).await;
     assert_eq!(again.listeners.iter().map(|listener| cookie(&listener.socket)).collect::<Vec<_>>(), before);
     next(&proxy, |message| matches!(message, FromAgent::Synced).then_some(())).await;
+}
+
+#[tokio::test]
+async fn what_the_kernel_cannot_do_is_part_of_the_status() {
+    for (why, want) in [("", None), ("no such option", Some("trying it: no such option"))] {
+        let folder = tempfile::tempdir().expect("folder");
+        let agent = Agent::start(folder.path(), Arc::new(Notes { cannot_destroy: why, ..Notes::default() }));
+        let (reply, status) = tokio::sync::oneshot::channel();
+        agent.inputs.send(Input::Status(reply)).await.expect("the loop runs");
+        let status = status.await.expect("an answer");
+        assert_eq!(status.cannot_end_connections.as_deref(), want);
+        agent.stop().await;
+    }
 }

@@ -80,6 +80,14 @@ fn what_is_missing_is_named_with_what_to_do() -> Result<()> {
     ensure!(of("bpffs")?["found"] == "instead", "{found:#}");
     ensure!(of("sk_lookup")?["found"] == "yes", "nothing else is missing: {found:#}");
 
+    // Still mounted, and out of reach.
+    let covered = "findmnt -nrt cgroup2 -o TARGET | while read -r at; do mount -t tmpfs none \"$at\"; done;";
+    let said = without(covered, &["unshare", "--mount", "--propagation", "private"])?;
+    let found = Value::Array(rows(&said)?);
+    let one = row(&found, &[("name", "cgroup v2")])?;
+    let detail = one["detail"].as_str().unwrap_or_default();
+    ensure!(said.code == Some(1) && one["found"] == "no" && detail.starts_with("a mount over /"), "{one}");
+
     let dropped = "-net_admin,-net_raw";
     let said = without("", &["setpriv", "--bounding-set", dropped, "--inh-caps", dropped])?;
     let found = Value::Array(rows(&said)?);

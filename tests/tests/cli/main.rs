@@ -16,6 +16,8 @@ use weft_tests::asking::await_enrolled;
 use weft_tests::stage::start_mesh;
 
 pub(crate) const WITHIN: Duration = Duration::from_secs(10);
+/// Until everybody has found a control plane that was away: they ask less and less often.
+pub(crate) const BACK_WITHIN: Duration = Duration::from_secs(45);
 /// Where the servers answer: to anybody, to nobody, and to those whom a policy on trial would deny.
 pub(crate) const OPEN: u16 = 7000;
 pub(crate) const CLOSED: u16 = 7100;

@@ -1,7 +1,7 @@
 //! `weft status`: of a mesh that is well, with something wrong in the folder, and with somebody away.
 
 use crate::weft::row;
-use crate::{Stage, WITHIN};
+use crate::{BACK_WITHIN, Stage, WITHIN};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use weft_tests::waiting::eventually;
@@ -106,6 +106,8 @@ pub(crate) fn says_who_is_away(stage: &Stage) -> Result<()> {
     })?;
     stage.mesh.control().start()?;
     stage.mesh.control().wait_ready()?;
+    eventually("it is back", BACK_WITHIN, || of_a_mesh_that_is_well(stage))?;
+    misses_who_has_ended_in_order(stage)?;
     stage.mesh.proxy(2).kill()?;
     let said = stage.weft.say(&["status"])?;
     let table: Vec<String> = said.out.lines().map(str::to_owned).collect();
@@ -122,4 +124,34 @@ pub(crate) fn says_who_is_away(stage: &Stage) -> Result<()> {
     ensure!(said.code == Some(1) && said.err.contains("node2/proxy/admin.sock"), "{said:?}");
     // About the mesh all say the same, and one is enough.
     stage.weft.value(&["workloads"]).map(drop)
+}
+
+/// Who ends in order takes its socket away: nobody is left who could refuse the question.
+fn misses_who_has_ended_in_order(stage: &Stage) -> Result<()> {
+    for (who, title, word, parts) in [
+        (
+            stage.mesh.control(),
+            "control",
+            "control",
+            ["it has no socket here", "not every node is connected"],
+        ),
+        (
+            stage.mesh.proxy(2),
+            "node2",
+            "proxy",
+            ["does not answer: connecting to ", "node2/proxy/admin.sock"],
+        ),
+    ] {
+        who.terminate(WITHIN)?;
+        eventually(&format!("{title} is missed"), WITHIN, || {
+            let said = stage.weft.say(&["status"])?;
+            let table: Vec<String> = said.out.lines().map(str::to_owned).collect();
+            ensure!(said.code == Some(1), "{said:?}");
+            ensure_line(&section(&table, title)?, word, &parts)
+        })?;
+        who.start()?;
+        who.wait_ready()?;
+        eventually(&format!("{title} is back"), BACK_WITHIN, || of_a_mesh_that_is_well(stage))?;
+    }
+    Ok(())
 }

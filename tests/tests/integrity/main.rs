@@ -160,9 +160,16 @@ fn more_connections_than_ports_stall_nowhere() -> Result<()> {
             for (how, close) in
                 [("closed by the server", Close::ByServer), ("reset by the client", Close::ByReset)]
             {
+                // In the server's namespace the proxy is the client.
+                let sent_again =
+                    || Ok::<_, anyhow::Error>(stage.client.syn_retransmits()? + server.syn_retransmits()?);
+                let before = sent_again()?;
                 let slowest = ends::one_after_the_other(&stage.client, (server, ip), connections, close)?;
+                let again = sent_again()? - before;
                 println!("{} at {ip}, {how}: the slowest took {slowest:?}", server.name());
-                assert!(slowest < Duration::from_secs(1), "{} at {ip}, {how}: {slowest:?}", server.name());
+                // A SYN that was swallowed is sent again after a second; only a busy machine is slow without.
+                let stalls = slowest >= Duration::from_secs(1) && again > 0;
+                assert!(!stalls, "{} at {ip}, {how}: {slowest:?}, {again} sent again", server.name());
             }
         }
     }

@@ -9,7 +9,7 @@ use weft_testkit::MeshProcess;
 use weft_tests::waiting::eventually;
 
 /// Proxies gather lines for a moment.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(15);
 /// What JSON writes as numbers.
 const NUMBERS: [&str; 3] = ["bytes_sent", "bytes_received", "duration_ms"];
 

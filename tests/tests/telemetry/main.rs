@@ -52,6 +52,12 @@ impl Stage {
             let app = app_of(server.name());
             let service = world.service(SHOP, server.name()).select([("app", &*app)]);
             service.port("echo", traffic::SERVICE, traffic::OPEN).apply()?;
+            // Of two at one port nobody can tell which one was meant.
+            for twin in ["this", "that"] {
+                let name = format!("{}-{twin}", server.name());
+                let service = world.service(SHOP, &name).select([("app", &*app)]);
+                service.port("trial", traffic::SERVICE, traffic::TRIAL).apply()?;
+            }
         }
         world.apply_yaml("policies.yaml", traffic::POLICIES)?;
         let old = Talk::begin(&stranger, servers[0].addr(traffic::OPEN))?;

@@ -29,8 +29,10 @@ pub(crate) struct Told<'a> {
     pub(crate) target: SocketAddr,
     pub(crate) source: &'a Pod,
     pub(crate) destination: Option<&'a Pod>,
-    /// The name of a Service in the namespace.
+    /// The name of a Service in the namespace that was asked for.
     pub(crate) service: Option<String>,
+    /// The name of the only Service that has the server's port, where this proxy serves it.
+    pub(crate) served: Option<String>,
     pub(crate) tunnel: Option<SocketAddr>,
     /// Each way.
     pub(crate) bytes: u64,
@@ -96,7 +98,7 @@ impl Told<'_> {
         if let Some(destination) = self.destination.filter(|_| self.is_mutual()) {
             add("dst.identity", identity(destination));
         }
-        if let Some(service) = &self.service {
+        if let Some(service) = self.service_at_server() {
             add("dst.service", hostname(service));
         }
         if let Some(tunnel) = self.tunnel {
@@ -113,6 +115,11 @@ impl Told<'_> {
             add("dry_run", dry_run.to_owned());
         }
         fields
+    }
+
+    /// As the other end's proxy knows it: what was asked for, or else what its port stands for.
+    fn service_at_server(&self) -> Option<&str> {
+        self.service.as_deref().or(self.served.as_deref())
     }
 
     fn security(&self) -> &'static str {
@@ -169,7 +176,10 @@ impl Told<'_> {
             add("cluster", pod.map(|_| "Kubernetes".to_owned()));
             add("principal", pod.filter(|_| proven).map(identity));
         }
-        let service = self.service.as_deref();
+        let service = match reporter {
+            "source" => self.service.as_deref(),
+            _ => self.service_at_server(),
+        };
         add("destination_service", &service.map_or_else(|| UNKNOWN.to_owned(), hostname));
         add("destination_service_name", service.unwrap_or(UNKNOWN));
         add("destination_service_namespace", service.map_or(UNKNOWN, |_| SHOP));

@@ -39,7 +39,7 @@ spec: {action: DENY, rules: [{to: [{operation: {ports: ['7200']}}]}]}
 pub(crate) const WORD: u64 = 14;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How much later than the client a proxy may learn that a connection has ended.
-const LATE: Duration = Duration::from_secs(1);
+const LATE: Duration = Duration::from_secs(5);
 
 /// Connections to the server of this node and from its client, over both families.
 pub(crate) fn make(stage: &Stage, node: usize) -> Result<Vec<Told<'_>>> {
@@ -94,6 +94,7 @@ impl<'a> Ways<'a> {
             source: self.client(),
             destination: Some(to),
             service: None,
+            served: (direction != "outbound" && port == OPEN).then(|| to.name().to_owned()),
             tunnel: None,
             bytes: 2 * WORD,
             end: "closed",

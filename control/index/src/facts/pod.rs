@@ -38,7 +38,6 @@ pub(crate) struct PodFacts {
     /// TCP ports of its containers that have a name.
     pub(crate) named_ports: Vec<(Arc<str>, u16)>,
     pub(crate) netns: Option<Arc<str>>,
-    pub(crate) cgroup: Option<Arc<str>>,
     /// What the pod itself says.
     pub(crate) acceleration: Option<Acceleration>,
     /// What the pod itself says.
@@ -85,7 +84,6 @@ pub(crate) fn read(pod: &Pod, name: &Name, config: &IndexConfig, notes: &mut Vec
         canonical_revision,
         named_ports: named_ports(spec, notes),
         netns: annotation(pod, "weft.dev/netns").map(Into::into),
-        cgroup: annotation(pod, "weft.dev/cgroup").map(Into::into),
         acceleration: said::read(&pod.metadata, notes),
         existing: said::read(&pod.metadata, notes),
         labels,

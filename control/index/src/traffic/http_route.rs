@@ -19,6 +19,7 @@ use weft_control_api::gateway_api::session::{CookieLifetime, SessionPersistence,
 use weft_core::names::ServiceName;
 use weft_l7::headers::{HeaderChange, Name as HeaderName, Value};
 use weft_l7::matches::{NamedMatch, PathMatch, RequestMatch};
+use weft_l7::pattern::Pattern;
 use weft_l7::resilience::{Backoff, Retry, RetryCondition, RetryOn, Timeouts};
 use weft_l7::rule::{
     Action, Backend, Cors, Forward, Mirror, PathChange, Redirect, RedirectPort, Rewrite, Rule, RuleOrigin,
@@ -26,7 +27,7 @@ use weft_l7::rule::{
 };
 use weft_l7::share::Share;
 use weft_l7::target::{ServiceTarget, Target, Weighted};
-use weft_l7::text::{Pattern, TextMatch};
+use weft_l7::text::TextMatch;
 
 /// A match of a route, and its rule.
 pub(super) struct Line {

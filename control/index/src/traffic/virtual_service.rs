@@ -3,7 +3,6 @@
 
 use super::hosts::Hosts;
 use crate::name::Name;
-use base64::Engine as _;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +20,7 @@ use weft_control_api::istio::virtual_service::response::{
 };
 use weft_l7::headers::{HeaderChange, Name as HeaderName, Value};
 use weft_l7::matches::{Client, NamedMatch, PathMatch, RequestMatch};
+use weft_l7::pattern::{Pattern, Search};
 use weft_l7::resilience::{Abort, AbortWith, Backoff, Delay, Fault, Retry, Timeouts};
 use weft_l7::rule::{
     Action, Backend, Cors, Forward, Mirror, PathChange, Redirect, RedirectPort, Respond, Rewrite, Rule,
@@ -28,7 +28,7 @@ use weft_l7::rule::{
 };
 use weft_l7::share::Share;
 use weft_l7::target::{ServiceTarget, Target, Weighted};
-use weft_l7::text::{Pattern, Search, TextMatch};
+use weft_l7::text::TextMatch;
 
 /// A match, and its rule.
 pub(super) type Line = (RequestMatch, Arc<Rule>);
@@ -250,9 +250,7 @@ fn respond(one: &HttpDirectResponse) -> Respond {
     let body = match &one.body {
         None => Vec::new(),
         Some(HttpBody::Text(text)) => text.clone().into_bytes(),
-        Some(HttpBody::Base64(text)) => {
-            base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default()
-        }
+        Some(HttpBody::Bytes(bytes)) => bytes.clone(),
     };
     Respond { status: one.status, body }
 }

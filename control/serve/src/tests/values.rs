@@ -95,7 +95,6 @@ pub(crate) fn agent_pod(name: &str, node: &str) -> AgentPod {
         service_account: "default".into(),
         addresses: Vec::new(),
         netns: Some(format!("/run/netns/{name}").into()),
-        cgroup: None,
         membership: Membership::Enrolled,
         acceleration: Acceleration::Standard,
         existing: Existing::Keep,

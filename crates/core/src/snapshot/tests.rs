@@ -54,6 +54,35 @@ fn services_are_found_by_address_range_and_name() {
 }
 
 #[test]
+fn a_port_tells_its_service_if_there_is_only_one() {
+    let other = ServiceName::new("shop", "other.shop.svc.cluster.local");
+    let serves = |names: &[&ServiceName], service_port, target_port| {
+        let pair = PortPair { service_port, target_port };
+        names.iter().map(|name| ((*name).clone(), vec![pair])).collect::<Vec<_>>()
+    };
+    let web = web();
+    for (case, services, port, want) in [
+        ("one", serves(&[&web.name], 80, 8080), 8080, Some(&web.name)),
+        ("the Service's port is not the application's", serves(&[&web.name], 80, 8080), 80, None),
+        ("none", Vec::new(), 8080, None),
+        ("several", serves(&[&web.name, &other], 80, 8080), 8080, None),
+        (
+            "each at a port of its own",
+            [serves(&[&other], 80, 9090), serves(&[&web.name], 80, 8080)].concat(),
+            8080,
+            Some(&web.name),
+        ),
+        ("one that is not known yet", serves(&[&other], 80, 8080), 8080, None),
+    ] {
+        let mut snapshot = Snapshot::default();
+        snapshot.insert_service(Arc::new(web.clone()));
+        let workload = Workload { services, ..pod("web-1", "10.0.0.1", 1) };
+        let found = snapshot.only_service(&workload, port).map(|service| &service.name);
+        assert_eq!(found, want, "{case}");
+    }
+}
+
+#[test]
 fn policies_apply_by_scope_and_every_change_is_counted() {
     let policy = |scope, name: &str| {
         Arc::new(Policy {

@@ -60,7 +60,7 @@ pub fn set_host(parts: &mut request::Parts, host: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::Search;
+    use crate::pattern::Search;
     use std::sync::Arc;
 
     #[test]

@@ -119,11 +119,9 @@ pub struct AgentPod {
     pub service_account: ::prost::alloc::string::String,
     #[prost(bytes = "vec", repeated, tag = "7")]
     pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
-    /// Paths; empty if the container runtime knows them.
+    /// A path; empty if the container runtime knows it.
     #[prost(string, tag = "8")]
     pub netns: ::prost::alloc::string::String,
-    #[prost(string, tag = "9")]
-    pub cgroup: ::prost::alloc::string::String,
     #[prost(bool, tag = "10")]
     pub enrolled: bool,
     #[prost(enumeration = "agent_pod::Acceleration", tag = "11")]

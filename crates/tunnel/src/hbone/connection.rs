@@ -108,11 +108,8 @@ impl Hbone {
         Self::client(socket, session, leftover).await
     }
 
-    /// The client's end of a session whose handshake is done.
-    ///
-    /// # Errors
-    /// [`HboneError::Http`] if the socket fails at once.
-    pub async fn client(
+    /// The client's end of a session whose handshake is done. [`HboneError::Http`] if the socket fails at once.
+    async fn client(
         socket: Socket,
         session: Session,
         leftover: ReadBuffer,

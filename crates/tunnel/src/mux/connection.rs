@@ -1,7 +1,6 @@
 //! A mux connection and the task that drives it: reads, hands frames to their streams, and sends in one write
 //! what a turn of the event loop has gathered.
 
-use super::STREAMS_MAX;
 use super::frame::Kind;
 use super::open::{BadOpen, OpenRequest};
 use super::state::{MuxError, Side, State};
@@ -81,10 +80,10 @@ impl Mux {
     pub fn open(&self, request: &OpenRequest) -> Option<MuxStream> {
         let payload = request.to_payload()?;
         let mut state = self.0.state.borrow_mut();
-        let State { table, outgoing, .. } = &mut *state;
-        if table.over || table.going_away || table.streams.len() >= STREAMS_MAX {
+        if !state.takes_streams() {
             return None;
         }
+        let State { table, outgoing, .. } = &mut *state;
         let id = table.last_id.checked_add(1)?;
         table.last_id = id;
         outgoing.push(Kind::Open, id, &payload);
@@ -96,9 +95,7 @@ impl Mux {
 
     /// True if a stream may be opened.
     pub fn is_usable(&self) -> bool {
-        let state = self.0.state.borrow();
-        let table = &state.table;
-        !table.over && !table.going_away && table.streams.len() < STREAMS_MAX && table.last_id < u32::MAX
+        self.0.state.borrow().takes_streams()
     }
 
     /// True if both are handles to the same connection.
@@ -151,13 +148,23 @@ impl Driver {
         on_stream: &mut impl FnMut(Incoming),
     ) -> Poll<Result<(), MuxError>> {
         loop {
-            match self.poll_receive(cx, on_stream) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => break,
+            while !self.holds_up_the_peer() {
+                match self.poll_receive(cx, on_stream) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => return self.poll_send(cx),
+                }
+            }
+            // Nobody has asked to be woken by the socket's next bytes, so this must not end before it is right to wait.
+            let sent = self.poll_send(cx);
+            if sent.is_ready() || self.holds_up_the_peer() {
+                return sent;
             }
         }
-        self.poll_send(cx)
+    }
+
+    fn holds_up_the_peer(&self) -> bool {
+        self.shared.state.borrow().holds_up_the_peer()
     }
 
     fn poll_receive(

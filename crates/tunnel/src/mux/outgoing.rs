@@ -16,6 +16,11 @@ pub(super) struct Outgoing {
     round: u64,
 }
 
+/// Bytes of short frames that may wait behind a full batch. Ten times what can be said at once of as many streams as a
+/// connection has (OPENED, CREDIT, FIN and RESET of each), and about what opening all of them takes; a peer that has
+/// not read so much reads nothing.
+pub(super) const BACKLOG_BYTES_MAX: usize = 1_048_576;
+
 /// Where a stream waits for room.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Place {
@@ -71,7 +76,13 @@ impl Outgoing {
         self.wake_driver();
     }
 
-    /// Appends a short frame. These are not held up by a full batch: each stream sends few.
+    /// True if so many short frames wait that the peer must be taking nothing. What would make more of them waits now.
+    pub(super) fn is_backed_up(&self) -> bool {
+        self.batch.excess() > BACKLOG_BYTES_MAX
+    }
+
+    /// Appends a short frame. These are not held up by a full batch: each stream sends few, and
+    /// [`Outgoing::is_backed_up`] tells when there were too many streams.
     pub(super) fn push(&mut self, kind: Kind, stream: u32, payload: &[u8]) {
         self.batch.push(&Header { kind, stream, length: payload.len() }.bytes());
         self.batch.push(payload);

@@ -100,6 +100,23 @@ impl State {
         Self { session, outgoing: Outgoing::default(), table, cutter: Cutter::default() }
     }
 
+    /// True if a stream may be opened from this side.
+    pub(super) fn takes_streams(&self) -> bool {
+        let Self { table, outgoing, .. } = self;
+        !table.over
+            && !table.going_away
+            && table.streams.len() < super::STREAMS_MAX
+            && table.last_id < u32::MAX
+            && !outgoing.is_backed_up()
+    }
+
+    /// True if the peer has to read before it is read from: it asks and takes no answer. Only a server holds a peer up
+    /// so: its frames are answers, one for each OPEN, while a client's are its own doing ([`State::takes_streams`]). If
+    /// both could stop reading, both could wait for each other.
+    pub(super) fn holds_up_the_peer(&self) -> bool {
+        self.table.side == Side::Server && self.outgoing.is_backed_up()
+    }
+
     /// Takes in what was read, and returns the streams that it opens. `true` if the peer has closed.
     pub(super) fn receive(&mut self, incoming: &mut ReadBuffer) -> Result<(bool, Opened), MuxError> {
         let mut used = 0;

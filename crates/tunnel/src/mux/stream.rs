@@ -153,7 +153,10 @@ impl MuxStream {
             Remote::Lost => Poll::Ready(Err(End::TunnelLost)),
             Remote::LostUnopened => Poll::Ready(Err(End::Unopened)),
             Remote::Finished if state.waiting.is_empty() => {
-                app.finish();
+                // Once: nothing is delivered behind FIN, so the stream needs the application no more.
+                if let Some(app) = state.app.take() {
+                    app.finish();
+                }
                 Poll::Ready(Ok(()))
             }
             Remote::Silent | Remote::Open | Remote::Finished => Poll::Pending,

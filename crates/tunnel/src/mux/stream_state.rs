@@ -12,7 +12,7 @@ use std::task::Waker;
 /// One stream, shared by the connection's driver and the stream's own task.
 pub(super) struct StreamState {
     pub(super) id: u32,
-    /// The application's socket, once there is one.
+    /// The application's socket, once there is one and until it has been told that no more bytes come.
     pub(super) app: Option<Rc<Socket>>,
     /// Received, and not yet written to the application.
     pub(super) waiting: Vec<u8>,

@@ -54,6 +54,14 @@ impl Wire {
         frame
     }
 
+    /// A frame with nothing odd about it.
+    pub(crate) fn plain(&self, ends: [IpAddr; 2], protocol: u8, body: &[u8]) -> Vec<u8> {
+        match ends[0] {
+            IpAddr::V4(_) => self.frame(&[], V4, &v4(ends, protocol, &[], 0, body)),
+            IpAddr::V6(_) => self.frame(&[], V6, &v6(ends, protocol, &[], body)),
+        }
+    }
+
     /// Sends a frame from `eth0` of the current namespace.
     pub(crate) fn send(&self, frame: &[u8], way: Way) {
         // SAFETY: plain system calls on a socket of this test; address and option live through the calls.
@@ -111,11 +119,20 @@ pub(crate) fn heard(ns: &Ns, send: impl FnOnce()) -> usize {
 
 /// A SYN with a payload, from one end to the other.
 pub(crate) fn syn(from: SocketAddr, to: SocketAddr) -> Vec<u8> {
+    segment(from, to, 0x02)
+}
+
+/// A segment of a connection that nobody has opened: PSH and ACK.
+pub(crate) fn data(from: SocketAddr, to: SocketAddr) -> Vec<u8> {
+    segment(from, to, 0x18)
+}
+
+fn segment(from: SocketAddr, to: SocketAddr, flags: u8) -> Vec<u8> {
     let mut segment = vec![0; 20];
     segment[..2].copy_from_slice(&from.port().to_be_bytes());
     segment[2..4].copy_from_slice(&to.port().to_be_bytes());
     segment[7] = 1;
-    (segment[12], segment[13]) = (0x50, 0x02);
+    (segment[12], segment[13]) = (0x50, flags);
     segment[14..16].copy_from_slice(&[0xff, 0xff]);
     segment.extend(MARKER);
     let sum = checksum(&[pseudo_header(from.ip(), to.ip(), TCP, segment.len()), segment.clone()].concat());

@@ -121,6 +121,10 @@ impl Capture for Kernel {
         ended.map_err(|error| CaptureError::new("ending older connections", error))
     }
 
+    fn can_destroy(&self) -> Result<(), CaptureError> {
+        weft_ebpf_host::can_destroy().map_err(|error| CaptureError::new("trying it on a socket", error))
+    }
+
     fn set_addresses(&self, key: &Key, addresses: &[IpAddr]) -> Result<(), CaptureError> {
         let set = self.host.set_addresses(&key_of(key)?, addresses);
         set.map_err(|error| CaptureError::new("setting the addresses", error))

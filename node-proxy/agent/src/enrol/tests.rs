@@ -83,6 +83,10 @@ impl Capture for Notes {
         Ok(0)
     }
 
+    fn can_destroy(&self) -> Result<(), CaptureError> {
+        Ok(())
+    }
+
     fn device_events(&self, _: &Key) -> Result<OwnedFd, CaptureError> {
         Err(CaptureError::new("listening", "no devices here"))
     }

@@ -30,6 +30,8 @@ use weft_runtime::ready::Readiness;
 pub(crate) struct Notes {
     pub(crate) captured: Mutex<BTreeSet<String>>,
     pub(crate) registered: Mutex<Vec<(String, Chosen)>>,
+    /// Why it does not end connections; empty if it does.
+    pub(crate) cannot_destroy: &'static str,
 }
 
 impl Capture for Notes {
@@ -75,6 +77,13 @@ impl Capture for Notes {
 
     fn destroy(&self, _: &[Pair]) -> Result<usize, CaptureError> {
         Ok(0)
+    }
+
+    fn can_destroy(&self) -> Result<(), CaptureError> {
+        match self.cannot_destroy {
+            "" => Ok(()),
+            why => Err(CaptureError::new("trying it", why)),
+        }
     }
 
     fn set_acceleration(&self, _: &Key, _: Acceleration) -> Result<(), CaptureError> {

@@ -146,7 +146,7 @@ impl Line<'_> {
         if let Some(tunnel) = self.tunnel {
             add("dst.tunnel_addr", Value::Addr(tunnel));
         }
-        if let Some(service) = &self.parties.service {
+        if let Some(service) = self.parties.service_at_server() {
             add("dst.service", Value::Text(&service.name.hostname));
         }
         workload(&mut add, ["dst.workload", "dst.namespace"], self.parties.destination.as_deref());
@@ -242,6 +242,7 @@ mod tests {
             source_identity: None,
             destination: None,
             service: None,
+            served: None,
             security: super::super::Security::None,
         };
         Line {

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use weft_core::names::{ServiceName, WorkloadUid};
+use weft_core::service::Service;
 use weft_core::workload::Workload;
 use weft_runtime::metrics::{MetricError, Metrics};
 
@@ -134,7 +135,7 @@ impl WorkerMetrics {
             reporter,
             source: parties.source.as_ref().map(|one| one.uid.clone()),
             destination: parties.destination.as_ref().map(|one| one.uid.clone()),
-            service: parties.service.as_ref().map(|one| one.name.clone()),
+            service: service(reporter, parties).map(|one| one.name.clone()),
             security: parties.security,
             proven: parties.source_identity.is_some(),
         };
@@ -177,13 +178,21 @@ impl Pair {
     }
 }
 
+/// The service that a report names.
+fn service(reporter: Reporter, parties: &Parties) -> Option<&Arc<Service>> {
+    match reporter {
+        Reporter::Source => parties.service.as_ref(),
+        Reporter::Destination => parties.service_at_server(),
+    }
+}
+
 /// The label values, in the order of [`LABELS`].
 fn labels(reporter: Reporter, parties: &Parties) -> Vec<String> {
-    let reporter = match reporter {
+    let word = match reporter {
         Reporter::Source => "source",
         Reporter::Destination => "destination",
     };
-    let mut values = vec![reporter.to_owned()];
+    let mut values = vec![word.to_owned()];
     let source_principal = parties.source_identity.as_ref().map(ToString::to_string);
     values.extend(workload_labels(parties.source.as_deref(), source_principal));
     let destination_principal = match parties.security {
@@ -191,7 +200,7 @@ fn labels(reporter: Reporter, parties: &Parties) -> Vec<String> {
         Security::None => None,
     };
     values.extend(workload_labels(parties.destination.as_deref(), destination_principal));
-    values.extend(match &parties.service {
+    values.extend(match service(reporter, parties) {
         Some(service) => {
             [&*service.name.hostname, &*service.short_name, &*service.name.namespace].map(str::to_owned)
         }

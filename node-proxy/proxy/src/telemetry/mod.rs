@@ -20,8 +20,18 @@ pub struct Parties {
     pub destination: Option<Arc<Workload>>,
     /// The service that was asked for.
     pub service: Option<Arc<Service>>,
+    /// The only service of the server at the port that the connection goes to: what the server's side knows by itself.
+    pub served: Option<Arc<Service>>,
     /// What protects the connection.
     pub security: Security,
+}
+
+impl Parties {
+    /// The service as the server's side knows it: a tunnel brings no more than the pod's own address, so if nobody has
+    /// asked for one by name or address here, it is the one that the port stands for.
+    pub fn service_at_server(&self) -> Option<&Arc<Service>> {
+        self.service.as_ref().or(self.served.as_ref())
+    }
 }
 
 /// What protects a connection (`connection_security_policy`).

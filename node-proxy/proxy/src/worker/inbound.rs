@@ -90,7 +90,7 @@ impl Worker {
         Ok((app, Judged { connection, workload: workload.uid.clone() }))
     }
 
-    /// Asks policy, on one snapshot, and notes what dry-run policies would have said.
+    /// Asks policy, on one snapshot, and notes what dry-run policies would have said, and which service it is about.
     pub(super) fn judge(
         &self,
         attempt: &mut Attempt,
@@ -101,6 +101,7 @@ impl Worker {
         // The newest word on the workload: its list of policies may have changed since it was routed to.
         let workload = snapshot.workload(&workload.uid).unwrap_or(workload);
         let judgement = decide(&snapshot.policies_of(workload), connection);
+        attempt.parties.served = snapshot.only_service(workload, connection.destination_port).cloned();
         attempt.judged_by = Some(snapshot.policy_generation());
         if let Some(verdict) = &judgement.dry_run {
             attempt.dry_run = describe_dry_run(verdict);

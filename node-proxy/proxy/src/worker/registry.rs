@@ -78,7 +78,7 @@ pub struct Description {
     pub destination: String,
     /// The client's identity, if proven.
     pub source_identity: Option<String>,
-    /// The service that was asked for.
+    /// The service that was asked for, or the only one at the server's port.
     pub service: Option<String>,
     /// Bytes from the client.
     pub bytes_sent: u64,
@@ -253,7 +253,7 @@ impl OpenConnection {
             source: name(&self.parties.source),
             destination: name(&self.parties.destination),
             source_identity: self.parties.source_identity.as_ref().map(ToString::to_string),
-            service: self.parties.service.as_ref().map(|service| service.name.to_string()),
+            service: self.parties.service_at_server().map(|service| service.name.to_string()),
             bytes_sent: self.request_bytes(),
             bytes_received: self.response_bytes(),
             age_seconds: self.begun.elapsed().as_secs_f64(),

@@ -5,6 +5,9 @@ use crate::duration::IstioDuration;
 use crate::istio::string_match::StringMatch;
 use crate::port::Port;
 use crate::text::{is_header_name, is_token};
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::{Deserialize, Serialize};
 
 /// Answers with a redirect. What is not written stays as the request has it.
@@ -93,8 +96,8 @@ pub struct HttpDirectResponse {
 pub enum HttpBody {
     /// A text.
     Text(String),
-    /// Bytes, in base64.
-    Base64(String),
+    /// Bytes, which are written in base64.
+    Bytes(Vec<u8>),
 }
 
 /// As it is written.
@@ -110,8 +113,13 @@ impl TryFrom<HttpBodyFields> for HttpBody {
 
     fn try_from(HttpBodyFields { string, bytes }: HttpBodyFields) -> Result<Self, String> {
         one_of(&[("string", string.is_some()), ("bytes", bytes.is_some())]).exactly()?;
-        let body = string.map(Self::Text).or(bytes.map(Self::Base64));
-        body.ok_or_else(|| "is empty".to_owned())
+        match (string, bytes) {
+            (Some(text), _) => Ok(Self::Text(text)),
+            (None, Some(text)) => {
+                decode(&text).map(Self::Bytes).ok_or_else(|| "bytes is no base64".to_owned())
+            }
+            (None, None) => Err("is empty".to_owned()),
+        }
     }
 }
 
@@ -119,9 +127,20 @@ impl From<HttpBody> for HttpBodyFields {
     fn from(body: HttpBody) -> Self {
         match body {
             HttpBody::Text(text) => Self { string: Some(text), bytes: None },
-            HttpBody::Base64(text) => Self { string: None, bytes: Some(text) },
+            HttpBody::Bytes(bytes) => Self { string: None, bytes: Some(BASE64.encode(bytes)) },
         }
     }
+}
+
+/// With padding or without it, as JSON of protocol buffers may have it (<https://protobuf.dev/programming-guides/json>).
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// In either alphabet, as there.
+fn decode(text: &str) -> Option<Vec<u8>> {
+    BASE64.decode(text.replace('-', "+").replace('_', "/")).ok()
 }
 
 /// Which requests of pages of other origins are answered.
@@ -187,7 +206,8 @@ impl Check for HttpDirectResponse {
         );
         let body = match &self.body {
             None => 0,
-            Some(HttpBody::Text(text) | HttpBody::Base64(text)) => text.len(),
+            Some(HttpBody::Text(text)) => text.len(),
+            Some(HttpBody::Bytes(bytes)) => bytes.len(),
         };
         found.require("body", body <= BODY_BYTES_MAX, "is longer than 1048576 bytes");
     }
@@ -206,5 +226,33 @@ impl Check for CorsPolicy {
         list(found, "allowMethods", &self.allow_methods, is_token, "is no method");
         list(found, "allowHeaders", &self.allow_headers, is_header_name, "is no name of a header");
         list(found, "exposeHeaders", &self.expose_headers, is_header_name, "is no name of a header");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_base64_of_either_kind() {
+        for (case, text, want) in [
+            ("padded", "+/8=", Some(vec![0xfb, 0xff])),
+            ("without padding", "+/8", Some(vec![0xfb, 0xff])),
+            ("for addresses", "-_8", Some(vec![0xfb, 0xff])),
+            ("nothing", "", Some(Vec::new())),
+            ("no base64", "later!", None),
+            ("half a byte", "a", None),
+        ] {
+            let body = serde_json::from_value::<HttpBody>(serde_json::json!({ "bytes": text }));
+            match (body, want) {
+                (Ok(body), Some(want)) => {
+                    assert_eq!(body, HttpBody::Bytes(want), "{case}");
+                    let again = serde_json::to_value(&body).expect("JSON");
+                    assert_eq!(serde_json::from_value::<HttpBody>(again).expect(case), body, "{case}");
+                }
+                (Err(error), None) => assert!(error.to_string().contains("no base64"), "{case}: {error}"),
+                (body, want) => panic!("{case}: {body:?}, not {want:?}"),
+            }
+        }
     }
 }

@@ -31,6 +31,19 @@ fn labels_enrol_and_some_pods_never_are() {
             { labels(json!({"istio.io/dataplane-mode": "ambient"})) },
             true,
         ),
+        ("a slip on the namespace", json!({"weft.dev/mesh": "on"}), json!({}), true),
+        (
+            "a slip on the pod",
+            json!({"weft.dev/mesh": "disabled"}),
+            labels(json!({"weft.dev/mesh": "true", "istio.io/dataplane-mode": "none"})),
+            true,
+        ),
+        (
+            "another mode of Istio's on the pod: its namespace counts",
+            enabled.clone(),
+            labels(json!({"istio.io/dataplane-mode": "sidecar"})),
+            true,
+        ),
         ("ambient namespace", json!({"istio.io/dataplane-mode": "ambient"}), json!({}), true),
         ("host network", enabled.clone(), json!({"spec": {"hostNetwork": true}}), false),
         ("sidecar", enabled.clone(), json!({"spec": {"containers": [{"name": "istio-proxy"}]}}), false),
@@ -181,16 +194,12 @@ fn a_pods_own_acceleration_beats_its_namespaces() {
 #[test]
 fn an_agent_is_told_of_its_own_pods() {
     let annotations = json!({"metadata": {"annotations": {
-        "weft.dev/netns": "/run/netns/web", "weft.dev/cgroup": "/sys/fs/cgroup/web",
-        "weft.dev/acceleration": "full", "weft.dev/existing": "reset",
+        "weft.dev/netns": "/run/netns/web", "weft.dev/acceleration": "full", "weft.dev/existing": "reset",
     }}});
     let mut world = World::of([meshed(), with(pod("web", "10.0.0.1"), annotations)]);
     let n1 = NodeName::new("n1");
     let web = world.0.agent_pods_on(&n1).next().unwrap().clone();
-    assert_eq!(
-        (web.netns.as_deref(), web.cgroup.as_deref()),
-        (Some("/run/netns/web"), Some("/sys/fs/cgroup/web"))
-    );
+    assert_eq!(web.netns.as_deref(), Some("/run/netns/web"));
     assert_eq!((web.acceleration, web.existing), (Acceleration::Full, Existing::Reset));
     assert_eq!(world.0.node_of("shop", "web", "uid-web"), Some(&n1));
     assert_eq!(world.0.node_of("shop", "web", "another"), None, "another pod of that name");

@@ -66,7 +66,7 @@ fn warnings_are_told_and_refuse_nothing() {
     assert_eq!(
         world.problems(),
         [
-            "warning test: Namespace shop: metadata.labels.weft.dev/mesh: \"yes\" means nothing here: enabled and disabled do",
+            "warning test: Namespace shop: metadata.labels.weft.dev/mesh: \"yes\" means nothing here: enabled and disabled do; it counts as enabled",
             "warning test: Pod shop/web: metadata.annotations.weft.dev/existing: \"drop\" means nothing here: keep and reset do; it counts as keep",
             "warning test: Service shop/web: spec.trafficDistribution: \"PreferMoon\" is not known; endpoints count alike",
         ]
