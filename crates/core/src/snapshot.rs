@@ -122,7 +122,8 @@ impl Snapshot {
         wide.cloned().map(Applicable::Known).chain(selected).collect()
     }
 
-    /// Grows whenever a verdict may have changed: a policy, or a workload's identity or list of policies.
+    /// Grows whenever a verdict may have changed: a policy, a workload's identity or list of policies, or what has to come
+    /// through a waypoint.
     pub fn policy_generation(&self) -> u64 {
         self.policy_generation
     }
@@ -130,7 +131,7 @@ impl Snapshot {
     /// Adds or replaces a workload.
     pub fn insert_workload(&mut self, workload: Arc<Workload>) {
         let old = self.unlink_workload(&workload.uid);
-        if old.is_none_or(|old| old.policies != workload.policies || old.identity != workload.identity) {
+        if old.is_none_or(|old| self.verdicts_differ(&old, &workload)) {
             self.policy_generation += 1;
         }
         for ip in &workload.addresses {
@@ -154,6 +155,17 @@ impl Snapshot {
         if self.unlink_workload(uid).is_some() {
             self.policy_generation += 1;
         }
+    }
+
+    fn verdicts_differ(&self, old: &Workload, new: &Workload) -> bool {
+        let guarded = |one: &Workload| {
+            one.services
+                .iter()
+                .any(|(name, _)| self.services.get(name).is_some_and(|service| service.guarded))
+        };
+        old.policies != new.policies
+            || old.identity != new.identity
+            || old.services != new.services && (guarded(old) || guarded(new))
     }
 
     fn unlink_workload(&mut self, uid: &WorkloadUid) -> Option<Arc<Workload>> {
@@ -181,7 +193,11 @@ impl Snapshot {
 
     /// Adds or replaces a service.
     pub fn insert_service(&mut self, service: Arc<Service>) {
-        self.remove_service(&service.name);
+        let guard = |service: &Service| service.guarded.then(|| service.waypoint.clone());
+        let old = self.unlink_service(&service.name);
+        if old.and_then(|old| guard(&old)) != guard(&service) {
+            self.policy_generation += 1;
+        }
         for vip in &service.vips {
             if vip.range.prefix_len() == vip.range.max_prefix_len() {
                 let addr = NetworkAddr { network: vip.network.clone(), ip: vip.range.addr() };
@@ -198,9 +214,13 @@ impl Snapshot {
 
     /// Removes a service; nothing happens if there is none.
     pub fn remove_service(&mut self, name: &ServiceName) {
-        let Some(old) = self.services.remove(name) else {
-            return;
-        };
+        if self.unlink_service(name).is_some_and(|old| old.guarded) {
+            self.policy_generation += 1;
+        }
+    }
+
+    fn unlink_service(&mut self, name: &ServiceName) -> Option<Arc<Service>> {
+        let old = self.services.remove(name)?;
         for vip in &old.vips {
             let addr = NetworkAddr { network: vip.network.clone(), ip: vip.range.addr() };
             if let Some(all) = self.by_vip.get_mut(&addr) {
@@ -212,6 +232,7 @@ impl Snapshot {
         }
         self.ranges.retain(|(_, _, one)| one != name);
         unlink_set(&mut self.service_hosts, &old.name.hostname, name);
+        Some(old)
     }
 
     /// Adds or replaces a policy.

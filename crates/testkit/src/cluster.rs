@@ -189,6 +189,10 @@ impl Cluster {
         self.pods.get(key).map(|pod| pod.uid.clone()).context("the pod has been deleted")
     }
 
+    pub(crate) fn service_account(&self, key: &(String, String)) -> Result<String> {
+        self.pods.get(key).map(|pod| pod.service_account.clone()).context("the pod has been deleted")
+    }
+
     /// Removes a pod's manifest and endpoints.
     pub(crate) fn remove_pod(&mut self, key: &(String, String)) -> Result<()> {
         let Some(pod) = self.pods.remove(key) else {

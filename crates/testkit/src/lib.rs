@@ -37,7 +37,7 @@ pub use capture::{Capture, NotTls};
 pub use fault::Fill;
 pub use flow::{Flow, FlowKey};
 pub use manifests::Manifests;
-pub use mesh::{Mesh, MeshProcess, MeshSettings, PROXY_UID, Readiness};
+pub use mesh::{Mesh, MeshProcess, MeshSettings, PROXY_UID, Readiness, Waypoint};
 pub use mesh_identity::{Component, MeshIdentity};
 pub use node::Node;
 pub use packet::{Packet, TcpFlags, Transport};

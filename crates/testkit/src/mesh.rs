@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use crate::binaries::{find_binary, http_get};
 use crate::cluster::node_name;
 use crate::mesh_identity::{Component, MeshIdentity};
+use crate::pod::Pod;
 use crate::process::{Process, tell};
 use crate::shared::{Place, Shared};
 use crate::state::{BPF, cpu_time, mount_bpf};
@@ -44,7 +45,7 @@ pub struct MeshSettings {
     pub deadline: Duration,
     /// Where the programs are, if not where [`find_binary`] looks.
     pub bin_dir: Option<PathBuf>,
-    /// Which processes are started at all.
+    /// Which processes are started with the mesh. Waypoints come one by one: [`Mesh::start_waypoint`].
     pub components: Vec<Component>,
 }
 
@@ -57,6 +58,7 @@ impl Default for MeshSettings {
                 (Component::Control, Readiness::Http(15014, "/readyz")),
                 (Component::Agent, Readiness::File("agent.sock")),
                 (Component::NodeProxy, Readiness::Http(15021, "/readyz")),
+                (Component::Waypoint, Readiness::Http(15021, "/readyz")),
             ]),
             deadline: Duration::from_secs(20),
             bin_dir: None,
@@ -92,17 +94,31 @@ impl MeshSettings {
     }
 }
 
+/// Where a process of the mesh runs.
+#[derive(Clone, Debug)]
+enum Seat {
+    /// Between the nodes.
+    Fabric,
+    /// In a node's namespace.
+    Node(usize),
+    /// In a pod's.
+    Pod(Pod),
+}
+
 /// Where a process of the mesh belongs.
 struct Site<'a> {
     shared: &'a Shared,
-    /// The node's number; nothing for the control plane.
-    node: Option<usize>,
+    seat: &'a Seat,
 }
 
 impl Site<'_> {
-    /// `node1`, or `fabric`.
+    /// `fabric`, `node1`, or `shop.waypoint`.
     fn name(&self) -> String {
-        self.node.map_or_else(|| "fabric".to_owned(), node_name)
+        match self.seat {
+            Seat::Fabric => "fabric".to_owned(),
+            Seat::Node(node) => node_name(*node),
+            Seat::Pod(pod) => format!("{}.{}", pod.namespace(), pod.name()),
+        }
     }
 
     /// Sockets and state of all processes of one node: `/run/weft-<world>/node1`.
@@ -128,30 +144,44 @@ fn environment(component: Component, site: &Site<'_>) -> Result<Vec<(&'static st
     let control = format!("https://{}:15012", plan.fabric4());
     let (pods, services) = (plan.pods().join(","), plan.services().join(","));
     let mut env = vec![("WEFT_LOG", "info".to_owned())];
-    let Some(node) = site.node else {
-        env.extend([
-            ("WEFT_DIRECTORY", text(shared.manifests.folder())),
-            ("WEFT_CA_DIR", text(&site.control_folder())),
-            ("WEFT_ROOTS_FILE", text(&site.roots())),
-            ("WEFT_ADMIN_SOCKET", text(&site.folder().join("control-admin.sock"))),
-            ("WEFT_SERVING_NAMES", format!("{},{}", plan.fabric4(), plan.fabric6())),
-        ]);
-        return Ok(env);
+    let (node, identity) = match site.seat {
+        Seat::Fabric => {
+            env.extend([
+                ("WEFT_DIRECTORY", text(shared.manifests.folder())),
+                ("WEFT_CA_DIR", text(&site.control_folder())),
+                ("WEFT_ROOTS_FILE", text(&site.roots())),
+                ("WEFT_ADMIN_SOCKET", text(&site.folder().join("control-admin.sock"))),
+                ("WEFT_SERVING_NAMES", format!("{},{}", plan.fabric4(), plan.fabric6())),
+            ]);
+            return Ok(env);
+        }
+        Seat::Node(node) => (*node, MeshIdentity::new(shared, component, *node)),
+        Seat::Pod(pod) => (pod.node(), MeshIdentity::of_pod(pod)?),
     };
     let name = node_name(node);
-    let identity = MeshIdentity::new(shared, component, node);
     env.extend([
         ("WEFT_NODE_NAME", name.clone()),
-        ("WEFT_NODE_IPS", format!("{},{}", plan.node4(node), plan.node6(node))),
         ("WEFT_CONTROL_ADDRESS", control),
         ("WEFT_CONTROL_ROOTS", text(&site.roots())),
         ("WEFT_TOKEN_FILE", text(&identity.token_file)),
         ("WEFT_POD_NAME", identity.pod),
-        ("WEFT_AGENT_SOCKET", text(&site.folder().join("agent.sock"))),
-        ("WEFT_PROXY_UID", PROXY_UID.to_string()),
     ]);
+    match site.seat {
+        Seat::Fabric => {}
+        Seat::Node(node) => env.extend([
+            ("WEFT_NODE_IPS", format!("{},{}", plan.node4(*node), plan.node6(*node))),
+            ("WEFT_AGENT_SOCKET", text(&site.folder().join("agent.sock"))),
+            ("WEFT_PROXY_UID", PROXY_UID.to_string()),
+        ]),
+        Seat::Pod(pod) => env.extend([
+            ("WEFT_POD_NAMESPACE", identity.namespace),
+            ("WEFT_SERVICE_ACCOUNT", identity.service_account),
+            ("WEFT_POD_IPS", pod.ips().map(|ip| ip.to_string()).join(",")),
+            ("WEFT_STATE_DIR", text(&site.folder().join("state"))),
+        ]),
+    }
     match component {
-        Component::Control => {}
+        Component::Control | Component::Waypoint => {}
         Component::Agent => env.extend([
             ("WEFT_RUN_DIR", text(&site.folder())),
             ("WEFT_BPF_DIR", format!("{BPF}/{}-{name}", shared.prefix())),
@@ -170,6 +200,8 @@ fn environment(component: Component, site: &Site<'_>) -> Result<Vec<(&'static st
 #[derive(Debug)]
 #[must_use = "the mesh ends when dropped"]
 pub struct Mesh {
+    shared: Arc<Shared>,
+    settings: Arc<MeshSettings>,
     processes: BTreeMap<(Component, usize), MeshProcess>,
 }
 
@@ -178,7 +210,7 @@ pub struct Mesh {
 pub struct MeshProcess {
     shared: Arc<Shared>,
     component: Component,
-    node: Option<usize>,
+    seat: Seat,
     settings: Arc<MeshSettings>,
     /// Variables of this one.
     env: Mutex<Vec<(String, String)>>,
@@ -190,22 +222,16 @@ impl Mesh {
         settings.components.iter().try_for_each(|component| settings.binary(*component).map(drop))?;
         mount_bpf()?;
         MeshIdentity::apply_all(shared)?;
-        let settings = Arc::new(settings);
-        let mut mesh = Self { processes: BTreeMap::new() };
+        let mut mesh =
+            Self { shared: Arc::clone(shared), settings: Arc::new(settings), processes: BTreeMap::new() };
         for component in [Component::Control, Component::Agent, Component::NodeProxy] {
-            if !settings.components.contains(&component) {
+            if !mesh.settings.components.contains(&component) {
                 continue;
             }
             let sites = if component == Component::Control { 0..=0 } else { 1..=shared.nodes };
             for site in sites.clone() {
-                let process = MeshProcess {
-                    shared: Arc::clone(shared),
-                    component,
-                    node: (site > 0).then_some(site),
-                    settings: Arc::clone(&settings),
-                    env: Mutex::default(),
-                    current: Mutex::new(None),
-                };
+                let seat = if site > 0 { Seat::Node(site) } else { Seat::Fabric };
+                let process = mesh.process(component, seat);
                 process.start()?;
                 mesh.processes.insert((component, site), process);
             }
@@ -231,7 +257,26 @@ impl Mesh {
         self.find(Component::NodeProxy, node)
     }
 
-    /// All processes.
+    /// Starts a waypoint in a pod, and waits until it is ready. It is killed when what this gives is dropped.
+    pub fn start_waypoint(&self, pod: &Pod) -> Result<Waypoint> {
+        let process = self.process(Component::Waypoint, Seat::Pod(pod.clone()));
+        process.start()?;
+        process.wait_ready()?;
+        Ok(Waypoint(process))
+    }
+
+    fn process(&self, component: Component, seat: Seat) -> MeshProcess {
+        MeshProcess {
+            shared: Arc::clone(&self.shared),
+            component,
+            seat,
+            settings: Arc::clone(&self.settings),
+            env: Mutex::default(),
+            current: Mutex::new(None),
+        }
+    }
+
+    /// The processes that were started with it.
     pub fn all(&self) -> impl Iterator<Item = &MeshProcess> {
         self.processes.values()
     }
@@ -253,6 +298,27 @@ impl Drop for Mesh {
             if let Err(error) = process.kill() {
                 tell(format_args!("ending the mesh: {error:#}"));
             }
+        }
+    }
+}
+
+/// A waypoint that runs in a pod.
+#[derive(Debug)]
+#[must_use = "a waypoint ends when dropped"]
+pub struct Waypoint(MeshProcess);
+
+impl std::ops::Deref for Waypoint {
+    type Target = MeshProcess;
+
+    fn deref(&self) -> &MeshProcess {
+        &self.0
+    }
+}
+
+impl Drop for Waypoint {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.kill() {
+            tell(format_args!("ending a waypoint: {error:#}"));
         }
     }
 }
@@ -292,7 +358,8 @@ impl MeshProcess {
             std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         }
         let cgroup = self.cgroup()?;
-        let place = Place { netns: self.shared.netns(&site.name()), cgroup, resolv: None };
+        let resolv = if let Seat::Pod(pod) = &self.seat { pod.place.resolv.clone() } else { None };
+        let place = Place { netns: self.shared.netns(&site.name()), cgroup, resolv };
         if self.component == Component::NodeProxy {
             let own = folder.join("proxy");
             std::fs::create_dir_all(&own).with_context(|| format!("making {}", own.display()))?;
@@ -309,7 +376,7 @@ impl MeshProcess {
     fn env(&self, site: &Site<'_>) -> Result<Vec<(String, String)>> {
         let own = environment(self.component, site)?.into_iter().map(|(key, value)| (key.to_owned(), value));
         let further = self.settings.env.iter().filter(|(component, node, ..)| {
-            *component == self.component && (node.is_none() || *node == self.node)
+            *component == self.component && (node.is_none() || *node == self.node())
         });
         // Later ones win, as in every environment.
         let further = further.map(|(.., key, value)| (key.clone(), value.clone()));
@@ -373,7 +440,10 @@ impl MeshProcess {
 
     /// Its cgroup.
     pub fn cgroup(&self) -> Result<PathBuf> {
-        self.shared.cgroup(&format!("{}/{}", self.site().name(), self.component.binary()))
+        match &self.seat {
+            Seat::Pod(pod) => Ok(pod.cgroup()),
+            _ => self.shared.cgroup(&format!("{}/{}", self.site().name(), self.component.binary())),
+        }
     }
 
     /// Everything that it and its predecessors have logged.
@@ -392,6 +462,15 @@ impl MeshProcess {
     }
 
     fn site(&self) -> Site<'_> {
-        Site { shared: &self.shared, node: self.node }
+        Site { shared: &self.shared, seat: &self.seat }
+    }
+
+    /// The node that it runs on, if it is on one.
+    fn node(&self) -> Option<usize> {
+        match &self.seat {
+            Seat::Fabric => None,
+            Seat::Node(node) => Some(*node),
+            Seat::Pod(pod) => Some(pod.node()),
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::cluster::{Pairs, PodRecord, node_name};
+use crate::pod::Pod;
 use crate::shared::Shared;
 
 /// A process of the mesh.
@@ -16,6 +17,8 @@ pub enum Component {
     Agent,
     /// `weft-node-proxy`, one per node.
     NodeProxy,
+    /// `weft-waypoint`, in a pod of its own.
+    Waypoint,
 }
 
 impl Component {
@@ -25,6 +28,7 @@ impl Component {
             Self::Control => "weft-control",
             Self::Agent => "weft-agent",
             Self::NodeProxy => "weft-node-proxy",
+            Self::Waypoint => "weft-waypoint",
         }
     }
 }
@@ -33,9 +37,9 @@ impl Component {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeshIdentity {
     /// The pod's and the service account's namespace.
-    pub namespace: &'static str,
+    pub namespace: String,
     /// The service account.
-    pub service_account: &'static str,
+    pub service_account: String,
     /// The pod's name.
     pub pod: String,
     /// The pod's uid.
@@ -45,17 +49,30 @@ pub struct MeshIdentity {
 }
 
 impl MeshIdentity {
+    /// That of an agent or a node proxy.
     pub(crate) fn new(shared: &Shared, component: Component, node: usize) -> Self {
         let name = component.binary();
         let pod = format!("{name}-{}", node_name(node));
         let kind = component as usize;
         Self {
-            namespace: "weft-system",
-            service_account: name,
+            namespace: "weft-system".to_owned(),
+            service_account: name.to_owned(),
             uid: format!("00000000-0000-4000-8000-{kind:06x}{node:06x}"),
             token_file: shared.folder().join("tokens").join(&pod),
             pod,
         }
+    }
+
+    /// That of a process of the mesh which runs in a pod like others.
+    pub fn of_pod(pod: &Pod) -> Result<Self> {
+        let (namespace, name) = (pod.namespace(), pod.name());
+        Ok(Self {
+            namespace: namespace.to_owned(),
+            service_account: pod.service_account()?,
+            pod: name.to_owned(),
+            uid: pod.uid()?,
+            token_file: pod.shared.folder().join("tokens").join(format!("{namespace}.{name}")),
+        })
     }
 
     /// Writes the pods of agents and node proxies, which share their node's network.
@@ -68,14 +85,14 @@ impl MeshIdentity {
                 let own = Self::new(shared, component, node);
                 let ips = [shared.plan.node4(node).into(), shared.plan.node6(node).into()];
                 cluster.apply_host_pod(&PodRecord {
-                    namespace: own.namespace.to_owned(),
+                    namespace: own.namespace,
                     name: own.pod,
                     uid: own.uid,
                     node,
                     ips,
                     labels: Pairs::new(),
                     annotations: Pairs::new(),
-                    service_account: own.service_account.to_owned(),
+                    service_account: own.service_account,
                     dns: None,
                     ports: Vec::new(),
                     ready: true,

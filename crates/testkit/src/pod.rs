@@ -53,6 +53,11 @@ impl Pod {
         self.shared.cluster.lock().pod_uid(&self.key)
     }
 
+    /// The service account that it runs as.
+    pub fn service_account(&self) -> Result<String> {
+        self.shared.cluster.lock().service_account(&self.key)
+    }
+
     /// The number of its node.
     pub fn node(&self) -> usize {
         self.node

@@ -3,6 +3,7 @@
 use super::*;
 use crate::policy::{Action, Enforcement, Ruleset};
 use crate::samples::{pod, serving, web, web_name};
+use crate::workload::{GatewayAddr, GatewayDestination};
 
 fn addr(ip: &str) -> NetworkAddr {
     NetworkAddr { network: Network::default_network(), ip: ip.parse().unwrap() }
@@ -124,4 +125,35 @@ fn policies_apply_by_scope_and_every_change_is_counted() {
     assert_eq!(names(&snapshot, &chosen), ["global", "selected", "missing gone"]);
     snapshot.insert_workload(Arc::new(Workload { policies: Vec::new(), ..chosen }));
     assert!(snapshot.policy_generation() > generation + 1);
+}
+
+#[test]
+fn what_has_to_come_through_a_waypoint_counts_as_policy() {
+    let mut snapshot = Snapshot::default();
+    let server = pod("server", "10.0.0.1", 1);
+    snapshot.insert_workload(Arc::new(server.clone()));
+    let gateway = |name: &str| GatewayAddr {
+        destination: GatewayDestination::Service(crate::names::ServiceName::new("shop", name)),
+        hbone_port: 15008,
+    };
+    let service = |guarded, waypoint: &str| Service { guarded, waypoint: Some(gateway(waypoint)), ..web() };
+    for (case, change, counts) in [
+        ("bound, and no policy", Some(service(false, "a")), false),
+        ("policy", Some(service(true, "a")), true),
+        ("the same again", Some(service(true, "a")), false),
+        ("another waypoint", Some(service(true, "b")), true),
+        ("gone", None, true),
+        ("gone already", None, false),
+        ("back with policy", Some(service(true, "b")), true),
+    ] {
+        let before = snapshot.policy_generation();
+        match change {
+            Some(service) => snapshot.insert_service(Arc::new(service)),
+            None => snapshot.remove_service(&web_name()),
+        }
+        assert_eq!(snapshot.policy_generation() > before, counts, "{case}");
+    }
+    let before = snapshot.policy_generation();
+    snapshot.insert_workload(Arc::new(serving(server)));
+    assert!(snapshot.policy_generation() > before, "a pod that serves it now");
 }

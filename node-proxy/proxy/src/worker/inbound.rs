@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use weft_core::admit::{NotAdmitted, check_waypoint};
 use weft_core::names::{NetworkAddr, WorkloadUid, canonical};
 use weft_core::policy::{Connection, Denial, Permit, decide};
 use weft_core::ports::is_mesh_port;
@@ -25,6 +26,8 @@ enum InboundError {
     #[error("port {0} belongs to the mesh itself")]
     MeshPort(u16),
     #[error("{0}")]
+    NotAdmitted(NotAdmitted),
+    #[error("{0}")]
     Denied(Denial),
     #[error(transparent)]
     Deliver(#[from] DeliverError),
@@ -33,7 +36,7 @@ enum InboundError {
 impl Failure for InboundError {
     fn cause(&self) -> Cause {
         match self {
-            Self::UnknownPod(_) | Self::MeshPort(_) => Cause::Unknown,
+            Self::UnknownPod(_) | Self::MeshPort(_) | Self::NotAdmitted(_) => Cause::Unknown,
             Self::Denied(_) => Cause::Denied,
             Self::Deliver(error) => error.cause(),
         }
@@ -78,6 +81,8 @@ impl Worker {
         if is_mesh_port(target.port()) {
             return Err(InboundError::MeshPort(target.port()));
         }
+        check_waypoint(&self.knowledge.view.now(), None, &workload, target.port())
+            .map_err(InboundError::NotAdmitted)?;
         let connection = Connection {
             source_ip: client.ip(),
             source: None,
@@ -87,7 +92,7 @@ impl Worker {
         let permit = self.judge(attempt, &connection, &workload).map_err(InboundError::Denied)?;
         let app =
             deliver(pod, &permit, (client, Came::IntoThePod), target, self.knowledge.limits.connect).await?;
-        Ok((app, Judged { connection, workload: workload.uid.clone() }))
+        Ok((app, Judged { connection, source: None, workload: workload.uid.clone() }))
     }
 
     /// Asks policy, on one snapshot, and notes what dry-run policies would have said, and which service it is about.

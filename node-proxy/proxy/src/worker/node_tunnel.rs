@@ -16,10 +16,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::task::spawn_local;
-use weft_core::admit::{Admitted, Door, NotAdmitted, WeftRequest, admit_weft_request};
+use weft_core::admit::{Admitted, Door, NotAdmitted, WeftRequest, admit_weft_request, spoken_for};
 use weft_core::identity::Identity;
 use weft_core::names::{Network, WorkloadUid};
 use weft_core::policy::{Connection, Denial};
+use weft_core::snapshot::Snapshot;
 use weft_pki::{Peer, Usage, peer_of, server_config};
 use weft_tunnel::end::Refused;
 use weft_tunnel::mux::{ALPN, Incoming, Mux, MuxStream, OpenRequest};
@@ -180,11 +181,11 @@ impl Worker {
             tracing::info!(addr = %session.addr, error = %StreamError::Name, "refused a stream");
             return stream.refuse(StreamError::Name.refusal());
         };
-        let client = request.source;
-        let mut attempt = Attempt::new(Direction::Inbound, client, target);
+        let mut attempt = Attempt::new(Direction::Inbound, request.source, target);
+        let named = request.connect.forwarded.and_then(|forwarded| forwarded.client);
         attempt.parties.source_identity = Some(session.peer.identity().clone());
         attempt.parties.security = Security::MutualTls;
-        match self.try_node_stream(&session, client, target, &mut attempt).await {
+        match self.try_node_stream(&session, named, &mut attempt).await {
             Err(error) => {
                 stream.refuse(error.refusal());
                 attempt.refuse(&self, &error);
@@ -201,29 +202,35 @@ impl Worker {
     async fn try_node_stream(
         &self,
         session: &PeerSession,
-        client: SocketAddr,
-        target: SocketAddr,
+        named: Option<SocketAddr>,
         attempt: &mut Attempt,
     ) -> Result<(Rc<Pod>, Socket, Judged), StreamError> {
+        let target = attempt.target;
         let network = self.network_of(session).await?;
         let question = WeftRequest {
             door: session.pod.as_ref().map_or(Door::Node, |pod| Door::Pod(&pod.uid)),
             peer: session.peer.identity(),
             peer_ip: session.addr.ip(),
-            source: client,
+            source: attempt.client,
             destination: target,
             served: &session.served,
         };
         // Discovery may tell this node of a new pod later than the pod's own node.
-        let admitted = self.await_known(|snapshot| admit_weft_request(snapshot, &network, &question)).await;
-        let Admitted { source, destination } = admitted.map_err(StreamError::NotAdmitted)?;
-        attempt.parties.source = source;
+        let admit = |snapshot: &Snapshot| {
+            let admitted = admit_weft_request(snapshot, &network, &question);
+            admitted.map(|admitted| (spoken_for(snapshot, &admitted, target.port(), named), admitted))
+        };
+        let admitted = self.await_known(admit).await.map_err(StreamError::NotAdmitted);
+        let (named, Admitted { source, destination }) = admitted?;
+        attempt.client = named.unwrap_or(attempt.client);
+        attempt.parties.source = source.clone();
         attempt.parties.destination = Some(destination.clone());
         let pod = match &session.pod {
             Some(pod) => Some(pod.clone()),
             None => self.await_pod(&destination.uid).await,
         };
         let pod = pod.ok_or_else(|| StreamError::NotHere(target.ip()))?;
+        let client = attempt.client;
         let connection = Connection {
             source_ip: client.ip(),
             source: Some(session.peer.identity().clone()),
@@ -233,7 +240,8 @@ impl Worker {
         let permit = self.judge(attempt, &connection, &destination).map_err(StreamError::Denied)?;
         let limit = self.knowledge.limits.connect;
         let app = deliver(&pod, &permit, (client, Came::FromAfar), target, limit).await?;
-        Ok((pod, app, Judged { connection, workload: destination.uid.clone() }))
+        let source = source.map(|source| source.uid.clone());
+        Ok((pod, app, Judged { connection, source, workload: destination.uid.clone() }))
     }
 
     /// The network that a session's addresses belong to.

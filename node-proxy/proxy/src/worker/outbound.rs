@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
+use weft_core::admit::{NotAdmitted, check_waypoint};
 use weft_core::names::{OriginalDst, WorkloadUid, canonical};
 use weft_core::policy::{Connection, Denial};
 use weft_core::route::{Asked, Hop, Path, Question, Refusal, WorkloadHop, next_hop};
@@ -45,6 +46,9 @@ enum OutboundError {
     /// The router says no.
     #[error("{0}")]
     Refused(Refusal),
+    /// It has to come through a waypoint (same node).
+    #[error("{0}")]
+    NotAdmitted(NotAdmitted),
     /// Policy says no (same node).
     #[error("{0}")]
     Denied(Denial),
@@ -65,9 +69,8 @@ enum OutboundError {
 impl Failure for OutboundError {
     fn cause(&self) -> Cause {
         match self {
-            Self::UnknownClient(_) | Self::ForeignSource { .. } | Self::Refused(_) | Self::NotHere(_) => {
-                Cause::Unknown
-            }
+            Self::UnknownClient(_) | Self::ForeignSource { .. } | Self::Refused(_) => Cause::Unknown,
+            Self::NotAdmitted(_) | Self::NotHere(_) => Cause::Unknown,
             Self::Denied(_) => Cause::Denied,
             Self::Deliver(error) => error.cause(),
             Self::Dial(error) => error.cause(),
@@ -237,6 +240,8 @@ impl Worker {
         // Discovery may tell of a new pod before the agent has enrolled it.
         let server = self.await_pod(&hop.workload.uid).await;
         let server = server.ok_or_else(|| OutboundError::NotHere(hop.workload.uid.clone()))?;
+        check_waypoint(&self.knowledge.view.now(), Some(&**source), &hop.workload, hop.target.port())
+            .map_err(OutboundError::NotAdmitted)?;
         // The kernel's word: the connection came out of the client's own namespace.
         let connection = Connection {
             source_ip: attempt.client.ip(),
@@ -247,7 +252,8 @@ impl Worker {
         let permit = self.judge(attempt, &connection, &hop.workload).map_err(OutboundError::Denied)?;
         let limit = self.knowledge.limits.connect;
         let peer = deliver(&server, &permit, (attempt.client, Came::FromAfar), hop.target, limit).await?;
-        let judged = Judged { connection, workload: hop.workload.uid.clone() };
+        let judged =
+            Judged { connection, source: Some(source.uid.clone()), workload: hop.workload.uid.clone() };
         let ongoing = self.begin(attempt, vec![pod.uid.clone(), server.uid.clone()], Some(judged));
         let end = join(socket, &peer, ongoing.carried()).await;
         ongoing.finish(end);

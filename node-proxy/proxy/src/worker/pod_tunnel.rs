@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::task::spawn_local;
-use weft_core::admit::{Admitted, NotAdmitted, PodRequest, admit_pod_request};
+use weft_core::admit::{Admitted, NotAdmitted, PodRequest, admit_pod_request, spoken_for};
 use weft_core::names::WorkloadUid;
 use weft_core::policy::{Connection, Denial};
 use weft_core::workload::Workload;
@@ -176,12 +176,13 @@ impl Worker {
             tracing::info!(addr = %session.addr, error = %StreamError::Name, "refused a stream");
             return stream.refuse(StreamError::Name.refusal());
         };
-        // The tunnel's own port is not the client application's, which nobody tells.
-        let client = SocketAddr::new(session.addr.ip(), 0);
-        let mut attempt = Attempt::new(Direction::Inbound, client, target);
+        // The tunnel's own port is not the client application's, which only a waypoint tells.
+        let peer = SocketAddr::new(session.addr.ip(), 0);
+        let named = request.forwarded.and_then(|forwarded| forwarded.client);
+        let mut attempt = Attempt::new(Direction::Inbound, peer, target);
         attempt.parties.source_identity = Some(session.peer.identity().clone());
         attempt.parties.security = Security::MutualTls;
-        match self.try_pod_stream(&session, client, target, &mut attempt).await {
+        match self.try_pod_stream(&session, named, &mut attempt).await {
             Err(error) => {
                 stream.refuse(error.refusal());
                 attempt.refuse(&self, &error);
@@ -198,23 +199,26 @@ impl Worker {
     async fn try_pod_stream(
         &self,
         session: &PodSession,
-        client: SocketAddr,
-        target: SocketAddr,
+        named: Option<SocketAddr>,
         attempt: &mut Attempt,
     ) -> Result<(Socket, Judged), StreamError> {
         let uid = &session.pod.uid;
-        let peer = session.peer.identity();
+        let (peer, target) = (session.peer.identity(), attempt.target);
+        let peer_ip = session.addr.ip();
         let admitted = self
             .await_known(|snapshot| {
                 let pod: &Arc<Workload> =
                     snapshot.workload(uid).ok_or_else(|| StreamError::UnknownPod(uid.clone()))?;
-                let request = PodRequest { peer, peer_ip: client.ip(), destination: target, pod };
-                admit_pod_request(snapshot, &request).map_err(StreamError::NotAdmitted)
+                let request = PodRequest { peer, peer_ip, destination: target, pod };
+                let admitted = admit_pod_request(snapshot, &request).map_err(StreamError::NotAdmitted);
+                admitted.map(|admitted| (spoken_for(snapshot, &admitted, target.port(), named), admitted))
             })
             .await;
-        let Admitted { source, destination } = admitted?;
-        attempt.parties.source = source;
+        let (named, Admitted { source, destination }) = admitted?;
+        attempt.client = named.unwrap_or(attempt.client);
+        attempt.parties.source = source.clone();
         attempt.parties.destination = Some(destination.clone());
+        let client = attempt.client;
         let connection = Connection {
             source_ip: client.ip(),
             source: Some(peer.clone()),
@@ -224,6 +228,7 @@ impl Worker {
         let permit = self.judge(attempt, &connection, &destination).map_err(StreamError::Denied)?;
         let limit = self.knowledge.limits.connect;
         let app = deliver(&session.pod, &permit, (client, Came::FromAfar), target, limit).await?;
-        Ok((app, Judged { connection, workload: destination.uid.clone() }))
+        let source = source.map(|source| source.uid.clone());
+        Ok((app, Judged { connection, source, workload: destination.uid.clone() }))
     }
 }

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::Instant;
+use weft_core::admit::check_waypoint;
 use weft_core::names::WorkloadUid;
 use weft_core::policy::{Connection, Verdict, decide};
 use weft_core::snapshot::Snapshot;
@@ -59,6 +60,8 @@ pub struct OpenConnection {
 pub struct Judged {
     /// The facts.
     pub connection: Connection,
+    /// Who connects, where that is proven: a waypoint may come where others may not.
+    pub source: Option<WorkloadUid>,
     /// Whose policies apply.
     pub workload: WorkloadUid,
 }
@@ -235,8 +238,11 @@ impl OpenConnection {
         let Some(workload) = snapshot.workload(&judged.workload) else {
             return;
         };
+        let source = judged.source.as_ref().and_then(|uid| snapshot.workload(uid));
+        let port = judged.connection.destination_port;
+        let past = check_waypoint(snapshot, source.map(|one| &**one), workload, port).is_err();
         let verdict = decide(&snapshot.policies_of(workload), &judged.connection).verdict;
-        if matches!(verdict, Verdict::Denied(_)) {
+        if past || matches!(verdict, Verdict::Denied(_)) {
             self.carried.stop(Stop::Policy);
         }
     }

@@ -229,7 +229,7 @@ impl Site {
             match process.component() {
                 Component::Control => cpu.control += used,
                 Component::Agent => cpu.agents += used,
-                Component::NodeProxy => cpu.proxies += used,
+                Component::NodeProxy | Component::Waypoint => cpu.proxies += used,
             }
         }
         let cast = self.cast(side);
