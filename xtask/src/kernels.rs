@@ -17,7 +17,7 @@ use crate::{programs, steps};
 /// The oldest series that Weft supports, and the one that most distributions have today.
 const SERIES: [&str; 2] = ["6.1", "6.12"];
 /// The suites, which are test targets of [`PACKAGE`].
-const SUITES: [&str; 4] = ["capture", "edges", "lifecycle", "acceleration"];
+const SUITES: [&str; 5] = ["capture", "edges", "odd_packets", "lifecycle", "acceleration"];
 const PACKAGE: &str = "weft-ebpf-host";
 
 /// What `test kernels` takes.
