@@ -36,6 +36,9 @@ pub(crate) struct Said {
     virtual_services: ByService<VirtualService>,
     destination_rules: ByService<DestinationRule>,
     source_labels: AskedOfClients,
+    /// VirtualServices by the services to which their routes lead: whether these are there, and with which ports, is part
+    /// of what they say.
+    leading: ByService<()>,
 }
 
 /// Objects of one kind, and the services that each is about.
@@ -138,8 +141,13 @@ impl Said {
     ) {
         let old = self.virtual_services.get(name).map(|one| labels::of_sources(one)).unwrap_or_default();
         let new = now.as_ref().map(|(one, _)| labels::of_sources(one)).unwrap_or_default();
+        let leads_to = now.as_ref().map(|(one, _)| {
+            let hosts = virtual_service::destinations(one).map(|destination| &destination.host);
+            (Arc::new(()), services_of(cluster, &name.namespace, hosts))
+        });
+        self.leading.set(name, leads_to);
         dirty.traffic.extend(self.virtual_services.set(name, now));
-        if self.source_labels.replace(old, new) == Asking::Differently {
+        if self.source_labels.replace(&old, &new) == Asking::Differently {
             // Whoever is a client may be asked, and a name that nobody has asked for before is rare.
             dirty.pods.extend(cluster.pods.names().cloned());
         }
@@ -171,6 +179,11 @@ impl Said {
     /// All services with routes that may name others: a grant may concern any of them, and changes rarely.
     fn routed(&self) -> BTreeSet<Name> {
         self.http_routes.of.keys().cloned().collect()
+    }
+
+    /// The services whose routes lead to this one, and say something else when it changes.
+    pub(crate) fn leading_to(&self, service: &Name) -> impl Iterator<Item = &Name> {
+        self.leading.of(service).flat_map(|(name, _)| self.virtual_services.about(name))
     }
 
     /// Names of labels that the subsets of a service, and how its endpoints are preferred, ask for.

@@ -89,7 +89,7 @@ fn by_namespace<'a>(cluster: &'a Cluster, namespace: &Arc<str>) -> Option<&'a Us
 }
 
 /// The first that says something counts.
-fn wanted<'a, const N: usize>(said: [Option<&'a Use>; N]) -> Option<&'a Wanted> {
+fn wanted<const N: usize>(said: [Option<&Use>; N]) -> Option<&Wanted> {
     match said.into_iter().flatten().next()? {
         Use::Nobody => None,
         Use::Gateway(wanted) => Some(wanted),

@@ -33,7 +33,7 @@ impl Cluster {
     /// Marks the services for which a waypoint may have policy now, or may have had it.
     fn mark_target(&self, target: &Target, dirty: &mut Dirty) {
         match target {
-            Target::Service(service) => dirty.services(&[service.clone()]),
+            Target::Service(service) => dirty.services([service]),
             Target::Gateway(gateway) => self.mark_gateway(gateway, false, dirty),
             Target::Class(class) => {
                 let of_class = self.gateways.iter().filter(|(_, facts)| facts.class == *class);

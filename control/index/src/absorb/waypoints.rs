@@ -97,8 +97,8 @@ impl Cluster {
             dirty.askers.insert(asker.clone());
             let name = Name::new(asker.namespace.clone(), asker.name.clone());
             match asker.kind {
-                Kind::Service => dirty.services(&[name]),
-                Kind::Pod => dirty.pods(&[name]),
+                Kind::Service => dirty.services([&name]),
+                Kind::Pod => dirty.pods([&name]),
                 Kind::ServiceAccount => self.mark_account(&name, dirty),
                 Kind::Namespace => {
                     dirty.services(self.services_in(&asker.name));

@@ -23,6 +23,7 @@ impl Index {
             self.services.set(&key, now, &mut diff.services);
             let target = Target::Service(name.clone());
             dirty.requests.extend(self.cluster.authorizations.aimed_at(&target).cloned());
+            dirty.traffic.extend(self.said.leading_to(name).cloned());
         }
         self.settle_traffic(&dirty, diff);
         for name in &dirty.policies {

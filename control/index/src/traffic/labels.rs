@@ -51,16 +51,16 @@ pub(super) enum Asking {
 
 impl AskedOfClients {
     /// Takes what one object asks for now, instead of what it asked for before.
-    pub(super) fn replace(&mut self, old: BTreeSet<String>, new: BTreeSet<String>) -> Asking {
+    pub(super) fn replace(&mut self, old: &BTreeSet<String>, new: &BTreeSet<String>) -> Asking {
         let mut asking = Asking::Same;
-        for name in new.difference(&old) {
+        for name in new.difference(old) {
             let count = self.0.entry(name.clone()).or_default();
             *count += 1;
             if *count == 1 {
                 asking = Asking::Differently;
             }
         }
-        for name in old.difference(&new) {
+        for name in old.difference(new) {
             if let Some(count) = self.0.get_mut(name) {
                 *count -= 1;
                 if *count == 0 {
