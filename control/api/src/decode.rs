@@ -67,7 +67,10 @@ pub fn refuse_object(value: &Value, notes: Vec<Note>) -> Decoded {
     else {
         return decode(value);
     };
-    let selects = notes.iter().any(|note| note.field == "spec" || note.field.starts_with("spec.selector"));
+    let selects = notes.iter().any(|note| {
+        let field = note.field.as_str();
+        field == "spec" || field.starts_with("spec.selector") || field.starts_with("spec.targetRef")
+    });
     let mut refused = refuse(kind, value, notes);
     if let Decoded::Refused(refusal) = &mut refused
         && selects

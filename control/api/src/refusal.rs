@@ -3,6 +3,7 @@
 
 use crate::kind::ObjectKey;
 use crate::problem::Note;
+use crate::selector::PolicyTargetReference;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -26,8 +27,8 @@ pub enum RefusedScope {
     Labels(BTreeMap<String, String>),
     /// That cannot be read: its whole namespace.
     Namespace,
-    /// Services or Gateways, whose waypoints would have enforced it: nothing at this level.
-    Waypoint,
+    /// Services or Gateways, whose waypoints would have enforced it. Not empty.
+    Targets(Vec<PolicyTargetReference>),
 }
 
 /// The annotation that makes a policy a trial.
@@ -44,9 +45,20 @@ pub fn refused_scope(value: &Value) -> RefusedScope {
     let written = |name: &str| spec.get(name).filter(|value| !value.is_null());
     match (written("selector"), written("targetRefs").or(written("targetRef"))) {
         (Some(selector), _) => labels(selector).map_or(RefusedScope::Namespace, RefusedScope::Labels),
-        (None, Some(_)) => RefusedScope::Waypoint,
+        (None, Some(targets)) => match read_targets(targets) {
+            Some(targets) if !targets.is_empty() => RefusedScope::Targets(targets),
+            Some(_) | None => RefusedScope::Namespace,
+        },
         // None is written, or it is misspelt; the widest reading of both is the namespace.
         (None, None) => RefusedScope::Namespace,
+    }
+}
+
+fn read_targets(targets: &Value) -> Option<Vec<PolicyTargetReference>> {
+    let read = |one: &Value| serde_json::from_value(one.clone()).ok();
+    match targets {
+        Value::Array(targets) => targets.iter().map(read).collect(),
+        one => read(one).map(|one| vec![one]),
     }
 }
 
@@ -86,6 +98,14 @@ mod tests {
     #[test]
     fn a_refused_policy_denies_where_it_would_have_applied() {
         let app = || RefusedScope::Labels([("app".to_owned(), "web".to_owned())].into());
+        let service = || {
+            let target = PolicyTargetReference {
+                kind: "Service".into(),
+                name: "web".into(),
+                ..PolicyTargetReference::default()
+            };
+            RefusedScope::Targets(vec![target])
+        };
         for (case, value, want) in [
             ("no spec", json!({}), RefusedScope::Labels(BTreeMap::new())),
             ("spec is a text", json!({"spec": "x"}), RefusedScope::Namespace),
@@ -97,7 +117,14 @@ mod tests {
             ),
             ("odd selector", json!({"spec": {"selector": {"labels": {}}}}), RefusedScope::Namespace),
             ("misspelt selector", json!({"spec": {"selektor": {}}}), RefusedScope::Namespace),
-            ("target", json!({"spec": {"targetRefs": []}}), RefusedScope::Waypoint),
+            (
+                "target",
+                json!({"spec": {"targetRefs": [{"kind": "Service", "name": "web"}], "x": 1}}),
+                service(),
+            ),
+            ("one target", json!({"spec": {"targetRef": {"kind": "Service", "name": "web"}}}), service()),
+            ("no targets", json!({"spec": {"targetRefs": []}}), RefusedScope::Namespace),
+            ("odd target", json!({"spec": {"targetRefs": [{"kind": "Service"}]}}), RefusedScope::Namespace),
         ] {
             assert_eq!(refused_scope(&value), want, "{case}");
         }

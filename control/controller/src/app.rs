@@ -70,7 +70,7 @@ pub async fn start(settings: ControlSettings, stop: &Stop) -> anyhow::Result<Joi
     let table = Table::new();
     let (view, known, clients) = (table.view(), Known::new(Index::new(settings.index)), Clients::new());
     let AccountSettings { node_proxy, agent } = settings.accounts;
-    let auth = Auth::new(Arc::new(tokens), Arc::new(known.clone()), agent);
+    let auth = Auth::new(Arc::new(tokens), Arc::new(known.clone()), Arc::new(known.clone()), agent);
     let discovery = DiscoveryService::new(view.clone(), auth.clone(), clients.clone(), stop.clone());
     let node_proxy = NodeProxyAccount { trust_domain: settings.ca.trust_domain.clone(), account: node_proxy };
     let certificates = CertificateService::new(auth, keys.authority(), node_proxy);

@@ -74,7 +74,8 @@ fn everything(index: &Index) -> Batch {
     let mut batch = Batch::new();
     index.policies().for_each(|policy| batch.put_policy(policy));
     index.workloads().for_each(|workload| batch.put_workload(workload));
-    index.traffic().for_each(|traffic| batch.put_traffic(traffic));
+    index.requests().for_each(|policy| batch.put_request_policy(&policy.gateway, &policy.said));
+    index.traffic().for_each(|traffic| batch.put_traffic(&traffic.gateway, &traffic.said));
     index.services().for_each(|service| batch.put_service(service));
     index.agent_pods().for_each(|pod| batch.put_agent_pod(pod));
     batch
@@ -86,8 +87,10 @@ fn changed(diff: &Diff) -> Batch {
     diff.policies.removed.iter().for_each(|name| batch.remove_policy(name));
     diff.workloads.upserted.iter().for_each(|workload| batch.put_workload(workload));
     diff.workloads.removed.iter().for_each(|uid| batch.remove_workload(uid));
-    diff.traffic.upserted.iter().for_each(|traffic| batch.put_traffic(traffic));
-    diff.traffic.removed.iter().for_each(|name| batch.remove_traffic(name));
+    diff.requests.upserted.iter().for_each(|policy| batch.put_request_policy(&policy.gateway, &policy.said));
+    diff.requests.removed.iter().for_each(|gone| batch.remove_request_policy(&gone.gateway, &gone.said));
+    diff.traffic.upserted.iter().for_each(|traffic| batch.put_traffic(&traffic.gateway, &traffic.said));
+    diff.traffic.removed.iter().for_each(|gone| batch.remove_traffic(&gone.gateway, &gone.said));
     diff.services.upserted.iter().for_each(|service| batch.put_service(service));
     diff.services.removed.iter().for_each(|name| batch.remove_service(name));
     diff.agent_pods.upserted.iter().for_each(|pod| batch.put_agent_pod(pod));

@@ -3,8 +3,9 @@
 use parking_lot::RwLock;
 use std::sync::Arc;
 use weft_control_api::problem::Problem;
-use weft_control_ca::{BoundPod, PodPlace, PodView};
+use weft_control_ca::{BoundPod, PodPlace, PodView, ServiceAccount};
 use weft_control_index::Index;
+use weft_control_serve::{Instance, WaypointView};
 use weft_core::identity::Identity;
 use weft_core::names::{NodeName, WorkloadUid};
 
@@ -59,5 +60,15 @@ impl PodView for Known {
 
     fn has_enrolled_pod(&self, node: &NodeName, identity: &Identity) -> bool {
         self.read(|index| index.has_enrolled_pod(node, identity))
+    }
+}
+
+impl WaypointView for Known {
+    fn instance(&self, namespace: &str, pod: &str) -> Option<Instance> {
+        self.read(|index| {
+            let (gateway, who) = index.waypoint_of(namespace, pod)?;
+            let service_account = ServiceAccount::new(who.namespace(), who.service_account());
+            Some(Instance { gateway, service_account })
+        })
     }
 }

@@ -7,10 +7,11 @@ use weft_control_api::object::Object;
 use weft_control_api::problem::{Note, Origin, Problem};
 use weft_control_api::refusal::Refusal;
 use weft_core::enrolment::AgentPod;
-use weft_core::names::{PolicyName, ServiceName, WorkloadUid};
+use weft_core::names::{GatewayName, PolicyName, ServiceName, WorkloadUid};
 use weft_core::policy::Policy;
 use weft_core::service::Service;
 use weft_core::workload::Workload;
+use weft_l7::policy::Policy as RequestPolicy;
 use weft_l7::traffic::Traffic;
 
 /// One object changed at its source.
@@ -59,12 +60,23 @@ pub struct Diff {
     pub services: Changed<ServiceName, Service>,
     /// Policies, also those that the index makes of PeerAuthentications.
     pub policies: Changed<PolicyName, Policy>,
-    /// What is said of services' traffic.
-    pub traffic: Changed<ServiceName, Traffic>,
+    /// What is said of services' traffic, for each waypoint that needs to know.
+    pub traffic: Changed<AtWaypoint<ServiceName>, AtWaypoint<Arc<Traffic>>>,
+    /// Policies for requests, for each waypoint that enforces them.
+    pub requests: Changed<AtWaypoint<PolicyName>, AtWaypoint<RequestPolicy>>,
     /// Pods, as their nodes' agents see them.
     pub agent_pods: Changed<AgentPodKey, AgentPod>,
     /// Objects whose problems changed, with all that they have now; none if they are mended or gone.
     pub problems: Vec<(ObjectKey, Vec<Problem>)>,
+}
+
+/// Something that the instances of one waypoint are told, and nobody else.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AtWaypoint<T> {
+    /// The waypoint's Gateway.
+    pub gateway: GatewayName,
+    /// What is told.
+    pub said: T,
 }
 
 /// What changed among values of one kind.
@@ -92,11 +104,12 @@ impl<K, V> Changed<K, V> {
 impl Diff {
     /// True if nothing changed.
     pub fn is_empty(&self) -> bool {
-        let Self { workloads, services, policies, traffic, agent_pods, problems } = self;
+        let Self { workloads, services, policies, traffic, requests, agent_pods, problems } = self;
         workloads.is_empty()
             && services.is_empty()
             && policies.is_empty()
             && traffic.is_empty()
+            && requests.is_empty()
             && agent_pods.is_empty()
             && problems.is_empty()
     }

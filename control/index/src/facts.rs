@@ -10,6 +10,8 @@ pub(crate) mod owner;
 pub(crate) mod pod;
 pub(crate) mod port;
 pub(crate) mod service;
+pub(crate) mod gateway;
+pub(crate) mod waypoint;
 pub(crate) mod enrolment;
 pub(crate) mod said;
 

@@ -1,28 +1,32 @@
 //! The index: objects in, core values out.
 
+mod settle;
+
 use crate::absorb::Dirty;
 use crate::agents::Agents;
-use crate::change::{Change, Diff};
+use crate::change::{AtWaypoint, Change, Diff};
 use crate::cluster::Cluster;
 use crate::config::IndexConfig;
 use crate::facts::{self, pod::Life, refuses};
 use crate::name::Name;
 use crate::policy;
-use crate::told::Told;
-use crate::traffic::{self, Said};
-use crate::{peers, workload};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::problems::{More, Problems};
+use crate::told::{AtWaypoints, Told};
+use crate::traffic::{Audience, Said};
+use crate::{peers, waypoint};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use weft_control_api::kind::{Kind, ObjectKey};
 use weft_control_api::object::Object;
-use weft_control_api::problem::{Note, Origin, Problem};
+use weft_control_api::problem::{Note, Problem};
 use weft_control_api::refusal::Refusal;
 use weft_core::enrolment::AgentPod;
 use weft_core::identity::Identity;
-use weft_core::names::{NodeName, PolicyName, ServiceName, WorkloadUid};
+use weft_core::names::{GatewayName, NodeName, PolicyName, ServiceName, WorkloadUid};
 use weft_core::policy::Policy;
 use weft_core::service::Service;
 use weft_core::workload::Workload;
+use weft_l7::policy::Policy as RequestPolicy;
 use weft_l7::traffic::Traffic;
 
 /// Everything that the sources told, and what it means to the mesh.
@@ -33,11 +37,15 @@ pub struct Index {
     services: Told<ServiceName, Service>,
     policies: Told<PolicyName, Policy>,
     said: Said,
+    /// What is said of services' traffic, whether a waypoint needs to know it or not.
     traffic: Told<ServiceName, Traffic>,
+    audience: Audience,
+    told_traffic: AtWaypoints<ServiceName, Arc<Traffic>>,
+    told_requests: AtWaypoints<PolicyName, RequestPolicy>,
     agents: Agents,
     /// Workloads that only a slice knows, by the slice.
     loose: HashMap<Name, Vec<WorkloadUid>>,
-    problems: BTreeMap<ObjectKey, Vec<Problem>>,
+    problems: Problems,
 }
 
 impl Index {
@@ -50,9 +58,12 @@ impl Index {
             policies: Told::default(),
             said: Said::default(),
             traffic: Told::default(),
+            audience: Audience::default(),
+            told_traffic: AtWaypoints::default(),
+            told_requests: AtWaypoints::default(),
             agents: Agents::default(),
             loose: HashMap::new(),
-            problems: BTreeMap::new(),
+            problems: Problems::default(),
         };
         let strict = peers::static_strict(&index.cluster.config);
         let name = strict.name.clone();
@@ -69,49 +80,31 @@ impl Index {
     /// Takes changes that belong together, such as the first list of everything: what several of them concern
     /// is computed once.
     pub fn apply_all(&mut self, changes: impl IntoIterator<Item = Change>) -> Diff {
-        let mut dirty = Dirty::default();
-        let mut touched = BTreeMap::new();
+        let (mut dirty, mut diff) = (Dirty::default(), Diff::default());
+        let mut touched = BTreeSet::new();
         for change in changes {
             let key = change.key();
-            let problems = self.take(&key, change, &mut dirty);
-            touched.insert(key, problems);
+            self.take(&key, change, &mut dirty, &mut diff);
+            touched.insert(key);
         }
-        let mut diff = self.settle(&dirty);
-        for (key, problems) in touched {
-            self.tell_problems(key, problems, &mut diff);
-        }
+        touched.extend(self.settle(dirty, &mut diff));
+        self.problems.tell(&touched, &mut diff);
         diff
     }
 
-    fn tell_problems(&mut self, key: ObjectKey, problems: Vec<Problem>, diff: &mut Diff) {
-        let old = self.problems.get(&key).map_or(&[][..], Vec::as_slice);
-        if old == problems {
-            return;
-        }
-        if problems.is_empty() {
-            self.problems.remove(&key);
-        } else {
-            self.problems.insert(key.clone(), problems.clone());
-        }
-        diff.problems.push((key, problems));
-    }
-
-    fn take(&mut self, key: &ObjectKey, change: Change, dirty: &mut Dirty) -> Vec<Problem> {
-        let located = |origin: &Origin, notes: Vec<Note>| {
-            notes.into_iter().map(|note| origin.locate(Some(key.clone()), note)).collect()
-        };
+    fn take(&mut self, key: &ObjectKey, change: Change, dirty: &mut Dirty, diff: &mut Diff) {
         match change {
             Change::Upsert { object, mut notes, origin } => {
                 self.upsert(key, &object, &mut notes, dirty);
-                located(&origin, notes)
+                self.problems.set_own(key, origin, notes, waypoint::more(&self.cluster, key));
             }
             Change::Refuse { refusal, origin } => {
                 self.refuse(key, &refusal, dirty);
-                located(&origin, refusal.notes)
+                self.problems.set_own(key, origin, refusal.notes, More::Maybe);
             }
             Change::Delete(_) => {
                 self.delete(key, dirty);
-                Vec::new()
+                self.problems.forget(key, diff);
             }
         }
     }
@@ -123,7 +116,7 @@ impl Index {
         let cluster = &mut self.cluster;
         match object {
             Object::Namespace(one) => {
-                let facts = facts::namespace::read(one, notes);
+                let facts = facts::namespace::read(one, &key.name, notes);
                 cluster.set_namespace(&key.name, Some(facts), dirty);
             }
             Object::Node(one) => {
@@ -150,8 +143,11 @@ impl Index {
                     cluster.set_slice(&name, Some(facts), dirty);
                 }
             }
-            // Its waypoint label will matter; nothing of it does now.
-            Object::ServiceAccount(_) => {}
+            Object::ServiceAccount(one) => {
+                let labels = one.metadata.labels.clone().unwrap_or_default();
+                let waypoint = facts::waypoint::read(&labels, &key.namespace, notes);
+                cluster.set_account(&name, waypoint, dirty);
+            }
             Object::NetworkPolicy(one) => {
                 let selector = facts::network_policy::read(one, notes);
                 if !refuses(notes) {
@@ -171,13 +167,23 @@ impl Index {
             | Object::VirtualService(_)
             | Object::DestinationRule(_) => {
                 if !refuses(notes) {
-                    dirty.traffic.extend(self.said.take(&self.cluster, &name, object));
+                    self.said.take(&self.cluster, &name, object, dirty);
                 }
                 notes.push(not_enforced(object));
             }
-            Object::Gateway(_)
-            | Object::GatewayClass(_)
-            | Object::GrpcRoute(_)
+            Object::Gateway(one) => {
+                let facts = facts::gateway::read(one, notes);
+                if !refuses(notes) {
+                    cluster.set_gateway(&name, Some(facts), dirty);
+                }
+            }
+            Object::GatewayClass(one) => {
+                let takes = facts::gateway::read_class(one, notes);
+                if !refuses(notes) {
+                    cluster.set_class(&key.name, takes, dirty);
+                }
+            }
+            Object::GrpcRoute(_)
             | Object::TcpRoute(_)
             | Object::TlsRoute(_)
             | Object::BackendTlsPolicy(_)
@@ -234,16 +240,16 @@ impl Index {
             Kind::Pod => cluster.set_pod(&name, None, dirty),
             Kind::Service => cluster.set_service(&name, None, dirty),
             Kind::EndpointSlice => cluster.set_slice(&name, None, dirty),
-            Kind::ServiceAccount => {}
+            Kind::ServiceAccount => cluster.set_account(&name, None, dirty),
             Kind::NetworkPolicy => cluster.set_network_policy(&name, None, dirty),
             Kind::AuthorizationPolicy => cluster.set_authorization(&name, None, dirty),
             Kind::PeerAuthentication => cluster.set_peer(&name, None, dirty),
             Kind::HttpRoute | Kind::ReferenceGrant | Kind::VirtualService | Kind::DestinationRule => {
-                dirty.traffic.extend(self.said.forget(key.kind, &name));
+                self.said.forget(&self.cluster, key.kind, &name, dirty);
             }
-            Kind::Gateway
-            | Kind::GatewayClass
-            | Kind::GrpcRoute
+            Kind::Gateway => cluster.set_gateway(&name, None, dirty),
+            Kind::GatewayClass => cluster.set_class(&key.name, None, dirty),
+            Kind::GrpcRoute
             | Kind::TcpRoute
             | Kind::TlsRoute
             | Kind::BackendTlsPolicy
@@ -253,75 +259,12 @@ impl Index {
             | Kind::Telemetry => {}
         }
     }
-
-    /// Computes anew what is marked, and tells what is different.
-    fn settle(&mut self, dirty: &Dirty) -> Diff {
-        let mut diff = Diff::default();
-        for name in &dirty.services {
-            let now = self.cluster.services.get(name).map(|facts| facts.told.clone());
-            let key = facts::service::key(name, &self.cluster.config);
-            self.services.set(&key, now, &mut diff.services);
-        }
-        // What a route says depends on the ports of the services that it names.
-        for name in dirty.services.union(&dirty.traffic) {
-            let now = traffic::of_service(&self.cluster, &self.said, name);
-            let key = facts::service::key(name, &self.cluster.config);
-            self.traffic.set(&key, now, &mut diff.traffic);
-        }
-        for name in &dirty.policies {
-            let now = policy_of(&self.cluster, name);
-            self.policies.set(name, now, &mut diff.policies);
-        }
-        for name in &dirty.pods {
-            self.settle_pod(name, &mut diff);
-        }
-        for name in &dirty.slices {
-            self.settle_slice(name, &mut diff);
-        }
-        diff
-    }
-
-    fn settle_pod(&mut self, name: &Name, diff: &mut Diff) {
-        let uid = workload::pod_uid(&self.cluster.config.cluster, name);
-        let pod = self.cluster.pods.get(name);
-        let workload = pod.and_then(|pod| workload::of_pod(&self.cluster, pod));
-        let agent_pod = pod.and_then(|pod| workload::agent_pod(&self.cluster, pod));
-        self.workloads.set(&uid, workload, &mut diff.workloads);
-        self.agents.set(&uid, agent_pod, &mut diff.agent_pods);
-    }
-
-    fn settle_slice(&mut self, name: &Name, diff: &mut Diff) {
-        let now = workload::of_slice(&self.cluster, name);
-        let uids: Vec<_> = now.iter().map(|workload| workload.uid.clone()).collect();
-        let kept: BTreeSet<_> = uids.iter().collect();
-        for gone in self.loose.get(name).into_iter().flatten().filter(|uid| !kept.contains(uid)) {
-            self.workloads.set(gone, None, &mut diff.workloads);
-        }
-        for workload in now {
-            self.workloads.set(&workload.uid.clone(), Some(workload), &mut diff.workloads);
-        }
-        if uids.is_empty() {
-            self.loose.remove(name);
-        } else {
-            self.loose.insert(name.clone(), uids);
-        }
-    }
 }
 
 /// Says that an object was read, and that nothing comes of it: no route is compiled yet.
 fn not_enforced(object: &Object) -> Note {
     let (api_version, kind) = (object.api_version(), object.kind());
     Note::warning("kind", format!("{api_version} {kind} is not implemented: it has no effect"))
-}
-
-/// The policy of a name: one that was written, or one that the index makes.
-fn policy_of(cluster: &Cluster, name: &PolicyName) -> Option<Policy> {
-    let object = Name::new(name.namespace.clone(), name.name.clone());
-    if let Some(facts) = cluster.authorizations.get(&object) {
-        return facts.told.clone();
-    }
-    let peer = peers::converted_object(name)?;
-    peers::converted(cluster, &peer)
 }
 
 /// What the index holds now; a new reader starts from here.
@@ -356,9 +299,21 @@ impl Index {
         self.policies.get(name)
     }
 
-    /// All that is said of services' traffic, in no order.
-    pub fn traffic(&self) -> impl ExactSizeIterator<Item = &Arc<Traffic>> {
-        self.traffic.values()
+    /// All that waypoints are told of services' traffic, in no order.
+    pub fn traffic(&self) -> impl Iterator<Item = &Arc<AtWaypoint<Arc<Traffic>>>> {
+        self.told_traffic.values()
+    }
+
+    /// All policies for requests that waypoints are told, in no order.
+    pub fn requests(&self) -> impl Iterator<Item = &Arc<AtWaypoint<RequestPolicy>>> {
+        self.told_requests.values()
+    }
+
+    /// The Gateway of the waypoint whose instance a living pod is, and who the pod is; `None` if it is no instance.
+    pub fn waypoint_of(&self, namespace: &str, name: &str) -> Option<(GatewayName, &Identity)> {
+        let pod = self.cluster.pods.get(&Name::new(namespace, name))?;
+        let gateway = waypoint::gateway_of(&self.cluster, pod).filter(|_| pod.life == Life::Live)?;
+        Some((gateway, &pod.identity))
     }
 
     /// All pods that run on some node, as agents see them, in no order.
@@ -385,7 +340,7 @@ impl Index {
 
     /// All that is wrong with objects, by object.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.problems.values().flatten()
+        self.problems.all()
     }
 
     /// What the index was told about the mesh.

@@ -1,20 +1,22 @@
 //! Objects in, core values out: the one place that knows what Kubernetes' and Istio's objects mean to the mesh.
 //!
 //! No I/O, no clock, no async, no Kubernetes client. [`Index::apply`] takes changes of objects and answers
-//! with the core values that changed; what it costs depends on what changed, not on what exists. What
-//! routes say becomes values here already; nobody enforces it until waypoints are bound.
+//! with the core values that changed; what it costs depends on what changed, not on what exists.
 #![forbid(unsafe_code)]
 
 mod index;
+mod requests;
 mod absorb;
 mod traffic;
 mod workload;
 mod endpoints;
+mod waypoint;
 mod peers;
 mod cluster;
 mod policy;
 mod facts;
 mod agents;
+mod problems;
 mod told;
 mod selector;
 pub mod change;

@@ -49,6 +49,35 @@ pub(crate) struct PolicyFacts {
     pub(crate) reach: Reach,
     /// `None` if it decides nothing at this level.
     pub(crate) told: Option<Policy>,
+    /// `None` if it says nothing to waypoints.
+    pub(crate) requests: Option<RequestFacts>,
+}
+
+/// What an AuthorizationPolicy says to waypoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RequestFacts {
+    /// What it names, each with the path of its field. Not empty.
+    pub(crate) targets: Vec<(Target, String)>,
+    pub(crate) action: Action,
+    pub(crate) enforcement: Enforcement,
+    pub(crate) ruleset: weft_l7::policy::Ruleset,
+}
+
+/// What a policy for waypoints names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Target {
+    /// Requests to a service, at its waypoint.
+    Service(Name),
+    /// All requests at one waypoint.
+    Gateway(Name),
+    /// All requests at all waypoints of a class.
+    Class(Arc<str>),
+}
+
+impl PolicyFacts {
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.requests.iter().flat_map(|requests| &requests.targets).map(|(target, _)| target)
+    }
 }
 
 /// A PeerAuthentication.

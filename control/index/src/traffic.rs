@@ -1,16 +1,21 @@
 //! Routes and destination rules become the words of `weft-l7`, service by service. What a route costs when something
 //! changes is its own services' computation and no other's.
 
+mod audience;
 mod destination_rule;
 mod grants;
 mod hosts;
 mod http_route;
+mod labels;
 mod virtual_service;
 
+use crate::absorb::Dirty;
 use crate::cluster::Cluster;
 use crate::name::Name;
+pub(crate) use audience::Audience;
 use grants::Grants;
 use hosts::Hosts;
+use labels::{AskedOfClients, Asking};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use weft_control_api::gateway_api::http_route::HttpRoute;
@@ -30,6 +35,10 @@ pub(crate) struct Said {
     http_routes: ByService<HttpRoute>,
     virtual_services: ByService<VirtualService>,
     destination_rules: ByService<DestinationRule>,
+    source_labels: AskedOfClients,
+    /// VirtualServices by the services to which their routes lead: whether these are there, and with which ports, is part
+    /// of what they say.
+    leading: ByService<()>,
 }
 
 /// Objects of one kind, and the services that each is about.
@@ -68,6 +77,15 @@ impl<T> ByService<T> {
         touched
     }
 
+    fn get(&self, name: &Name) -> Option<&Arc<T>> {
+        self.objects.get(name).map(|(object, _)| object)
+    }
+
+    /// The services that an object is about.
+    fn about(&self, name: &Name) -> impl Iterator<Item = &Name> {
+        self.objects.get(name).into_iter().flat_map(|(_, services)| services)
+    }
+
     fn of(&self, service: &Name) -> impl Iterator<Item = (&Name, &Arc<T>)> {
         let names = self.of.get(service).into_iter().flatten();
         names.filter_map(|name| self.objects.get_key_value(name)).map(|(name, (object, _))| (name, object))
@@ -75,46 +93,109 @@ impl<T> ByService<T> {
 }
 
 impl Said {
-    /// Takes an object. Gives the services about whose traffic something else may be said now.
-    pub(crate) fn take(&mut self, cluster: &Cluster, name: &Name, object: &Object) -> BTreeSet<Name> {
+    /// Takes an object, and marks the services about whose traffic something else may be said now.
+    pub(crate) fn take(&mut self, cluster: &Cluster, name: &Name, object: &Object, dirty: &mut Dirty) {
         match object {
             Object::HttpRoute(route) => {
                 let services = parents(route, name);
-                self.http_routes.set(name, Some((Arc::new((**route).clone()), services)))
+                dirty
+                    .traffic
+                    .extend(self.http_routes.set(name, Some((Arc::new((**route).clone()), services))));
             }
             Object::VirtualService(one) => {
                 let services = services_of(cluster, &name.namespace, &one.spec.hosts);
-                self.virtual_services.set(name, Some((Arc::new((**one).clone()), services)))
+                self.set_virtual_service(cluster, name, Some((Arc::new((**one).clone()), services)), dirty);
             }
             Object::DestinationRule(one) => {
                 let services = services_of(cluster, &name.namespace, [&one.spec.host]);
-                self.destination_rules.set(name, Some((Arc::new((**one).clone()), services)))
+                self.set_destination_rule(cluster, name, Some((Arc::new((**one).clone()), services)), dirty);
             }
             Object::ReferenceGrant(one) => {
                 self.grants.set(name, Some(one.spec.clone()));
-                self.routed()
+                dirty.traffic.extend(self.routed());
             }
-            _ => BTreeSet::new(),
+            _ => {}
         }
     }
 
     /// Forgets an object of a kind that [`Said::take`] takes.
-    pub(crate) fn forget(&mut self, kind: Kind, name: &Name) -> BTreeSet<Name> {
+    pub(crate) fn forget(&mut self, cluster: &Cluster, kind: Kind, name: &Name, dirty: &mut Dirty) {
         match kind {
-            Kind::HttpRoute => self.http_routes.set(name, None),
-            Kind::VirtualService => self.virtual_services.set(name, None),
-            Kind::DestinationRule => self.destination_rules.set(name, None),
+            Kind::HttpRoute => dirty.traffic.extend(self.http_routes.set(name, None)),
+            Kind::VirtualService => self.set_virtual_service(cluster, name, None, dirty),
+            Kind::DestinationRule => self.set_destination_rule(cluster, name, None, dirty),
             Kind::ReferenceGrant => {
                 self.grants.set(name, None);
-                self.routed()
+                dirty.traffic.extend(self.routed());
             }
-            _ => BTreeSet::new(),
+            _ => {}
+        }
+    }
+
+    fn set_virtual_service(
+        &mut self,
+        cluster: &Cluster,
+        name: &Name,
+        now: Option<(Arc<VirtualService>, BTreeSet<Name>)>,
+        dirty: &mut Dirty,
+    ) {
+        let old = self.virtual_services.get(name).map(|one| labels::of_sources(one)).unwrap_or_default();
+        let new = now.as_ref().map(|(one, _)| labels::of_sources(one)).unwrap_or_default();
+        let leads_to = now.as_ref().map(|(one, _)| {
+            let hosts = virtual_service::destinations(one).map(|destination| &destination.host);
+            (Arc::new(()), services_of(cluster, &name.namespace, hosts))
+        });
+        self.leading.set(name, leads_to);
+        dirty.traffic.extend(self.virtual_services.set(name, now));
+        if self.source_labels.replace(&old, &new) == Asking::Differently {
+            // Whoever is a client may be asked, and a name that nobody has asked for before is rare.
+            dirty.pods.extend(cluster.pods.names().cloned());
+        }
+    }
+
+    fn set_destination_rule(
+        &mut self,
+        cluster: &Cluster,
+        name: &Name,
+        now: Option<(Arc<DestinationRule>, BTreeSet<Name>)>,
+        dirty: &mut Dirty,
+    ) {
+        let concerned =
+            now.iter().flat_map(|(_, services)| services).chain(self.destination_rules.about(name));
+        let concerned: BTreeSet<Name> = concerned.cloned().collect();
+        let asked = |this: &Self| -> Vec<BTreeSet<String>> {
+            concerned.iter().map(|service| this.labels_of_endpoints(service)).collect()
+        };
+        let before = asked(self);
+        dirty.traffic.extend(self.destination_rules.set(name, now));
+        let after = asked(self);
+        for ((service, before), after) in concerned.iter().zip(before).zip(after) {
+            if before != after {
+                dirty.pods.extend(cluster.endpoints_of(service));
+            }
         }
     }
 
     /// All services with routes that may name others: a grant may concern any of them, and changes rarely.
     fn routed(&self) -> BTreeSet<Name> {
         self.http_routes.of.keys().cloned().collect()
+    }
+
+    /// The services whose routes lead to this one, and say something else when it changes.
+    pub(crate) fn leading_to(&self, service: &Name) -> impl Iterator<Item = &Name> {
+        self.leading.of(service).flat_map(|(name, _)| self.virtual_services.about(name))
+    }
+
+    /// Names of labels that the subsets of a service, and how its endpoints are preferred, ask for.
+    pub(crate) fn labels_of_endpoints(&self, service: &Name) -> BTreeSet<String> {
+        // Of several rules the first counts, as in `of_service`.
+        let rule = self.destination_rules.of(service).next();
+        rule.map(|(_, rule)| labels::of_endpoints(rule)).unwrap_or_default()
+    }
+
+    /// Names of labels that routes ask of their clients.
+    pub(crate) fn labels_of_clients(&self) -> impl Iterator<Item = &String> {
+        self.source_labels.names()
     }
 }
 

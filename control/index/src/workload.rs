@@ -5,9 +5,11 @@ use crate::endpoints::{self, Served};
 use crate::facts::endpoint_slice::Endpoint;
 use crate::facts::enrolment::Wish;
 use crate::facts::pod::{Life, PodFacts};
-use crate::facts::said;
+use crate::facts::{self, said};
 use crate::name::Name;
-use crate::peers;
+use crate::traffic::Said;
+use crate::{peers, waypoint};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use weft_core::enrolment::{AgentPod, Membership};
@@ -30,7 +32,7 @@ fn loose_uid(cluster: &str, slice: &Name, ip: IpAddr) -> WorkloadUid {
 
 /// Whether a pod's traffic belongs to the mesh (wire facts §4).
 pub(crate) fn enrolment(cluster: &Cluster, pod: &PodFacts) -> Membership {
-    if pod.host_network || pod.sidecar {
+    if pod.host_network || pod.sidecar || waypoint::is_instance(cluster, pod) {
         return Membership::Outside;
     }
     let namespace = || cluster.namespaces.get(&pod.name.namespace).and_then(|namespace| namespace.wish);
@@ -63,12 +65,13 @@ pub(crate) fn agent_pod(cluster: &Cluster, pod: &PodFacts) -> Option<AgentPod> {
 }
 
 /// The pod as discovery tells it; `None` if it has no address or is over.
-pub(crate) fn of_pod(cluster: &Cluster, pod: &PodFacts) -> Option<Workload> {
+pub(crate) fn of_pod(cluster: &Cluster, said: &Said, pod: &PodFacts) -> Option<Workload> {
     if pod.life == Life::Over || pod.addresses.is_empty() {
         return None;
     }
     let Served { services, health, terminating } = endpoints::of_pod(cluster, pod);
     let enrolment = enrolment(cluster, pod);
+    let native_tunnel = waypoint::is_instance(cluster, pod);
     let config = &cluster.config;
     Some(Workload {
         uid: pod_uid(&config.cluster, &pod.name),
@@ -79,30 +82,48 @@ pub(crate) fn of_pod(cluster: &Cluster, pod: &PodFacts) -> Option<Workload> {
         network: config.network.clone(),
         protocol: match enrolment {
             Membership::Enrolled => TunnelProtocol::Hbone,
+            Membership::Outside if native_tunnel => TunnelProtocol::Hbone,
             Membership::Outside => TunnelProtocol::Plain,
         },
         identity: pod.identity.clone(),
-        // The labels of the pod and its namespace will say (wire facts §4).
-        waypoint: None,
+        waypoint: waypoint::of_pod(cluster, pod),
         network_gateway: None,
         node: pod.node.clone(),
         canonical_name: pod.canonical_name.clone(),
         canonical_revision: pod.canonical_revision.clone(),
         kind: pod.kind,
         workload_name: pod.workload_name.clone(),
-        native_tunnel: false,
+        native_tunnel,
         application_tunnel: None,
+        labels: labels(cluster, said, pod, &services),
         services,
         policies: policies(cluster, pod),
         health,
         cluster: config.cluster.clone(),
         locality: cluster.nodes.get(&pod.node).map(|node| node.locality.clone()).unwrap_or_default(),
-        labels: Default::default(),
         network_mode: if pod.host_network { NetworkMode::HostNetwork } else { NetworkMode::Standard },
         weight: 1,
         node_tunnel: node_tunnel(cluster, pod, enrolment),
         terminating: pod.terminating || terminating,
     })
+}
+
+/// Those of a pod's labels that rules and routes ask for. Of an instance of a waypoint all of them: endpoints may be
+/// preferred that are labelled as it is.
+fn labels(
+    cluster: &Cluster,
+    said: &Said,
+    pod: &PodFacts,
+    services: &[(ServiceName, Vec<PortPair>)],
+) -> BTreeMap<Arc<str>, Arc<str>> {
+    let pair = |(name, value): (&String, &String)| (name.as_str().into(), value.as_str().into());
+    if waypoint::is_instance(cluster, pod) {
+        return pod.labels.iter().map(pair).collect();
+    }
+    let services = services.iter().map(|(service, _)| facts::service::object(service));
+    let of_endpoints: BTreeSet<String> = services.flat_map(|name| said.labels_of_endpoints(&name)).collect();
+    let asked = said.labels_of_clients().chain(&of_endpoints);
+    asked.filter_map(|name| pod.labels.get_key_value(name)).map(pair).collect()
 }
 
 /// A pod with `hostname` and `subdomain` has a name of its own where that headless service exists.

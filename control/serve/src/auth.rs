@@ -6,9 +6,24 @@ use tonic::{Code, Status};
 use weft_control_ca::review::Fault;
 use weft_control_ca::token::AUDIENCE;
 use weft_control_ca::{PodPlace, PodView, ServiceAccount, TokenReview};
-use weft_core::names::NodeName;
+use weft_core::names::{GatewayName, NodeName};
 
 pub use weft_control_ca::Caller;
+
+/// What the mesh knows of waypoints' instances.
+pub trait WaypointView: Send + Sync {
+    /// The waypoint whose instance a living pod is; `None` if it is no instance.
+    fn instance(&self, namespace: &str, pod: &str) -> Option<Instance>;
+}
+
+/// An instance of a waypoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// The waypoint's Gateway.
+    pub gateway: GatewayName,
+    /// Who the pod is.
+    pub service_account: ServiceAccount,
+}
 
 /// Longest token that is looked at, in bytes. Kubernetes' are some 1200.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
@@ -18,19 +33,21 @@ const TOKEN_BYTES_MAX: usize = 16 * 1024;
 pub struct Auth {
     tokens: Arc<dyn TokenReview>,
     pods: Arc<dyn PodView + Send + Sync>,
+    waypoints: Arc<dyn WaypointView>,
     /// The account whose pods may ask what an agent asks.
     agent: ServiceAccount,
 }
 
 impl Auth {
-    /// Checks tokens with `tokens`, and the pods that they are bound to with `pods`; `agent` is the agents'
-    /// service account.
+    /// Checks tokens with `tokens`, the pods that they are bound to with `pods`, and of whom waypoints are instances with
+    /// `waypoints`; `agent` is the agents' service account.
     pub fn new(
         tokens: Arc<dyn TokenReview>,
         pods: Arc<dyn PodView + Send + Sync>,
+        waypoints: Arc<dyn WaypointView>,
         agent: ServiceAccount,
     ) -> Self {
-        Self { tokens, pods, agent }
+        Self { tokens, pods, waypoints, agent }
     }
 
     pub(crate) fn pods(&self) -> &dyn PodView {
@@ -68,6 +85,36 @@ impl Auth {
                 Err(Status::failed_precondition("the pod that the token is bound to is gone"))
             }
         }
+    }
+}
+
+impl Auth {
+    /// The waypoint for which a caller speaks that says it is this pod.
+    pub(crate) fn waypoint(
+        &self,
+        caller: &Caller,
+        namespace: &str,
+        pod: &str,
+    ) -> Result<GatewayName, Status> {
+        let refuse = |why: &str| Err(Status::new(Code::PermissionDenied, why));
+        if let Some(bound) = &caller.pod {
+            if (&*bound.namespace, &*bound.name) != (namespace, pod) {
+                return refuse("the token is bound to another pod than the one that the node's id names");
+            }
+            if self.pods.node_of(bound) == PodPlace::Gone {
+                return Err(Status::failed_precondition("the pod that the token is bound to is gone"));
+            }
+        }
+        let Some(instance) = self.waypoints.instance(namespace, pod) else {
+            return Err(Status::failed_precondition(format!(
+                "{namespace}/{pod} is no instance of a waypoint: no living pod of that name has the label \
+                 gateway.networking.k8s.io/gateway-name with the name of a waypoint's Gateway"
+            )));
+        };
+        if instance.service_account != caller.service_account {
+            return refuse("the token is not of the service account of the pod that the node's id names");
+        }
+        Ok(instance.gateway)
     }
 }
 

@@ -37,7 +37,7 @@ impl Role {
     pub fn kinds(self) -> &'static [Kind] {
         match self {
             Self::NodeProxy => &[Kind::Authorization, Kind::Address],
-            Self::Waypoint => &[Kind::Authorization, Kind::Traffic, Kind::Address],
+            Self::Waypoint => &[Kind::Authorization, Kind::RequestPolicy, Kind::Traffic, Kind::Address],
             Self::Agent => &[Kind::AgentPod],
         }
     }

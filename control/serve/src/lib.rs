@@ -16,7 +16,7 @@ mod table;
 mod batch;
 mod state;
 
-pub use auth::{Auth, Caller};
+pub use auth::{Auth, Caller, Instance, WaypointView};
 pub use batch::Batch;
 pub use certificates::{CertificateCounts, CertificateService};
 pub use clients::{Clients, Nack, Role, StreamStatus, TypeStatus};

@@ -3,10 +3,10 @@
 //! A push is made when the last one has been taken, from the table as it is then: a slow reader finds all
 //! that happened meanwhile in one push, and nothing piles up.
 
-use crate::auth::{Auth, Token};
+use crate::auth::{Auth, Caller, Token};
 use crate::clients::{Clients, Entered, Role, StreamStatus};
-use crate::state::{Kind, State};
-use crate::subscription::{Delta, Subscription, TooManyNames, Wants};
+use crate::state::{Audience, Kind, State};
+use crate::subscription::{Delta, Sight, Subscription, TooManyNames, Wants};
 use crate::table::TableView;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -44,9 +44,18 @@ pub(crate) struct Session {
 /// A stream whose client is known.
 struct Client {
     role: Role,
+    /// The node or waypoint for which it speaks; empty for nobody in particular.
     scope: Arc<str>,
+    waypoint: Option<Waypoint>,
     entered: Entered,
     subscriptions: BTreeMap<Kind, Subscription>,
+}
+
+/// The pod that a waypoint's instance says it is.
+struct Waypoint {
+    caller: Caller,
+    namespace: String,
+    pod: String,
 }
 
 #[expect(clippy::large_enum_variant, reason = "lives for a moment, on the stack")]
@@ -137,8 +146,8 @@ impl Session {
         let delta = match client.subscriptions.get_mut(&kind) {
             Some(subscription) => subscription.change(wants, &state).map_err(many)?,
             None => {
-                let scope = client.scope.clone();
-                let (subscription, delta) = Subscription::begin(kind, scope, wants, &state).map_err(many)?;
+                let sight = client.sight(kind);
+                let (subscription, delta) = Subscription::begin(sight, wants, &state).map_err(many)?;
                 client.subscriptions.insert(kind, subscription);
                 Some(delta)
             }
@@ -154,13 +163,19 @@ impl Session {
         let role = Role::of_node_id(&node.id)
             .ok_or_else(|| Status::invalid_argument("the node's id begins with no role that is served"))?;
         let caller = self.server.auth.caller(&self.token).await?;
+        let own_node = || Arc::from(ads::metadata(node, "NODE_NAME").unwrap_or_default());
+        let mut waypoint = None;
         let (scope, node_name) = match role {
             Role::Agent => {
                 let node = self.server.auth.agent_node(&caller)?;
                 (Arc::from(node.as_str()), Arc::from(node.as_str()))
             }
-            Role::NodeProxy | Role::Waypoint => {
-                (Arc::from(""), Arc::from(ads::metadata(node, "NODE_NAME").unwrap_or_default()))
+            Role::NodeProxy => (Arc::from(""), own_node()),
+            Role::Waypoint => {
+                let (namespace, pod) = pod_of(&node.id)?;
+                let gateway = self.server.auth.waypoint(&caller, &namespace, &pod)?;
+                waypoint = Some(Waypoint { caller: caller.clone(), namespace, pod });
+                (Arc::from(gateway.to_string()), own_node())
             }
         };
         tracing::info!(role = role.word(), node = %node_name, account = %caller.service_account, "a client connected");
@@ -173,7 +188,7 @@ impl Session {
             types: BTreeMap::new(),
             nacks: VecDeque::new(),
         });
-        Ok(Client { role, scope, entered, subscriptions: BTreeMap::new() })
+        Ok(Client { role, scope, waypoint, entered, subscriptions: BTreeMap::new() })
     }
 
     /// A review that cannot be made at present changes nothing for a stream that is open.
@@ -184,20 +199,22 @@ impl Session {
         }
     }
 
-    /// Policies come before the workloads that name them, and go after them.
+    /// Policies and routes come before the workloads and services that need them, and go after them.
     fn on_change(&mut self, state: &State) -> Result<(), Status> {
         let Some(client) = &mut self.client else {
             return Ok(());
         };
-        let mut later = None;
+        client.check_waypoint(&self.server.auth)?;
+        let mut later = Vec::new();
         let mut now = Vec::new();
         for (kind, subscription) in &mut client.subscriptions {
             let mut delta = subscription.advance(state).map_err(|_| {
                 Status::aborted("this stream is too far behind; connect again with the versions you have")
             })?;
-            if *kind == Kind::Authorization && !delta.removed.is_empty() {
+            let protects = matches!(kind, Kind::Authorization | Kind::RequestPolicy | Kind::Traffic);
+            if protects && !delta.removed.is_empty() {
                 let removed = std::mem::take(&mut delta.removed);
-                later = Some((*kind, Delta { resources: Vec::new(), removed }));
+                later.push((*kind, Delta { resources: Vec::new(), removed }));
             }
             now.push((*kind, delta));
         }
@@ -224,7 +241,40 @@ impl Session {
     }
 }
 
+/// The namespace and the pod in the id of a node, `<role>~<ip>~<pod>.<namespace>~…`.
+fn pod_of(id: &str) -> Result<(String, String), Status> {
+    let place = id.split('~').nth(2).and_then(|place| place.rsplit_once('.'));
+    let (pod, namespace) =
+        place.ok_or_else(|| Status::invalid_argument("the node's id names no pod and namespace"))?;
+    Ok((namespace.to_owned(), pod.to_owned()))
+}
+
 impl Client {
+    fn sight(&self, kind: Kind) -> Sight {
+        let scope = match kind {
+            Kind::Authorization | Kind::Address => "".into(),
+            Kind::RequestPolicy | Kind::Traffic | Kind::AgentPod => self.scope.clone(),
+        };
+        let audience = match self.role {
+            Role::Waypoint => Audience::Waypoint,
+            Role::NodeProxy | Role::Agent => Audience::Other,
+        };
+        Sight { kind, scope, audience }
+    }
+
+    /// An instance of another waypoint than before begins anew, and one of none waits until it is one.
+    fn check_waypoint(&self, auth: &Auth) -> Result<(), Status> {
+        let Some(Waypoint { caller, namespace, pod }) = &self.waypoint else {
+            return Ok(());
+        };
+        let now = auth.waypoint(caller, namespace, pod)?;
+        if *now.to_string() == *self.scope {
+            Ok(())
+        } else {
+            Err(Status::aborted(format!("{namespace}/{pod} is an instance of Gateway {now} now")))
+        }
+    }
+
     fn on_answer(&self, kind: Kind, request: &DeltaDiscoveryRequest) {
         if let Ok(nonce) = request.response_nonce.parse::<u64>() {
             self.entered.answered(kind, nonce);

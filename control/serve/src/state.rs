@@ -14,23 +14,27 @@ const LOG_MAX: usize = 65_536;
 pub enum Kind {
     /// L4 policies.
     Authorization,
+    /// Policies for requests, for the waypoints that enforce them.
+    RequestPolicy,
+    /// What is said of services' traffic, for the waypoints that need to know.
+    Traffic,
     /// Workloads and services.
     Address,
-    /// What is said of services' traffic, for waypoints.
-    Traffic,
     /// The pods of one node, for its agent.
     AgentPod,
 }
 
 impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Authorization, Self::Address, Self::Traffic, Self::AgentPod];
+    /// All of them. What protects others, or is needed for them, comes before.
+    pub const ALL: [Self; 5] =
+        [Self::Authorization, Self::RequestPolicy, Self::Traffic, Self::Address, Self::AgentPod];
 
     /// Its url in discovery.
     pub fn type_url(self) -> &'static str {
         match self {
             Self::Authorization => weft_proto::AUTHORIZATION_TYPE,
             Self::Address => weft_proto::ADDRESS_TYPE,
+            Self::RequestPolicy => weft_proto::REQUEST_POLICY_TYPE,
             Self::Traffic => weft_proto::TRAFFIC_TYPE,
             Self::AgentPod => weft_proto::AGENT_POD_TYPE,
         }
@@ -41,6 +45,7 @@ impl Kind {
         match self {
             Self::Authorization => "authorization",
             Self::Address => "address",
+            Self::RequestPolicy => "request-policy",
             Self::Traffic => "traffic",
             Self::AgentPod => "agent-pod",
         }
@@ -51,7 +56,7 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(crate) kind: Kind,
-    /// The node that alone may see it; empty for what all may see.
+    /// The node or waypoint that alone may see it; empty for what all may see.
     pub(crate) scope: Arc<str>,
     pub(crate) name: Arc<str>,
 }
@@ -59,10 +64,34 @@ pub(crate) struct Key {
 /// A resource as it goes out, shared by all streams.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
-    pub(crate) version: Arc<str>,
-    pub(crate) encoded: Bytes,
+    pub(crate) form: Form,
+    /// What waypoints get instead, where they get more.
+    pub(crate) for_waypoints: Option<Form>,
     /// Other names under which it is found: addresses, and the services of an endpoint.
     pub(crate) links: Vec<Arc<str>>,
+}
+
+/// One form of a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Form {
+    pub(crate) version: Arc<str>,
+    pub(crate) encoded: Bytes,
+}
+
+/// Who reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    Waypoint,
+    Other,
+}
+
+impl Entry {
+    pub(crate) fn form(&self, audience: Audience) -> &Form {
+        match audience {
+            Audience::Waypoint => self.for_waypoints.as_ref().unwrap_or(&self.form),
+            Audience::Other => &self.form,
+        }
+    }
 }
 
 /// One change.
@@ -70,6 +99,15 @@ pub(crate) struct Entry {
 struct Record {
     generation: u64,
     key: Key,
+    concerns: Concerns,
+}
+
+/// Whom a change concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Concerns {
+    Everybody,
+    /// It is in the form that waypoints get.
+    Waypoints,
 }
 
 /// Cheap to clone; the writer changes a copy and publishes it.
@@ -103,15 +141,18 @@ impl State {
 
     /// Gives whether something changed.
     pub(crate) fn put(&mut self, key: Key, entry: Entry) -> bool {
-        if self.entries.get(&key).is_some_and(|old| **old == entry) {
+        let old = self.entries.get(&key);
+        if old.is_some_and(|old| **old == entry) {
             return false;
         }
+        let same = old.is_some_and(|old| old.form == entry.form && old.links == entry.links);
+        let concerns = if same { Concerns::Waypoints } else { Concerns::Everybody };
         self.unlink(&key);
         for link in &entry.links {
             self.links.entry(link.clone()).or_default().insert(key.clone());
         }
         self.entries.insert(key.clone(), Arc::new(entry));
-        self.note(key);
+        self.note(key, concerns);
         true
     }
 
@@ -121,7 +162,7 @@ impl State {
         if self.entries.remove(&key).is_none() {
             return false;
         }
-        self.note(key);
+        self.note(key, Concerns::Everybody);
         true
     }
 
@@ -139,8 +180,8 @@ impl State {
         }
     }
 
-    fn note(&mut self, key: Key) {
-        self.log.push_back(Record { generation: self.generation, key });
+    fn note(&mut self, key: Key, concerns: Concerns) {
+        self.log.push_back(Record { generation: self.generation, key, concerns });
         while self.log.len() > LOG_MAX {
             if let Some(record) = self.log.pop_front() {
                 self.forgotten = record.generation;
@@ -176,12 +217,18 @@ impl State {
         found
     }
 
-    /// What changed after a generation, each key once, in the order of keys.
-    pub(crate) fn changed_since(&self, generation: u64) -> Result<OrdSet<Key>, TooFarBehind> {
+    /// What changed for a reader after a generation, each key once, in the order of keys.
+    pub(crate) fn changed_since(
+        &self,
+        generation: u64,
+        audience: Audience,
+    ) -> Result<OrdSet<Key>, TooFarBehind> {
         if generation < self.forgotten {
             return Err(TooFarBehind);
         }
         let recent = self.log.iter().rev().take_while(|record| record.generation > generation);
-        Ok(recent.map(|record| record.key.clone()).collect())
+        let concerned =
+            |record: &&Record| audience == Audience::Waypoint || record.concerns == Concerns::Everybody;
+        Ok(recent.filter(concerned).map(|record| record.key.clone()).collect())
     }
 }

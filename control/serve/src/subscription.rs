@@ -1,6 +1,6 @@
 //! What one stream wants of one type, and what it has been told: pure functions of a state of the table.
 
-use crate::state::{Key, Kind, State, TooFarBehind};
+use crate::state::{Audience, Entry, Key, Kind, State, TooFarBehind};
 use bytes::Bytes;
 use imbl::OrdSet;
 use std::collections::{BTreeSet, HashMap};
@@ -37,12 +37,31 @@ pub(crate) struct Wants {
     pub(crate) has: HashMap<String, String>,
 }
 
+/// What of a type a stream may see.
+#[derive(Debug, Clone)]
+pub(crate) struct Sight {
+    pub(crate) kind: Kind,
+    /// The node or waypoint whose resources are seen; empty for those that all see.
+    pub(crate) scope: Arc<str>,
+    pub(crate) audience: Audience,
+}
+
+impl Sight {
+    fn key(&self, name: &str) -> Key {
+        Key { kind: self.kind, scope: self.scope.clone(), name: name.into() }
+    }
+
+    /// What is told of a resource, unless the client has that version.
+    fn news(&self, entry: &Entry, name: &str, has: &HashMap<String, String>) -> Option<Bytes> {
+        let form = entry.form(self.audience);
+        has.get(name).is_none_or(|version| **version != *form.version).then(|| form.encoded.clone())
+    }
+}
+
 /// One stream's subscription to one type.
 #[derive(Debug)]
 pub(crate) struct Subscription {
-    kind: Kind,
-    /// The node whose resources are seen; empty for those that all see.
-    scope: Arc<str>,
+    sight: Sight,
     all: bool,
     names: BTreeSet<Arc<str>>,
     /// Names of resources that the client has because of `names`.
@@ -53,19 +72,13 @@ pub(crate) struct Subscription {
 impl Subscription {
     /// The first request of a type on a stream. What comes back is told even if it is empty: it says that
     /// there is nothing more.
-    pub(crate) fn begin(
-        kind: Kind,
-        scope: Arc<str>,
-        wants: Wants,
-        state: &State,
-    ) -> Result<(Self, Delta), TooManyNames> {
+    pub(crate) fn begin(sight: Sight, wants: Wants, state: &State) -> Result<(Self, Delta), TooManyNames> {
         let named = |name: &String| name == WILDCARD;
         // The protocol's older form: a first request without names wants everything.
         let all = wants.subscribe.iter().any(named)
             || (wants.subscribe.is_empty() && !wants.unsubscribe.iter().any(named));
         let mut this = Self {
-            kind,
-            scope,
+            sight,
             all,
             names: BTreeSet::new(),
             told: BTreeSet::new(),
@@ -85,12 +98,10 @@ impl Subscription {
 
     fn everything(&self, has: &HashMap<String, String>, state: &State) -> Delta {
         let mut delta = Delta::default();
-        for (key, entry) in state.all(self.kind, &self.scope) {
-            if has.get(&*key.name).is_none_or(|version| **version != *entry.version) {
-                delta.resources.push(entry.encoded.clone());
-            }
+        for (key, entry) in state.all(self.sight.kind, &self.sight.scope) {
+            delta.resources.extend(self.sight.news(entry, &key.name, has));
         }
-        let gone = has.keys().filter(|name| state.get(&self.key(name)).is_none());
+        let gone = has.keys().filter(|name| state.get(&self.sight.key(name)).is_none());
         delta.removed.extend(gone.cloned());
         delta.removed.sort_unstable();
         delta
@@ -125,7 +136,7 @@ impl Subscription {
         let mut found = OrdSet::new();
         for name in names.into_iter().filter(|name| name != WILDCARD) {
             let name: Arc<str> = name.into();
-            let stands_for = state.resolve(self.kind, &self.scope, &name);
+            let stands_for = state.resolve(self.sight.kind, &self.sight.scope, &name);
             if stands_for.is_empty() {
                 delta.removed.push(name.to_string());
             }
@@ -142,9 +153,7 @@ impl Subscription {
             let Some(entry) = state.get(&key) else {
                 continue;
             };
-            if has.get(&*key.name).is_none_or(|version| **version != *entry.version) {
-                delta.resources.push(entry.encoded.clone());
-            }
+            delta.resources.extend(self.sight.news(entry, &key.name, has));
             if !self.all {
                 self.told.insert(key.name);
             }
@@ -154,13 +163,14 @@ impl Subscription {
 
     /// What changed since the last time, as far as it is wanted.
     pub(crate) fn advance(&mut self, state: &State) -> Result<Delta, TooFarBehind> {
-        let changed = state.changed_since(self.generation)?;
+        let sight = self.sight.clone();
+        let changed = state.changed_since(self.generation, sight.audience)?;
         self.generation = state.generation();
         let mut delta = Delta::default();
-        for key in changed.iter().filter(|key| key.kind == self.kind && key.scope == self.scope) {
+        for key in changed.iter().filter(|key| key.kind == sight.kind && key.scope == sight.scope) {
             match state.get(key) {
                 Some(entry) if self.wants(key, &entry.links, state) => {
-                    delta.resources.push(entry.encoded.clone());
+                    delta.resources.push(entry.form(sight.audience).encoded.clone());
                     if !self.all {
                         self.told.insert(key.name.clone());
                     }
@@ -180,13 +190,9 @@ impl Subscription {
         let by_name = |name: &Arc<str>| self.names.contains(name);
         // An endpoint is wanted with its service, however that was asked for.
         let by_service = |name: &Arc<str>| {
-            let service = state.get(&self.key(name));
+            let service = state.get(&self.sight.key(name));
             service.is_some_and(|service| service.links.iter().any(by_name))
         };
         self.all || by_name(&key.name) || links.iter().any(|link| by_name(link) || by_service(link))
-    }
-
-    fn key(&self, name: &str) -> Key {
-        Key { kind: self.kind, scope: self.scope.clone(), name: name.into() }
     }
 }

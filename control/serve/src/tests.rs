@@ -6,4 +6,5 @@ mod on_demand;
 mod protocol;
 mod saved;
 mod values;
+mod waypoints;
 mod world;

@@ -92,6 +92,11 @@ pair! {
     PolicyName, name, "The policy's name."
 }
 
+pair! {
+    /// A Gateway: what the instances of a waypoint serve together.
+    GatewayName, name, "The Gateway's name."
+}
+
 /// An address within a network.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NetworkAddr {

@@ -33,6 +33,18 @@ pub struct Rule {
     pub fault: Option<Fault>,
 }
 
+impl Rule {
+    /// Where requests and copies of them may go.
+    pub(crate) fn targets(&self) -> Vec<&Target> {
+        let Action::Forward(forward) = &self.action else {
+            return Vec::new();
+        };
+        let backends = forward.backends.iter().map(|backend| &backend.to);
+        let mirrors = forward.mirrors.iter().chain(backends.clone().flat_map(|backend| &backend.mirrors));
+        backends.map(|backend| &backend.target).chain(mirrors.map(|mirror| &mirror.target)).collect()
+    }
+}
+
 /// Where a rule was written: what an access line, a metric and `weft routes explain` name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

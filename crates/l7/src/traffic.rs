@@ -6,7 +6,7 @@ use crate::rule::Rule;
 use crate::target::{Target, Weighted};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use weft_core::names::ServiceName;
 
@@ -23,6 +23,18 @@ pub struct Traffic {
     /// How its endpoints are used.
     #[serde(default)]
     pub destination: Destination,
+}
+
+impl Traffic {
+    /// The services to which its routes lead.
+    pub fn services(&self) -> BTreeSet<&ServiceName> {
+        let all = self.routes.iter().flat_map(|one| one.routes.targets());
+        let services = all.filter_map(|target| match target {
+            Target::Service(target) => Some(&target.service),
+            Target::Nowhere(_) => None,
+        });
+        services.collect()
+    }
 }
 
 /// The routes of one port for some clients. Where several would do, those for the client's namespace come before those
@@ -50,6 +62,22 @@ pub enum Routes {
     Tls(Vec<TlsRoute>),
     /// At nothing but the connection.
     Tcp(Vec<TcpRoute>),
+}
+
+impl Routes {
+    fn targets(&self) -> Vec<&Target> {
+        match self {
+            Self::Http(routes) => routes.rules.iter().flat_map(|rule| rule.targets()).collect(),
+            Self::Tls(routes) => routes.iter().flat_map(|route| route.connection.targets()).collect(),
+            Self::Tcp(routes) => routes.iter().flat_map(TcpRoute::targets).collect(),
+        }
+    }
+}
+
+impl TcpRoute {
+    fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.backends.iter().map(|backend| &backend.to)
+    }
 }
 
 /// Rules of HTTP. A request that none takes gets 404.

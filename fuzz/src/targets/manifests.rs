@@ -7,10 +7,11 @@ use weft_control_api::problem::{Problem, Severity};
 use weft_control_api::refusal::RefusedScope;
 use weft_control_index::Index;
 use weft_control_index::agent::AgentPodKey;
-use weft_control_index::change::{Change, Changed, Diff};
+use weft_control_index::change::{AtWaypoint, Change, Changed, Diff};
 use weft_control_index::config::IndexConfig;
-use weft_core::names::PolicyName;
+use weft_core::names::{GatewayName, PolicyName, ServiceName};
 use weft_core::policy::Ruleset;
+use weft_l7::policy::Policy as RequestPolicy;
 use weft_l7::service::ServiceTraffic;
 use weft_l7::traffic::Traffic;
 use weft_proto::{
@@ -66,6 +67,10 @@ pub(super) const WORDS: &[&str] = &[
     "*",
     "a*b",
     "weft-system",
+    "weft.dev/waypoint: wp",
+    "istio.io/use-waypoint: none",
+    "istio.io/waypoint-for: all",
+    "targetRefs: [{kind: Service, name: web}]",
 ];
 
 pub(super) fn seeds() -> Vec<Vec<u8>> {
@@ -73,6 +78,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         include_str!("../../seeds/shop.yaml"),
         include_str!("../../seeds/policies.yaml"),
         include_str!("../../seeds/traffic.yaml"),
+        include_str!("../../seeds/waypoint.yaml"),
         "a: &a [x, y]\nb: *a\nc: !!str 1\nd: |\n  text\ne: {<<: {f: 1}}\n",
         "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {name: a}}\n- 1\n",
         r#"{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a", "labels": {"weft.dev/mesh": "enabled"}}}"#,
@@ -126,7 +132,9 @@ fn check_refused(index: &Index, objects: &[Change]) {
             continue;
         };
         assert!(refusal.notes.iter().any(|note| note.severity == Severity::Error), "refused for nothing");
-        if refusal.key.kind == Kind::AuthorizationPolicy && refusal.scope != RefusedScope::Waypoint {
+        // One that is for waypoints denies there.
+        let at_pods = !matches!(refusal.scope, RefusedScope::Targets(_));
+        if refusal.key.kind == Kind::AuthorizationPolicy && at_pods {
             let name = PolicyName::new(refusal.key.namespace.clone(), refusal.key.name.clone());
             let policy = index.policy(&name).expect("a refused policy is there");
             assert!(matches!(policy.ruleset, Ruleset::Unusable(_)), "{policy:?}");
@@ -153,10 +161,15 @@ fn check_wire(index: &Index) {
         assert_eq!(decode_agent_pod(&encode_agent_pod(pod)).as_ref(), Ok(&**pod));
     }
     for traffic in index.traffic() {
-        let json = serde_json::to_vec(traffic).expect("what is said can be written");
+        let json = serde_json::to_vec(&traffic.said).expect("what is said can be written");
         let read: Traffic = serde_json::from_slice(&json).expect("what was written can be read");
-        assert_eq!(read, **traffic);
+        assert_eq!(read, *traffic.said);
         ServiceTraffic::new(read).expect("each entry has its rule");
+    }
+    for policy in index.requests() {
+        let json = serde_json::to_vec(&policy.said).expect("what is said can be written");
+        let read: RequestPolicy = serde_json::from_slice(&json).expect("what was written can be read");
+        assert_eq!(read, policy.said);
     }
 }
 
@@ -168,21 +181,31 @@ fn picture(index: &Index) -> Picture {
     let services = index.services().map(|one| (("service", one.name.to_string()), format!("{one:?}")));
     let policies = index.policies().map(|one| (("policy", one.name.to_string()), format!("{one:?}")));
     let pods = index.agent_pods().map(|one| (("pod", pod_name(&AgentPodKey::of(one))), format!("{one:?}")));
-    let traffic = index.traffic().map(|one| (("traffic", one.service.to_string()), format!("{one:?}")));
-    workloads.chain(services).chain(policies).chain(pods).chain(traffic).collect()
+    let traffic = index.traffic();
+    let traffic = traffic.map(|one| (("traffic", at(&one.gateway, &one.said.service)), format!("{one:?}")));
+    let requests = index.requests();
+    let requests = requests.map(|one| (("request", at(&one.gateway, &one.said.name)), format!("{one:?}")));
+    workloads.chain(services).chain(policies).chain(pods).chain(traffic).chain(requests).collect()
 }
 
 /// What a reader holds who held `before` and then heard of these changes.
 fn picture_of(before: &Picture, diffs: impl IntoIterator<Item = Diff>) -> Picture {
     let mut held = before.clone();
-    for Diff { workloads, services, policies, traffic, agent_pods, problems: _ } in diffs {
-        take(&mut held, "traffic", traffic, |one| one.service.to_string(), |key| key.to_string());
+    for Diff { workloads, services, policies, traffic, requests, agent_pods, problems: _ } in diffs {
+        let of_key = |key: AtWaypoint<ServiceName>| at(&key.gateway, &key.said);
+        take(&mut held, "traffic", traffic, |one| at(&one.gateway, &one.said.service), of_key);
+        let of_key = |key: AtWaypoint<PolicyName>| at(&key.gateway, &key.said);
+        take(&mut held, "request", requests, |one| at(&one.gateway, &one.said.name), of_key);
         take(&mut held, "workload", workloads, |one| one.uid.to_string(), |key| key.to_string());
         take(&mut held, "service", services, |one| one.name.to_string(), |key| key.to_string());
         take(&mut held, "policy", policies, |one| one.name.to_string(), |key| key.to_string());
         take(&mut held, "pod", agent_pods, |one| pod_name(&AgentPodKey::of(one)), |key| pod_name(&key));
     }
     held
+}
+
+fn at(gateway: &GatewayName, name: &impl std::fmt::Display) -> String {
+    format!("{gateway} {name}")
 }
 
 fn pod_name(key: &AgentPodKey) -> String {

@@ -3,17 +3,27 @@
 use crate::absorb::Dirty;
 use crate::cluster::Cluster;
 use crate::facts::endpoint_slice::SliceFacts;
-use crate::facts::service::{Backend, ServiceFacts};
+use crate::facts::service::{self, Backend, ServiceFacts};
 use crate::name::Name;
 use crate::selector::{Selector, Within};
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use weft_control_api::kind::{Kind, ObjectKey};
 
 impl Cluster {
-    pub(crate) fn set_service(&mut self, name: &Name, now: Option<ServiceFacts>, dirty: &mut Dirty) {
+    /// Takes a service that was written. Without one, a waypoint of that name has one all the same.
+    pub(crate) fn set_service(&mut self, name: &Name, written: Option<ServiceFacts>, dirty: &mut Dirty) {
+        let made = || self.waypoint(name).map(|_| service::of_waypoint(name, &self.config));
+        let now = written.or_else(made);
         if self.services.get(name) == now.as_ref() {
             return;
         }
         dirty.services.insert(name.clone());
+        let said = |facts: Option<&ServiceFacts>| facts.and_then(|facts| facts.waypoint.clone());
+        let key = ObjectKey::new(Kind::Service, name.namespace.clone(), name.name.clone());
+        let (old, new) = (said(self.services.get(name)), said(now.as_ref()));
+        self.askers.set(&key, old.as_ref(), new.as_ref());
+        dirty.askers.insert(key);
         let backend = now.as_ref().map(|facts| facts.backend.clone());
         let old = match now {
             Some(now) => self.services.insert(name.clone(), now),
@@ -48,6 +58,14 @@ impl Cluster {
         } else if let Some(selector) = backend.and_then(|backend| backend.selector.as_ref()) {
             dirty.pods.extend(self.pods.select(&within(name), selector));
         }
+    }
+
+    /// The pods that may serve a service.
+    pub(crate) fn endpoints_of(&self, service: &Name) -> BTreeSet<Name> {
+        let mut dirty = Dirty::default();
+        let backend = self.services.get(service).map(|facts| &facts.backend);
+        self.mark_endpoints(service, backend, &mut dirty);
+        dirty.pods
     }
 
     fn mark_slice_pods(&self, slice: &SliceFacts, dirty: &mut Dirty) {

@@ -8,6 +8,7 @@ use crate::facts::node::NodeFacts;
 use crate::facts::pod::PodFacts;
 use crate::name::Name;
 use std::sync::Arc;
+use weft_control_api::kind::{Kind, ObjectKey};
 use weft_core::names::NodeName;
 
 impl Cluster {
@@ -17,9 +18,32 @@ impl Cluster {
             None => self.namespaces.remove(name),
         };
         // One that says nothing is as good as none.
-        if old.unwrap_or_default() != self.namespaces.get(name).cloned().unwrap_or_default() {
-            dirty.pods(self.pods.in_namespace(name));
+        let old = old.unwrap_or_default();
+        let now = self.namespaces.get(name).cloned().unwrap_or_default();
+        if old == now {
+            return;
         }
+        let key = ObjectKey::new(Kind::Namespace, "", name.clone());
+        self.askers.set(&key, old.waypoint.as_ref(), now.waypoint.as_ref());
+        dirty.askers.insert(key);
+        dirty.services(self.services_in(name));
+        dirty.pods(self.pods.in_namespace(name));
+        if old.labels != now.labels {
+            dirty.askers.extend(self.asking_in(name));
+        }
+    }
+
+    /// Objects of a namespace whose own labels ask for a waypoint: Gateways may select the namespace by its labels.
+    fn asking_in(&self, namespace: &Arc<str>) -> Vec<ObjectKey> {
+        let key = |kind, name: &Name| ObjectKey::new(kind, name.namespace.clone(), name.name.clone());
+        let services = self.services_in(namespace);
+        let services = services.filter(|name| self.services[*name].waypoint.is_some());
+        let pods = self.pods.in_namespace(namespace);
+        let pods = pods.filter(|name| self.pods.get(name).is_some_and(|pod| pod.waypoint.is_some()));
+        let accounts = self.accounts.keys().filter(|name| name.namespace == *namespace);
+        let services = services.map(|name| key(Kind::Service, name));
+        let accounts = accounts.map(|name| key(Kind::ServiceAccount, name));
+        services.chain(pods.map(|name| key(Kind::Pod, name))).chain(accounts).collect()
     }
 
     pub(crate) fn set_node(&mut self, name: &NodeName, now: Option<NodeFacts>, dirty: &mut Dirty) {
@@ -40,6 +64,10 @@ impl Cluster {
         let now = now.map(Arc::new);
         let old = self.pods.set(name, now.clone());
         dirty.pods.insert(name.clone());
+        let said = |pod: &Option<Arc<PodFacts>>| pod.as_ref().and_then(|pod| pod.waypoint.clone());
+        let key = ObjectKey::new(Kind::Pod, name.namespace.clone(), name.name.clone());
+        self.askers.set(&key, said(&old).as_ref(), said(&now).as_ref());
+        dirty.askers.insert(key);
         // An endpoint without a pod may turn out to be one, or to be none any more. Of two pods that claim an
         // address one has it: the other may have to take over.
         for ip in old.iter().chain(&now).flat_map(|pod| own_addresses(pod)) {

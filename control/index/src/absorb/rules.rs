@@ -5,7 +5,7 @@ use crate::cluster::Cluster;
 use crate::cluster::policies::sought;
 use crate::name::Name;
 use crate::peers::converted_name;
-use crate::policy::{PeerFacts, PolicyFacts, Reach};
+use crate::policy::{PeerFacts, PolicyFacts, Reach, Target};
 use weft_core::names::PolicyName;
 
 impl Cluster {
@@ -14,6 +14,12 @@ impl Cluster {
             return;
         }
         dirty.policies.insert(PolicyName::new(name.namespace.clone(), name.name.clone()));
+        dirty.requests.insert(name.clone());
+        let targets = |policy: Option<&PolicyFacts>| -> Vec<Target> {
+            policy.into_iter().flat_map(PolicyFacts::targets).cloned().collect()
+        };
+        let aimed = [targets(self.authorizations.get(name)), targets(now.as_ref())].concat();
+        aimed.iter().for_each(|target| self.mark_target(target, dirty));
         let reach = now.as_ref().map(|policy| policy.reach.clone());
         let old = self.authorizations.set(name, now).map(|policy| policy.reach);
         if old == reach {
@@ -21,6 +27,18 @@ impl Cluster {
         }
         for (within, selector) in old.iter().chain(&reach).filter_map(sought) {
             dirty.pods.extend(self.pods.select(within, selector));
+        }
+    }
+
+    /// Marks the services for which a waypoint may have policy now, or may have had it.
+    fn mark_target(&self, target: &Target, dirty: &mut Dirty) {
+        match target {
+            Target::Service(service) => dirty.services([service]),
+            Target::Gateway(gateway) => self.mark_gateway(gateway, false, dirty),
+            Target::Class(class) => {
+                let of_class = self.gateways.iter().filter(|(_, facts)| facts.class == *class);
+                of_class.for_each(|(gateway, _)| self.mark_gateway(gateway, false, dirty));
+            }
         }
     }
 

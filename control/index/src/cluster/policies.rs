@@ -1,9 +1,10 @@
 //! Policies by name and by the pods that they select.
 
+use crate::cluster::pods::{link, unlink};
 use crate::name::Name;
-use crate::policy::{PeerFacts, PolicyFacts, Reach};
+use crate::policy::{PeerFacts, PolicyFacts, Reach, Target};
 use crate::selector::{SelectorIndex, Within};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// All AuthorizationPolicies.
@@ -11,6 +12,7 @@ use std::sync::Arc;
 pub(crate) struct Authorizations {
     all: BTreeMap<Name, PolicyFacts>,
     pub(crate) selectors: SelectorIndex,
+    by_target: HashMap<Target, BTreeSet<Name>>,
 }
 
 impl Authorizations {
@@ -22,8 +24,19 @@ impl Authorizations {
     pub(crate) fn set(&mut self, name: &Name, policy: Option<PolicyFacts>) -> Option<PolicyFacts> {
         place(&mut self.selectors, name, policy.as_ref().map(|policy| &policy.reach));
         let old = self.all.remove(name);
+        for target in old.iter().flat_map(PolicyFacts::targets) {
+            unlink(&mut self.by_target, target, name);
+        }
+        for target in policy.iter().flat_map(PolicyFacts::targets) {
+            link(&mut self.by_target, target.clone(), name);
+        }
         self.all.extend(policy.map(|policy| (name.clone(), policy)));
         old
+    }
+
+    /// Policies for waypoints that name this target.
+    pub(crate) fn aimed_at(&self, target: &Target) -> impl Iterator<Item = &Name> {
+        self.by_target.get(target).into_iter().flatten()
     }
 }
 

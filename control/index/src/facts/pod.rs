@@ -2,6 +2,7 @@
 
 use crate::config::IndexConfig;
 use crate::facts::enrolment::{self, Wish};
+use crate::facts::waypoint::{self, Use};
 use crate::facts::{owner, port, said};
 use crate::name::Name;
 use crate::selector::Labels;
@@ -28,6 +29,8 @@ pub(crate) struct PodFacts {
     pub(crate) host_network: bool,
     pub(crate) sidecar: bool,
     pub(crate) wish: Option<Wish>,
+    /// What the pod itself says.
+    pub(crate) waypoint: Option<Use>,
     pub(crate) identity: Identity,
     /// `hostname` and `subdomain`, where both are set.
     pub(crate) dns: Option<(Arc<str>, Arc<str>)>,
@@ -76,6 +79,7 @@ pub(crate) fn read(pod: &Pod, name: &Name, config: &IndexConfig, notes: &mut Vec
         host_network: spec.host_network == Some(true),
         sidecar: containers(spec).any(|container| container.name == "istio-proxy"),
         wish: enrolment::read(&labels, notes),
+        waypoint: waypoint::read(&labels, &name.namespace, notes),
         identity: identity(spec, name, config, notes)?,
         dns: spec.hostname.as_deref().map(Into::into).zip(spec.subdomain.as_deref().map(Into::into)),
         kind,

@@ -1,7 +1,9 @@
 //! What matters of a Service.
 
 use crate::config::IndexConfig;
-use crate::facts::port;
+use crate::facts::gateway::GATEWAY_NAME;
+use crate::facts::waypoint::{self, Bypass, Use};
+use crate::facts::{port, said};
 use crate::name::Name;
 use crate::selector::{Labels, Selector};
 use ipnet::IpNet;
@@ -12,15 +14,30 @@ use weft_control_api::k8s_openapi::api::core::v1::{Service, ServicePort as Port,
 use weft_control_api::k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use weft_control_api::problem::Note;
 use weft_core::names::ServiceName;
+use weft_core::ports::TUNNEL;
 use weft_core::service as core;
 
 /// A service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServiceFacts {
-    /// As discovery tells it.
+    /// As discovery tells it, but for its waypoint.
     pub(crate) told: core::Service,
     /// What concerns its endpoints.
     pub(crate) backend: Backend,
+    /// The waypoint that it asks for itself.
+    pub(crate) waypoint: Option<Use>,
+    /// What it says itself.
+    pub(crate) bypass: Option<Bypass>,
+    pub(crate) author: Author,
+}
+
+/// Who made a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Author {
+    /// Somebody wrote it.
+    Written,
+    /// Nobody did: it stands for the instances of a waypoint.
+    Waypoint,
 }
 
 /// What decides which pods serve it, and where.
@@ -58,6 +75,12 @@ pub(crate) fn key(name: &Name, config: &IndexConfig) -> ServiceName {
     ServiceName::new(name.namespace.clone(), hostname)
 }
 
+/// The object of a key.
+pub(crate) fn object(key: &ServiceName) -> Name {
+    let (name, _) = key.hostname.split_once('.').unwrap_or((&key.hostname, ""));
+    Name::new(key.namespace.clone(), name)
+}
+
 pub(crate) fn read(
     service: &Service,
     name: &Name,
@@ -70,13 +93,13 @@ pub(crate) fn read(
     let external = spec.type_.as_deref() == Some("ExternalName");
     let ports = if external { Vec::new() } else { backend_ports(spec, notes) };
     let selector = spec.selector.clone().filter(|labels: &Labels| !external && !labels.is_empty());
+    let labels = service.metadata.labels.clone().unwrap_or_default();
     let told = core::Service {
         name: key.clone(),
         short_name: name.name.clone(),
         vips: if external { Vec::new() } else { vips(service, spec, config, notes) },
         ports: told_ports(spec, &ports),
         subject_alt_names: Vec::new(),
-        // The labels of the Service and its namespace will say (wire facts §4).
         waypoint: None,
         load_balancing: load_balancing(spec, notes),
         ip_families: ip_families(spec),
@@ -87,8 +110,54 @@ pub(crate) fn read(
     };
     let headless = spec.cluster_ip.as_deref() == Some("None");
     let (selector, health) = (selector.map(Selector::labels), told.load_balancing.health);
-    let backend = Backend { name: key, selector, headless, health, ports };
-    ServiceFacts { told, backend }
+    ServiceFacts {
+        told,
+        backend: Backend { name: key, selector, headless, health, ports },
+        waypoint: waypoint::read(&labels, &name.namespace, notes),
+        bypass: said::read(&service.metadata, notes),
+        author: Author::Written,
+    }
+}
+
+/// The service of a waypoint for which nobody wrote one: its instances, at the tunnel's port.
+pub(crate) fn of_waypoint(gateway: &Name, config: &IndexConfig) -> ServiceFacts {
+    let key = key(gateway, config);
+    let port = core::ServicePort {
+        service_port: TUNNEL,
+        target_port: TUNNEL,
+        app_protocol: core::AppProtocol::Unknown,
+    };
+    let told = core::Service {
+        name: key.clone(),
+        short_name: gateway.name.clone(),
+        vips: Vec::new(),
+        ports: vec![port],
+        subject_alt_names: Vec::new(),
+        waypoint: None,
+        load_balancing: core::LoadBalancing::default(),
+        ip_families: core::IpFamilies::Automatic,
+        session_affinity: None,
+        external_name: None,
+        canonical: true,
+        guarded: false,
+    };
+    let backend = Backend {
+        name: key,
+        selector: Some(instances(gateway)),
+        headless: true,
+        health: core::HealthPolicy::OnlyHealthy,
+        ports: vec![BackendPort {
+            service_port: TUNNEL,
+            name: "hbone".into(),
+            target: TargetPort::Number(TUNNEL),
+        }],
+    };
+    ServiceFacts { told, backend, waypoint: None, bypass: None, author: Author::Waypoint }
+}
+
+/// What selects the instances of a waypoint, in the namespace of its Gateway.
+pub(crate) fn instances(gateway: &Name) -> Selector {
+    Selector::labels([(GATEWAY_NAME.to_owned(), gateway.name.to_string())].into())
 }
 
 fn tcp_ports(spec: &ServiceSpec) -> impl Iterator<Item = (usize, &Port)> {

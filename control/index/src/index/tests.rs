@@ -7,4 +7,7 @@ mod incremental;
 mod peers;
 mod problems;
 mod services;
+mod waypoint_policies;
+mod waypoint_traffic;
+mod waypoints;
 mod world;

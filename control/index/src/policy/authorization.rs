@@ -1,13 +1,13 @@
-//! AuthorizationPolicy at L4, for workloads without a waypoint.
+//! AuthorizationPolicy: with `targetRefs` it is for waypoints, and decides requests; without, for node proxies, and
+//! decides connections. As in Istio each of them leaves the other's alone.
 //!
 //! What a node proxy cannot see (requests) is handled so that more is denied, as Istio does it: an ALLOW
-//! alternative that asks for such a field never matches, a DENY alternative matches on the rest alone. A
-//! policy with `targetRefs` belongs to a waypoint and does nothing here, as in Istio; AUDIT decides nothing
-//! anywhere; CUSTOM asks somebody whom a node proxy cannot ask, and denies. All of it is noted.
+//! alternative that asks for such a field never matches, a DENY alternative matches on the rest alone.
+//! AUDIT decides nothing anywhere; CUSTOM asks somebody whom no proxy can ask yet, and denies. All of it is noted.
 
 use crate::config::IndexConfig;
 use crate::name::Name;
-use crate::policy::{PolicyFacts, Reach, labels_of, unusable};
+use crate::policy::{PolicyFacts, Reach, RequestFacts, labels_of, unusable};
 use crate::selector::{Labels, Selector, Within};
 use weft_control_api::authorization_policy as api;
 use weft_control_api::problem::{Note, Severity};
@@ -15,6 +15,8 @@ use weft_control_api::refusal::{DRY_RUN_ANNOTATION, parse_bool};
 use weft_core::names::PolicyName;
 use weft_core::policy::{Action, Clause, Enforcement, Match, Policy, Rule, Ruleset};
 
+mod request;
+pub(crate) mod target;
 mod condition;
 mod list;
 
@@ -29,14 +31,10 @@ pub(crate) fn read(
 ) -> PolicyFacts {
     let spec = policy.spec.clone().unwrap_or_default();
     let enforcement = enforcement(policy, notes);
-    let targets = spec.target_ref.is_some() || spec.target_refs.as_ref().is_some_and(|refs| !refs.is_empty());
-    let reach = match targets {
-        true => Reach::Nothing,
-        false => reach(labels_of(spec.selector.as_ref()), name, config),
-    };
-    if targets {
-        targets_notes(&spec, notes);
+    if target::written(&spec).is_some() {
+        return for_waypoints(&spec, enforcement, name, config, notes);
     }
+    let reach = reach(labels_of(spec.selector.as_ref()), name, config);
     let action = action(&spec, notes);
     let rules = rules(&spec, action.unwrap_or(Action::Deny), name, config, notes);
     let error = notes.iter().find(|note| note.severity == Severity::Error);
@@ -51,7 +49,35 @@ pub(crate) fn read(
             ruleset: Ruleset::Rules(rules),
         }),
     });
-    PolicyFacts { reach: if told.is_some() { reach } else { Reach::Nothing }, told }
+    PolicyFacts { reach: if told.is_some() { reach } else { Reach::Nothing }, told, requests: None }
+}
+
+fn for_waypoints(
+    spec: &api::AuthorizationPolicySpec,
+    enforcement: Enforcement,
+    name: &Name,
+    config: &IndexConfig,
+    notes: &mut Vec<Note>,
+) -> PolicyFacts {
+    let targets = target::read(spec, name, config, notes);
+    let action = action(spec, notes);
+    let rules = request::rules(spec, name, config, notes);
+    let error = notes.iter().find(|note| note.severity == Severity::Error).map(Note::text);
+    match error {
+        Some(why) => {
+            target::unusable(targets, labels_of(spec.selector.as_ref()), enforcement, &why, name, config)
+        }
+        None => PolicyFacts {
+            reach: Reach::Nothing,
+            told: None,
+            requests: action.map(|action| RequestFacts {
+                targets,
+                action,
+                enforcement,
+                ruleset: weft_l7::policy::Ruleset::Rules(rules),
+            }),
+        },
+    }
 }
 
 /// From a root namespace, a selector reaches the whole mesh. An empty selector is none.
@@ -64,14 +90,6 @@ pub(crate) fn reach(labels: Option<Labels>, name: &Name, config: &IndexConfig) -
         false => Within::Namespace(name.namespace.clone()),
     };
     Reach::Pods(within, Selector::labels(labels))
-}
-
-fn targets_notes(spec: &api::AuthorizationPolicySpec, notes: &mut Vec<Note>) {
-    if spec.selector.is_some() {
-        notes.push(Note::error("spec.targetRefs", "stands beside a selector; a policy has one of the two"));
-    }
-    let reason = "a waypoint would enforce this policy, and none does: it has no effect";
-    notes.push(Note::warning("spec.targetRefs", reason));
 }
 
 fn enforcement(policy: &api::AuthorizationPolicy, notes: &mut Vec<Note>) -> Enforcement {
@@ -163,13 +181,7 @@ fn source(from: &api::From, path: &str, reader: &mut Reader<'_>) -> Option<Match
         return None;
     };
     let field = |name: &str| format!("{path}.{name}");
-    let beside = source.principals.is_some()
-        || source.not_principals.is_some()
-        || source.namespaces.is_some()
-        || source.not_namespaces.is_some();
-    if beside && (source.service_accounts.is_some() || source.not_service_accounts.is_some()) {
-        reader.error(field("serviceAccounts"), "cannot stand beside principals or namespaces");
-    }
+    reader.check_beside(source, &path);
     let unseen = [
         ("requestPrincipals", source.request_principals.is_some()),
         ("notRequestPrincipals", source.not_request_principals.is_some()),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use weft_control_api::istio::destination::Destination;
 use weft_control_api::istio::percent::Percent;
 use weft_control_api::istio::string_match::{HeaderMatch, StringMatch};
+use weft_control_api::istio::virtual_service::VirtualService;
 use weft_control_api::istio::virtual_service::fault::{Failure, HttpFaultInjection, Wait};
 use weft_control_api::istio::virtual_service::http::{
     HeaderOperations, HttpRetry, HttpRoute, HttpRouteDestination, RegexRewrite,
@@ -56,6 +57,19 @@ pub(super) fn lines(routes: &[HttpRoute], place: &Place<'_>) -> Vec<Line> {
         }
     }
     lines
+}
+
+/// Where its routes lead.
+pub(super) fn destinations(one: &VirtualService) -> impl Iterator<Item = &Destination> {
+    let tls = one.spec.tls.iter().flat_map(|route| &route.route);
+    let tcp = one.spec.tcp.iter().flat_map(|route| &route.route);
+    one.spec.http.iter().flat_map(of_http).chain(tls.chain(tcp).map(|one| &one.destination))
+}
+
+fn of_http(route: &HttpRoute) -> impl Iterator<Item = &Destination> {
+    let routes = route.route.iter().map(|one| &one.destination);
+    let mirrors = route.mirrors.iter().map(|one| &one.destination);
+    routes.chain(&route.mirror).chain(mirrors)
 }
 
 fn request_match(one: &HttpMatchRequest) -> Option<RequestMatch> {

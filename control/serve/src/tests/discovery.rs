@@ -2,7 +2,7 @@
 
 use super::values::*;
 use super::world::*;
-use crate::state::{Entry, Key, Kind};
+use crate::state::{Entry, Form, Key, Kind};
 use crate::table::Table;
 use std::time::Duration;
 use weft_core::policy::Ruleset;
@@ -87,7 +87,8 @@ async fn an_agent_sees_the_pods_of_its_node_and_no_others() {
 fn put_raw(table: &mut Table, kind: Kind, name: &str, body: &[u8]) {
     let encoded = encode_resource(name, Vec::new(), "bad", kind.type_url(), body.to_vec());
     let key = Key { kind, scope: "".into(), name: name.into() };
-    let entry = Entry { version: "bad".into(), encoded, links: Vec::new() };
+    let form = Form { version: "bad".into(), encoded };
+    let entry = Entry { form, for_waypoints: None, links: Vec::new() };
     table.apply(crate::Batch(vec![crate::batch::Op::Put(key, entry)]));
 }
 

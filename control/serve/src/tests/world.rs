@@ -1,6 +1,8 @@
 //! A control plane on a real port with TLS, and clients of it.
 
-use crate::{Auth, Batch, CertificateService, Clients, DiscoveryService, Incoming, Table};
+use crate::{
+    Auth, Batch, CertificateService, Clients, DiscoveryService, Incoming, Instance, Table, WaypointView,
+};
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -15,7 +17,7 @@ use weft_control_ca::{
     TokenSubject,
 };
 use weft_core::identity::Identity;
-use weft_core::names::NodeName;
+use weft_core::names::{GatewayName, NodeName};
 use weft_pki::ServingSlot;
 use weft_proto::ads::{
     AggregatedDiscoveryServiceClient, DeltaDiscoveryRequest, DeltaDiscoveryResponse, node,
@@ -45,12 +47,29 @@ impl PodView for Pods {
     }
 }
 
+/// Pods `<gateway>-<number>` of namespace `weft-system` are instances, of account `waypoint`; a test may rename the Gateway
+/// of all.
+#[derive(Debug, Default)]
+pub(crate) struct Waypoints(pub(crate) parking_lot::Mutex<Option<&'static str>>);
+
+impl WaypointView for Waypoints {
+    fn instance(&self, namespace: &str, pod: &str) -> Option<Instance> {
+        let (gateway, _) = pod.rsplit_once('-').filter(|_| namespace == "weft-system")?;
+        let gateway = self.0.lock().unwrap_or(gateway);
+        Some(Instance {
+            gateway: GatewayName::new(namespace, gateway),
+            service_account: ServiceAccount::new(namespace, "waypoint"),
+        })
+    }
+}
+
 pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
     ca: CaDirectory,
     tokens: LocalTokens,
     pub(crate) table: Table,
     pub(crate) clients: Clients,
+    pub(crate) waypoints: Arc<Waypoints>,
     pub(crate) addr: SocketAddr,
     server: Option<(Stopper, JoinSet<()>)>,
 }
@@ -66,6 +85,7 @@ impl World {
             folder,
             table: Table::new(),
             clients: Clients::new(),
+            waypoints: Arc::default(),
             addr: (Ipv4Addr::LOCALHOST, 0).into(),
             server: None,
         };
@@ -86,7 +106,7 @@ impl World {
         let incoming = Incoming::bind(self.addr, slot).await.unwrap();
         self.addr = incoming.local_addr().unwrap();
         let agent = ServiceAccount::new("weft-system", "weft-agent");
-        let auth = Auth::new(Arc::new(self.tokens.clone()), Arc::new(Pods), agent);
+        let auth = Auth::new(Arc::new(self.tokens.clone()), Arc::new(Pods), self.waypoints.clone(), agent);
         let (stopper, stop) = channel();
         let discovery =
             DiscoveryService::new(self.table.view(), auth.clone(), self.clients.clone(), stop.clone());
@@ -121,6 +141,16 @@ impl World {
 
     pub(crate) fn token(&self, account: &str, node: &str) -> String {
         self.token_of_pod(account, node, "uid", Duration::from_secs(600))
+    }
+
+    /// A token of an account of namespace `weft-system` that is bound to this pod.
+    pub(crate) fn token_bound(&self, account: &str, pod: &str) -> String {
+        let subject = TokenSubject {
+            service_account: ServiceAccount::new("weft-system", account),
+            pod: Some((pod.into(), "uid".into())),
+            node: None,
+        };
+        self.tokens.issue_token(&subject, &["istio-ca"], Duration::from_secs(600), SystemTime::now()).unwrap()
     }
 
     pub(crate) fn token_of_pod(&self, account: &str, node: &str, uid: &str, lifetime: Duration) -> String {
@@ -177,6 +207,11 @@ impl World {
 
     /// A stream whose messages are seen one by one.
     pub(crate) async fn raw(&self, role: &str, token: Option<String>) -> Result<Raw, Status> {
+        self.raw_of(role, "p.ns", token).await
+    }
+
+    /// The same for a client that says it is `<pod>.<namespace>`.
+    pub(crate) async fn raw_of(&self, role: &str, place: &str, token: Option<String>) -> Result<Raw, Status> {
         let (requests, rx) = mpsc::channel(16);
         let rx = futures::stream::unfold(rx, |mut rx| async { Some((rx.recv().await?, rx)) });
         let mut request = tonic::Request::new(rx);
@@ -185,7 +220,7 @@ impl World {
         }
         let mut client = AggregatedDiscoveryServiceClient::new(self.raw_channel().await);
         let responses = client.delta_aggregated_resources(request).await?.into_inner();
-        Ok(Raw { node_id: format!("{role}~10.0.0.1~p.ns~ns.svc.cluster.local"), requests, responses })
+        Ok(Raw { node_id: format!("{role}~10.0.0.1~{place}~ns.svc.cluster.local"), requests, responses })
     }
 }
 
@@ -226,10 +261,12 @@ impl Raw {
         let response = soon(self.responses.message()).await?.expect("the stream is open");
         let mut names: Vec<_> = response.resources.iter().map(|one| one.name.clone()).collect();
         names.sort_unstable();
+        let bodies = response.resources.iter().filter_map(|one| one.resource.as_ref());
+        let bodies = bodies.map(|any| any.value.to_vec()).collect();
         let versions = response.resources.into_iter().map(|one| (one.name, one.version)).collect();
         let mut removed = response.removed_resources;
         removed.sort_unstable();
-        Ok(Seen { type_url: response.type_url, names, removed, versions, nonce: response.nonce })
+        Ok(Seen { type_url: response.type_url, names, removed, versions, bodies, nonce: response.nonce })
     }
 }
 
@@ -240,6 +277,8 @@ pub(crate) struct Seen {
     pub(crate) names: Vec<String>,
     pub(crate) removed: Vec<String>,
     pub(crate) versions: std::collections::HashMap<String, String>,
+    /// In the order in which they came.
+    pub(crate) bodies: Vec<Vec<u8>>,
     pub(crate) nonce: String,
 }
 

@@ -237,7 +237,7 @@ fn policies_that_decide_nothing_here_are_not_told() {
     let service = json!([{"kind": "Service", "name": "web"}]);
     for (case, spec, notes) in [
         ("target", json!({"targetRefs": service, "rules": [{}]}), 1),
-        ("broken with a target", json!({"targetRefs": service, "x": 1}), 1),
+        ("broken with a target", json!({"targetRefs": service, "x": 1}), 2),
         ("audit", json!({"action": "AUDIT", "rules": [{}]}), 1),
     ] {
         let world = World::of([authorization("p", spec)]);

@@ -1,7 +1,8 @@
 //! A change tells what changed, whatever the order in which things came.
 
 use super::world::{
-    World, at_pod, authorization, change, meshed, namespace, node, peer, pod, service, slice, with,
+    World, at_pod, authorization, change, instance, labelled, meshed, namespace, node, peer, pod, service,
+    slice, waypoint, with,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -65,6 +66,22 @@ fn objects() -> Vec<Value> {
             "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
             "metadata": {"name": "np", "namespace": "shop"}, "spec": {"podSelector": {"matchLabels": {"app": "db"}}},
         }),
+        labelled(waypoint("wp"), json!({"istio.io/waypoint-for": "all"})),
+        instance("wp-1", "wp", "10.0.0.9"),
+        labelled(service("front", "10.1.0.3"), json!({"weft.dev/waypoint": "wp"})),
+        json!({"apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": "db", "namespace": "shop", "labels": {"istio.io/use-waypoint": "wp"}}}),
+        authorization("q", json!({"targetRefs": [{"kind": "Service", "name": "front"}]})),
+        json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+            "metadata": {"name": "front", "namespace": "shop"},
+            "spec": {"hosts": ["front"], "http": [{"route": [{"destination": {"host": "web"}}]}]},
+        }),
+        json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
+            "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"host": "web", "subsets": [{"name": "s", "labels": {"app": "web"}}]},
+        }),
     ]
 }
 
@@ -75,7 +92,15 @@ fn told(world: &World) -> BTreeMap<String, String> {
     let services = index.services().map(|one| (one.name.to_string(), format!("{one:?}")));
     let policies = index.policies().map(|one| (format!("policy {}", one.name), format!("{one:?}")));
     let agents = index.agent_pods().map(|one| (format!("agent {}", one.workload), format!("{one:?}")));
-    workloads.chain(services).chain(policies).chain(agents).collect()
+    let traffic = index
+        .traffic()
+        .map(|one| (format!("traffic {} {}", one.gateway, one.said.service), format!("{one:?}")));
+    let requests = index
+        .requests()
+        .map(|one| (format!("request {} {}", one.gateway, one.said.name), format!("{one:?}")));
+    let problems = index.problems().map(|one| (format!("problem {one}"), String::new()));
+    let all = workloads.chain(services).chain(policies).chain(agents);
+    all.chain(traffic).chain(requests).chain(problems).collect()
 }
 
 #[test]

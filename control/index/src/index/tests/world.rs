@@ -8,10 +8,11 @@ use std::sync::Arc;
 use weft_control_api::decode::{Decoded, decode};
 use weft_control_api::kind::{Kind, ObjectKey};
 use weft_control_api::problem::Origin;
-use weft_core::names::{PolicyName, ServiceName, WorkloadUid};
+use weft_core::names::{GatewayName, PolicyName, ServiceName, WorkloadUid};
 use weft_core::policy::Policy;
 use weft_core::service::Service;
-use weft_core::workload::{PortPair, Workload};
+use weft_core::workload::{GatewayAddr, GatewayDestination, PortPair, Workload};
+use weft_l7::policy::Policy as RequestPolicy;
 
 /// An index and what the tests ask of it.
 pub(super) struct World(pub(super) Index);
@@ -49,6 +50,36 @@ impl World {
         self.0.policy(&PolicyName::parse(name).expect("namespace/name"))
     }
 
+    /// The Gateway before a service of namespace `shop`, by its service.
+    pub(super) fn waypoint_of(&self, service: &str) -> Option<String> {
+        named(self.service(service).waypoint.as_ref())
+    }
+
+    /// The Gateway before a pod of namespace `shop`, by its service.
+    pub(super) fn waypoint_of_pod(&self, pod: &str) -> Option<String> {
+        named(self.pod(pod).expect("the test made the pod").waypoint.as_ref())
+    }
+
+    /// What a waypoint of namespace `shop` is told of services' traffic, by their short names.
+    pub(super) fn traffic_at(&self, gateway: &str) -> Vec<String> {
+        let at = GatewayName::new("shop", gateway);
+        let here = self.0.traffic().filter(|one| one.gateway == at);
+        let mut names: Vec<_> = here
+            .map(|one| one.said.service.hostname.split('.').next().unwrap_or_default().to_owned())
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The policies for requests that a waypoint of namespace `shop` is told.
+    pub(super) fn requests_at(&self, gateway: &str) -> Vec<RequestPolicy> {
+        let at = GatewayName::new("shop", gateway);
+        let here = self.0.requests().filter(|one| one.gateway == at);
+        let mut policies: Vec<_> = here.map(|one| one.said.clone()).collect();
+        policies.sort_by(|one, other| one.name.cmp(&other.name));
+        policies
+    }
+
     /// Names of the selector policies of a pod.
     pub(super) fn policies_of(&self, pod: &str) -> Vec<String> {
         self.pod(pod).expect("the test made the pod").policies.iter().map(ToString::to_string).collect()
@@ -62,6 +93,15 @@ impl World {
     /// What is wrong, one line each.
     pub(super) fn problems(&self) -> Vec<String> {
         self.0.problems().map(|problem| format!("{} {problem}", problem.severity.as_str())).collect()
+    }
+}
+
+fn named(gateway: Option<&GatewayAddr>) -> Option<String> {
+    let gateway = gateway?;
+    assert_eq!(gateway.hbone_port, 15008);
+    match &gateway.destination {
+        GatewayDestination::Service(name) => Some(name.hostname.to_string()),
+        GatewayDestination::Addr(addr) => panic!("an address: {addr}"),
     }
 }
 
@@ -183,4 +223,27 @@ pub(super) fn peer(namespace: &str, name: &str, spec: Value) -> Value {
         "apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication",
         "metadata": {"name": name, "namespace": namespace}, "spec": spec,
     })
+}
+
+/// A Gateway of namespace `shop` that is a waypoint.
+pub(super) fn waypoint(name: &str) -> Value {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {
+            "gatewayClassName": "weft-waypoint",
+            "listeners": [{"name": "mesh", "port": 15008, "protocol": "HBONE"}],
+        },
+    })
+}
+
+/// An instance of a waypoint of namespace `shop`.
+pub(super) fn instance(name: &str, gateway: &str, ip: &str) -> Value {
+    let labels = json!({"gateway.networking.k8s.io/gateway-name": gateway, "app": null});
+    with(pod(name, ip), json!({"metadata": {"labels": labels}}))
+}
+
+/// Labels of an object.
+pub(super) fn labelled(object: Value, labels: Value) -> Value {
+    with(object, json!({"metadata": {"labels": labels}}))
 }

@@ -4,6 +4,8 @@ use crate::config::IndexConfig;
 use crate::name::Name;
 use crate::policy::source;
 use ipnet::IpNet;
+use std::fmt::Display;
+use weft_control_api::authorization_policy::Source;
 use weft_control_api::problem::Note;
 use weft_core::policy::{Action, ServiceAccountMatch, StringMatch};
 
@@ -70,10 +72,22 @@ impl Reader<'_> {
         self.read(list, |_, text| source::port(text).map(|one| vec![one]))
     }
 
-    fn read<T>(
+    /// What may not stand together in one source.
+    pub(crate) fn check_beside(&mut self, source: &Source, path: &str) {
+        let beside = source.principals.is_some()
+            || source.not_principals.is_some()
+            || source.namespaces.is_some()
+            || source.not_namespaces.is_some();
+        if beside && (source.service_accounts.is_some() || source.not_service_accounts.is_some()) {
+            let field = format!("{path}.serviceAccounts");
+            self.error(field, "cannot stand beside principals or namespaces");
+        }
+    }
+
+    pub(crate) fn read<T, E: Display>(
         &mut self,
         list: List<'_>,
-        read: impl Fn(&Self, &str) -> Result<Vec<T>, &'static str>,
+        read: impl Fn(&Self, &str) -> Result<Vec<T>, E>,
     ) -> Vec<T> {
         let List { texts, field, sense } = list;
         if sense == Sense::AnyOf && texts.is_some_and(Vec::is_empty) {

@@ -1,0 +1,120 @@
+//! Computes anew what a change has marked, and tells what is different.
+
+use super::Index;
+use crate::absorb::Dirty;
+use crate::change::{Changed, Diff};
+use crate::cluster::Cluster;
+use crate::facts;
+use crate::name::Name;
+use crate::policy::Target;
+use crate::{peers, requests, traffic, waypoint, workload};
+use std::collections::BTreeSet;
+use weft_control_api::kind::{Kind, ObjectKey};
+use weft_core::names::{PolicyName, ServiceName};
+use weft_core::policy::Policy;
+
+impl Index {
+    /// Gives the objects of which something else may be said now.
+    pub(super) fn settle(&mut self, mut dirty: Dirty, diff: &mut Diff) -> BTreeSet<ObjectKey> {
+        let mut touched = std::mem::take(&mut dirty.askers);
+        for name in &dirty.services {
+            let now = waypoint::told_service(&self.cluster, name);
+            let key = facts::service::key(name, &self.cluster.config);
+            self.services.set(&key, now, &mut diff.services);
+            let target = Target::Service(name.clone());
+            dirty.requests.extend(self.cluster.authorizations.aimed_at(&target).cloned());
+            dirty.traffic.extend(self.said.leading_to(name).cloned());
+        }
+        self.settle_traffic(&dirty, diff);
+        for name in &dirty.policies {
+            let now = policy_of(&self.cluster, name);
+            self.policies.set(name, now, &mut diff.policies);
+        }
+        for name in &dirty.pods {
+            self.settle_pod(name, diff);
+        }
+        for name in &dirty.slices {
+            self.settle_slice(name, diff);
+        }
+        for key in &touched {
+            self.problems.set_beside_others(key, waypoint::notes(&self.cluster, key));
+        }
+        for name in &dirty.requests {
+            touched.insert(self.settle_request_policy(name, diff));
+        }
+        touched
+    }
+
+    /// What a route says depends on the ports of the services that it names, and who is told of it on the waypoints that
+    /// stand before services.
+    fn settle_traffic(&mut self, dirty: &Dirty, diff: &mut Diff) {
+        let mut touched = BTreeSet::<ServiceName>::new();
+        for name in dirty.services.union(&dirty.traffic) {
+            let key = facts::service::key(name, &self.cluster.config);
+            let now = traffic::of_service(&self.cluster, &self.said, name);
+            // Readers are told of what waypoints need to know, below.
+            self.traffic.set(&key, now, &mut Changed::default());
+            let facts = self.cluster.services.get(name);
+            let gateway = facts.and_then(|facts| waypoint::of_service(&self.cluster, name, facts));
+            let led_to = || self.traffic.get(&key).map(|said| said.services()).unwrap_or_default();
+            let needs = gateway.map(|gateway| {
+                let mut services: BTreeSet<ServiceName> = led_to().into_iter().cloned().collect();
+                services.insert(key.clone());
+                (waypoint::gateway_name(gateway), services)
+            });
+            touched.extend(self.audience.set(&key, needs));
+            touched.insert(key);
+        }
+        for service in &touched {
+            let said = self.traffic.get(service).cloned();
+            let all = self.audience.of(service).map(|gateway| (gateway.clone(), said.clone()));
+            let now = all.filter_map(|(gateway, said)| Some((gateway, said?))).collect();
+            self.told_traffic.set(service, now, &mut diff.traffic);
+        }
+    }
+
+    fn settle_request_policy(&mut self, name: &Name, diff: &mut Diff) -> ObjectKey {
+        let key = PolicyName::new(name.namespace.clone(), name.name.clone());
+        let now = requests::at_waypoints(&self.cluster, name);
+        self.told_requests.set(&key, now, &mut diff.requests);
+        let key = ObjectKey::new(Kind::AuthorizationPolicy, name.namespace.clone(), name.name.clone());
+        self.problems.set_beside_others(&key, requests::notes(&self.cluster, name));
+        key
+    }
+
+    fn settle_pod(&mut self, name: &Name, diff: &mut Diff) {
+        let uid = workload::pod_uid(&self.cluster.config.cluster, name);
+        let pod = self.cluster.pods.get(name);
+        let workload = pod.and_then(|pod| workload::of_pod(&self.cluster, &self.said, pod));
+        let agent_pod = pod.and_then(|pod| workload::agent_pod(&self.cluster, pod));
+        self.workloads.set(&uid, workload, &mut diff.workloads);
+        self.agents.set(&uid, agent_pod, &mut diff.agent_pods);
+    }
+
+    fn settle_slice(&mut self, name: &Name, diff: &mut Diff) {
+        let now = workload::of_slice(&self.cluster, name);
+        let uids: Vec<_> = now.iter().map(|workload| workload.uid.clone()).collect();
+        let kept: BTreeSet<_> = uids.iter().collect();
+        for gone in self.loose.get(name).into_iter().flatten().filter(|uid| !kept.contains(uid)) {
+            self.workloads.set(gone, None, &mut diff.workloads);
+        }
+        for workload in now {
+            self.workloads.set(&workload.uid.clone(), Some(workload), &mut diff.workloads);
+        }
+        if uids.is_empty() {
+            self.loose.remove(name);
+        } else {
+            self.loose.insert(name.clone(), uids);
+        }
+    }
+}
+
+/// The policy of a name: one that was written, or one that the index makes.
+fn policy_of(cluster: &Cluster, name: &PolicyName) -> Option<Policy> {
+    let object = Name::new(name.namespace.clone(), name.name.clone());
+    if let Some(facts) = cluster.authorizations.get(&object) {
+        return facts.told.clone();
+    }
+    let peer = peers::converted_object(name)?;
+    peers::converted(cluster, &peer)
+}
