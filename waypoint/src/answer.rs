@@ -52,11 +52,10 @@ pub(crate) async fn answer(
 /// Refuses what may not be, and hands on what may.
 async fn judge(way: &Way, mut head: request::Parts, incoming: Incoming, record: &mut Record) -> Answer {
     if let Err(bad) = vet(&head) {
-        return way.refuse(record, (bad.status(), &bad.to_string()), Flag::BadRequest, None);
+        return refuse_bad(way, &head, record, bad.status(), &bad.to_string());
     }
     if let Err(bad) = bring_into_form(&mut head) {
-        let text = format!("the path of the request is none: {bad}");
-        return way.refuse(record, (400, &text), Flag::BadRequest, None);
+        return refuse_bad(way, &head, record, 400, &format!("the path of the request is none: {bad}"));
     }
     let upgrading = upgrading(&head);
     hop::strip(&mut head.headers, upgrading);
@@ -68,6 +67,15 @@ async fn judge(way: &Way, mut head: request::Parts, incoming: Incoming, record: 
         return way.refuse(record, (403, "RBAC: access denied"), Flag::Denied, Some(why));
     }
     route(way, head, incoming, upgrading, record).await
+}
+
+/// It is no request, so nothing behind it on its connection is taken for one either.
+fn refuse_bad(way: &Way, head: &request::Parts, record: &mut Record, status: u16, text: &str) -> Answer {
+    let mut answer = way.refuse(record, (status, text), Flag::BadRequest, None);
+    if head.version < Version::HTTP_2 {
+        answer.response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }
 
 fn bring_into_form(head: &mut request::Parts) -> Result<(), weft_l7::path::BadPath> {

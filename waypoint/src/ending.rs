@@ -28,11 +28,6 @@ impl Ending {
         self.0.on_begun.notify_waiters();
     }
 
-    /// Whether it has begun.
-    pub(crate) fn has_begun(&self) -> bool {
-        self.0.begun.get()
-    }
-
     /// Waits until it has begun. Cancel-safe.
     pub(crate) async fn begun(&self) {
         let notified = self.0.on_begun.notified();
@@ -79,7 +74,6 @@ mod tests {
     async fn it_waits_for_those_at_work_but_not_for_ever() {
         let ending = Ending::default();
         let (one, other) = (ending.alive(), ending.alive());
-        assert!(!ending.has_begun());
         ending.begin();
         ending.begun().await;
         drop(one);

@@ -206,8 +206,9 @@ pub(crate) struct LeaseTwo {
 impl Lease {
     /// The body is over: the connection is free.
     pub(crate) fn done(self) {
-        if let Self::One(lease) = self {
-            lease.give_back();
+        match self {
+            Self::One(lease) => lease.give_back(),
+            Self::Two(lease) => drop(lease),
         }
     }
 

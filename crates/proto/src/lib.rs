@@ -23,7 +23,7 @@ pub use address::{Address, decode_address, encode_address, encode_service, encod
 pub use agent_pod::{decode_agent_pod, encode_agent_pod};
 pub use authorization::{Read, decode_authorization, encode_authorization};
 pub use field::{BadValue, Malformed};
-pub use traffic::{decode_traffic, encode_traffic};
+pub use traffic::{decode_request_policy, decode_traffic, encode_request_policy, encode_traffic};
 
 /// The type of workloads and services in discovery.
 pub const ADDRESS_TYPE: &str = "type.googleapis.com/istio.workload.Address";
@@ -34,6 +34,8 @@ pub const AGENT_POD_TYPE: &str = "type.googleapis.com/weft.v1.AgentPod";
 
 /// The type of what is said of a service's traffic, for waypoints.
 pub const TRAFFIC_TYPE: &str = "type.googleapis.com/weft.v1.Traffic";
+/// The type of policies for requests, for waypoints.
+pub const REQUEST_POLICY_TYPE: &str = "type.googleapis.com/weft.v1.RequestPolicy";
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! `weft.v1.Traffic`: an envelope. What is in it, `weft-l7` reads and writes.
+//! `weft.v1.Traffic` and `weft.v1.RequestPolicy`: envelopes. What is in them, `weft-l7` reads and writes.
 
 use crate::field::{Malformed, message};
 use crate::generated::weft as pb;
@@ -16,4 +16,18 @@ pub fn decode_traffic(body: &[u8]) -> Result<Vec<u8>, Malformed> {
 /// The encoded message with this JSON in it.
 pub fn encode_traffic(json: Vec<u8>) -> Vec<u8> {
     pb::Traffic { json }.encode_to_vec()
+}
+
+/// The JSON in an encoded `weft.v1.RequestPolicy`.
+///
+/// # Errors
+/// If the bytes are no such message.
+pub fn decode_request_policy(body: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let from: pb::RequestPolicy = message(body)?;
+    Ok(from.json)
+}
+
+/// The encoded message with this JSON in it.
+pub fn encode_request_policy(json: Vec<u8>) -> Vec<u8> {
+    pb::RequestPolicy { json }.encode_to_vec()
 }

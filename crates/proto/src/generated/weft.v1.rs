@@ -85,6 +85,23 @@ impl ::prost::Name for Traffic {
         "/weft.v1.Traffic".into()
     }
 }
+/// A policy for requests, for the waypoints that enforce it. Resource name: the policy's.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RequestPolicy {
+    /// As weft-l7 writes it, for the reason that Traffic has.
+    #[prost(bytes = "vec", tag = "1")]
+    pub json: ::prost::alloc::vec::Vec<u8>,
+}
+impl ::prost::Name for RequestPolicy {
+    const NAME: &'static str = "RequestPolicy";
+    const PACKAGE: &'static str = "weft.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "weft.v1.RequestPolicy".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/weft.v1.RequestPolicy".into()
+    }
+}
 /// Extension `weft.dev/unusable` of a policy: it was written, and cannot be understood, so it denies. Those who
 /// do not know the extension see a policy that denies everything.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
