@@ -62,10 +62,13 @@ pub(crate) async fn serve_one(
         tracing::debug!(client = %connection.client.addr, error = describe(&error), "a client's connection ended");
         return;
     }
+    let parts = serving.into_parts();
+    let mut io = parts.io.into_inner().into_inner();
     let switched = switch.take();
-    if let Some((lease, record)) = switched {
-        let parts = serving.into_parts();
-        join(parts.io.into_inner().into_inner(), parts.read_buf, lease, record).await;
+    match switched {
+        Some((lease, record)) => join(io, parts.read_buf, lease, record).await,
+        // hyper has done it, but where the client wanted another protocol and got none. The client may be gone.
+        None => drop(io.shutdown().await),
     }
 }
 
