@@ -36,9 +36,10 @@ pub(crate) enum Phase {
     Body,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 enum At {
     /// Empty lines may stand here (RFC 9112 §2.2).
+    #[default]
     Between,
     Fields(Length),
     Body(u64),
@@ -48,12 +49,6 @@ enum At {
     Trailers,
     /// Whatever comes is not taken any more.
     Refused,
-}
-
-impl Default for At {
-    fn default() -> Self {
-        Self::Between
-    }
 }
 
 /// How long the body is, as far as the fields have said it.

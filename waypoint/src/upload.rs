@@ -125,7 +125,7 @@ impl Source {
         let mut shared = self.shared.borrow_mut();
         let queue: Rc<RefCell<Queue>> = Rc::default();
         shared.copies.push(queue.clone());
-        Copied { queue, hint: shared.hint.clone() }
+        Copied { queue, hint: shared.hint }
     }
 }
 
@@ -180,7 +180,7 @@ impl Upload {
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        self.shared.borrow().hint.clone()
+        self.shared.borrow().hint
     }
 }
 
@@ -262,6 +262,6 @@ impl Copied {
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        self.hint.clone()
+        self.hint
     }
 }

@@ -2,13 +2,11 @@
 
 use crate::body::Body;
 use crate::client::Connection;
-use crate::knowledge::Moment;
 use crate::lines::Lease;
 use crate::telemetry::{Flag, Record};
-use crate::worker::Worker;
+use crate::worker::{Now, Worker};
 use http::{Response, header, request};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 use weft_l7::apply::reply::{Said, Speaks, reply};
 use weft_l7::matches::Subject;
@@ -20,7 +18,7 @@ pub(crate) struct Way {
     /// Whose it is.
     pub(crate) connection: Rc<Connection>,
     /// What is known: one moment for all of it.
-    pub(crate) moment: Rc<Arc<Moment>>,
+    pub(crate) moment: Rc<Now>,
     /// What the client understands as an answer.
     pub(crate) speaks: Speaks,
     /// When it came.

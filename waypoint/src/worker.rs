@@ -12,6 +12,7 @@ use crate::targets::Targets;
 use crate::telemetry::{Metrics, Telemetry};
 use crate::tunnels::Tunnels;
 use std::cell::{Cell, RefCell};
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -49,6 +50,18 @@ pub(crate) struct Knowledge {
     pub(crate) access: AccessFormat,
 }
 
+/// A moment, as one worker holds it: one more reference within the worker touches nothing that other cores touch.
+#[derive(Debug)]
+pub(crate) struct Now(Arc<Moment>);
+
+impl Deref for Now {
+    type Target = Arc<Moment>;
+
+    fn deref(&self) -> &Arc<Moment> {
+        &self.0
+    }
+}
+
 /// One worker.
 pub(crate) struct Worker {
     /// What discovery tells, for who waits for more of it.
@@ -76,8 +89,8 @@ pub(crate) struct Worker {
     targets: Targets,
     cores: u32,
     adaptive: Adaptive,
-    /// What discovery has told, as this worker last saw it: a reference to it costs no other core anything.
-    now: RefCell<Rc<Arc<Moment>>>,
+    /// What discovery has told, as this worker last saw it.
+    now: RefCell<Rc<Now>>,
 }
 
 impl Worker {
@@ -94,7 +107,7 @@ impl Worker {
             mirrors: Rc::default(),
             targets: Targets::default(),
             cores: u32::try_from(workers).unwrap_or(u32::MAX),
-            now: RefCell::new(Rc::new(view.now())),
+            now: RefCell::new(Rc::new(Now(view.now()))),
             view,
             leaves,
             trust,
@@ -106,16 +119,16 @@ impl Worker {
     }
 
     /// What is known now. A request that has begun keeps the one that it began with.
-    pub(crate) fn now(&self) -> Rc<Arc<Moment>> {
+    pub(crate) fn now(&self) -> Rc<Now> {
         self.now.borrow().clone()
     }
 
     /// Takes over what discovery tells, for as long as it does.
     pub(crate) async fn follow(&self) {
         let mut view = self.view.clone();
-        *self.now.borrow_mut() = Rc::new(view.seen());
+        *self.now.borrow_mut() = Rc::new(Now(view.seen()));
         while let Some(moment) = view.changed().await {
-            *self.now.borrow_mut() = Rc::new(moment);
+            *self.now.borrow_mut() = Rc::new(Now(moment));
         }
     }
 

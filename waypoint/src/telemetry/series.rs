@@ -27,8 +27,14 @@ pub(super) struct Series {
     response_bytes: LocalHistogram,
     used: Instant,
     is_used: bool,
-    // What the key tells by its place in memory stays there.
-    _kept: (Option<Arc<Workload>>, Option<Arc<Workload>>, Option<Arc<Service>>),
+    _kept: Kept,
+}
+
+/// What the key tells by its place in memory stays there.
+struct Kept {
+    _source: Option<Arc<Workload>>,
+    _endpoint: Option<Arc<Workload>>,
+    _service: Option<Arc<Service>>,
 }
 
 /// What is counted of a request.
@@ -68,11 +74,11 @@ impl Metrics {
             response_bytes: self.response_bytes.with_label_values(&values).local(),
             used: Instant::now(),
             is_used: true,
-            _kept: (
-                connection.client.workload.clone(),
-                record.endpoint().cloned(),
-                connection.service().cloned(),
-            ),
+            _kept: Kept {
+                _source: connection.client.workload.clone(),
+                _endpoint: record.endpoint().cloned(),
+                _service: connection.service().cloned(),
+            },
         }
     }
 }

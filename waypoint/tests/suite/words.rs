@@ -94,14 +94,14 @@ pub(crate) fn target(service: &str) -> Value {
 
 /// A rule that sends everything on, with more words about how.
 pub(crate) fn forward(backends: &[Value], more: Value) -> Value {
-    let mut forward = json!({"backends": backends});
-    forward.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let forward = with(json!({"backends": backends}), more);
     json!({"action": {"forward": forward}})
 }
 
 /// The same rule with more words about it.
 pub(crate) fn with(mut rule: Value, more: Value) -> Value {
-    rule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let Value::Object(more) = more else { panic!("words are an object: {more}") };
+    rule.as_object_mut().unwrap().extend(more);
     rule
 }
 
