@@ -2,8 +2,9 @@
 
 use crate::config::{Config, Own};
 use crate::knowledge::WaypointMesh;
-use crate::telemetry::Telemetry;
-use crate::worker::{self, Knowledge};
+use crate::run;
+use crate::telemetry;
+use crate::worker::Knowledge;
 use anyhow::Context as _;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -76,7 +77,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         own,
         uid,
         limits: config.limits,
-        telemetry: Telemetry::register(&metrics)?,
+        workers: config.workers,
+        adaptive: config.adaptive,
+        metrics: telemetry::Metrics::register(&metrics)?,
+        access: config.access,
     };
     let threads = start_workers(&config, &knowledge, &stop)?;
     let signal = drain::signals().context("listening for signals")?.await;
@@ -131,7 +135,7 @@ fn start_workers(
     let start = |index: usize| {
         let (knowledge, stop, listen) = (knowledge.clone(), stop.clone(), config.tunnel);
         std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-            if let Err(error) = worker::run(knowledge, index, listen, stop) {
+            if let Err(error) = run::run(knowledge, index, listen, stop) {
                 tracing::error!(%error, worker = index, "a worker cannot run");
                 // Without a worker its share of the connections would wait for ever.
                 std::process::abort();

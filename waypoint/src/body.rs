@@ -1,82 +1,177 @@
 //! Bodies, as they pass through: never gathered, but for what a second try would need.
 
+use crate::upload::{Copied, Upload};
 use bytes::Bytes;
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use tokio::time::Sleep;
 
 /// A body on its way.
 pub(crate) enum Body {
-    /// As it comes from the other side. What is held with it is let go of with its end.
-    Passing(Incoming, Option<Box<dyn Held>>),
-    /// Made here, all of it.
-    Whole(Bytes),
     /// None.
     Empty,
+    /// Made here, all of it.
+    Whole(Bytes),
+    /// Of a client's request.
+    Upload(Upload),
+    /// A copy of one, for a mirror.
+    Copied(Copied),
+    /// Of a backend's response.
+    Download(Box<Download>),
 }
 
-/// What lives as long as a body.
-pub(crate) trait Held {
-    /// The body has come to its end, in order.
+/// Why a body did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// The side that it comes from broke off.
+    #[error("the sender broke off")]
+    Sender(#[source] hyper::Error),
+    /// A limit was reached.
+    #[error("{0}")]
+    Late(&'static str),
+    /// Another try sends it now.
+    #[error("another try sends the body now")]
+    Superseded,
+    /// A copy that its receiver takes too slowly.
+    #[error("the receiver of the copy is too slow")]
+    Slow,
+}
+
+/// What wants to know how a response's body fares.
+pub(crate) trait Follow {
+    /// A piece went by.
+    fn piece(&mut self, frame: &Frame<Bytes>);
+    /// It has come to its end, in order.
     fn done(self: Box<Self>);
+    /// It did not, and why.
+    fn broken(&mut self, error: &BodyError);
+}
+
+/// A backend's response's body, and what lives as long as it.
+pub(crate) struct Download {
+    incoming: Incoming,
+    late: Option<(Pin<Box<Sleep>>, &'static str)>,
+    /// The try that brought it, and the request.
+    follow: [Option<Box<dyn Follow>>; 2],
 }
 
 impl Body {
-    /// A text of this side.
-    pub(crate) fn text(text: impl Into<Bytes>) -> Self {
-        Self::Whole(text.into())
+    /// A response's body, followed by the try that brought it. It fails at `late`.
+    pub(crate) fn download(
+        incoming: Incoming,
+        late: Option<(tokio::time::Instant, &'static str)>,
+        follow: Box<dyn Follow>,
+    ) -> Self {
+        if incoming.is_end_stream() {
+            follow.done();
+            return Self::Empty;
+        }
+        let late = late.map(|(at, why)| (Box::pin(tokio::time::sleep_until(at)), why));
+        Self::Download(Box::new(Download { incoming, late, follow: [Some(follow), None] }))
+    }
+
+    /// The request follows it too.
+    pub(crate) fn followed(mut self, follow: Box<dyn Follow>) -> Self {
+        match &mut self {
+            Self::Download(download) => download.follow[1] = Some(follow),
+            Self::Whole(bytes) => {
+                let mut follow = follow;
+                follow.piece(&Frame::data(bytes.clone()));
+                follow.done();
+            }
+            Self::Empty => follow.done(),
+            // They are of requests, which nobody follows.
+            Self::Upload(_) | Self::Copied(_) => {}
+        }
+        self
     }
 }
 
-impl From<Incoming> for Body {
-    fn from(incoming: Incoming) -> Self {
-        Self::Passing(incoming, None)
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        if bytes.is_empty() { Self::Empty } else { Self::Whole(bytes.into()) }
+    }
+}
+
+impl Download {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.follow.iter_mut().flatten().for_each(|one| one.piece(&frame));
+                // HTTP/1 knows with the last piece that it was the last: the connection is free at once.
+                if self.incoming.is_end_stream() {
+                    self.done();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                self.done();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => self.broken(BodyError::Sender(error)),
+            Poll::Pending => match &mut self.late {
+                Some((sleep, why)) => match sleep.as_mut().poll(cx) {
+                    Poll::Ready(()) => {
+                        let why = *why;
+                        self.broken(BodyError::Late(why))
+                    }
+                    Poll::Pending => Poll::Pending,
+                },
+                None => Poll::Pending,
+            },
+        }
+    }
+
+    fn done(&mut self) {
+        std::mem::take(&mut self.follow).into_iter().flatten().for_each(Follow::done);
+    }
+
+    fn broken(&mut self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.follow.iter_mut().flatten().for_each(|one| one.broken(&error));
+        self.follow = [None, None];
+        Poll::Ready(Some(Err(error)))
     }
 }
 
 impl hyper::body::Body for Body {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
-            Self::Passing(incoming, held) => {
-                let frame = Pin::new(&mut *incoming).poll_frame(cx);
-                let over = match &frame {
-                    Poll::Ready(None) => true,
-                    Poll::Ready(Some(Ok(_))) => incoming.is_end_stream(),
-                    Poll::Ready(Some(Err(_))) | Poll::Pending => false,
-                };
-                if over && let Some(held) = held.take() {
-                    held.done();
-                }
-                frame
-            }
+            Self::Empty => Poll::Ready(None),
             Self::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
                 *self = Self::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Self::Empty => Poll::Ready(None),
+            Self::Upload(upload) => upload.poll_frame(cx),
+            Self::Copied(copied) => copied.poll_frame(cx),
+            Self::Download(download) => download.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Passing(incoming, _) => incoming.is_end_stream(),
-            Self::Whole(bytes) => bytes.is_empty(),
             Self::Empty => true,
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Upload(upload) => upload.is_end_stream(),
+            Self::Copied(_) => false,
+            Self::Download(download) => download.incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Passing(incoming, _) => incoming.size_hint(),
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Empty => SizeHint::with_exact(0),
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Upload(upload) => upload.size_hint(),
+            Self::Copied(copied) => copied.size_hint(),
+            Self::Download(download) => download.incoming.size_hint(),
         }
     }
 }

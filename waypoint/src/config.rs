@@ -2,18 +2,27 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 use weft_core::ports::TUNNEL;
 use weft_runtime::Settings;
+use weft_runtime::access::AccessFormat;
 use weft_runtime::http::Listen;
 use weft_runtime::log::LogConfig;
 use weft_xds::ControlSettings;
+
+/// Headers of a request or a response: what hyper and most servers allow, and a little more.
+pub(crate) const HEADERS_MAX: usize = 128;
 
 /// Everything that can be set.
 #[derive(Debug)]
 pub struct Config {
     /// The log.
     pub log: LogConfig,
+    /// How a request's line is written.
+    pub access: AccessFormat,
+    /// Whether each service's limit of requests at a time finds itself.
+    pub adaptive: Adaptive,
     /// Who it is.
     pub own: Own,
     /// The control plane.
@@ -51,6 +60,27 @@ pub struct Own {
     pub ip: IpAddr,
 }
 
+/// Whether limits of requests at a time find themselves (load shedding).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adaptive {
+    /// Only what is written limits.
+    Off,
+    /// Requests beyond what a service takes without a queue are answered with 503 at once.
+    On,
+}
+
+impl FromStr for Adaptive {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "off" => Ok(Self::Off),
+            "on" => Ok(Self::On),
+            _ => Err(()),
+        }
+    }
+}
+
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -60,6 +90,12 @@ pub struct Limits {
     pub handshake: Duration,
     /// Until the first bytes of a connection tell its protocol; then it is taken for one in which the server speaks first.
     pub detection: Duration,
+    /// Until a head that a client of HTTP/1 has begun is whole.
+    pub head: Duration,
+    /// Between two pieces of a body that a client of HTTP/1 sends.
+    pub body_idle: Duration,
+    /// A client's connection of HTTP/1 without a request is closed after this.
+    pub keep_alive: Duration,
     /// What is under way may take so long when the waypoint is told to end.
     pub drain: Duration,
 }
@@ -79,6 +115,8 @@ impl Config {
             metrics,
             ready,
             log: LogConfig::read(settings),
+            access: settings.get("WEFT_ACCESS_LOG", "text, json or off", AccessFormat::default()),
+            adaptive: settings.get("WEFT_ADAPTIVE_CONCURRENCY", "on or off", Adaptive::Off),
             own: Own::read(settings),
             control: ControlSettings::read(settings),
             leaf_lifetime: settings.seconds("WEFT_LEAF_SECONDS", Duration::from_secs(86_400)),
@@ -117,6 +155,9 @@ impl Limits {
                 "milliseconds",
                 300,
             )),
+            head: settings.seconds("WEFT_REQUEST_HEAD_SECONDS", Duration::from_secs(30)),
+            body_idle: settings.seconds("WEFT_REQUEST_BODY_IDLE_SECONDS", Duration::from_secs(300)),
+            keep_alive: settings.seconds("WEFT_KEEP_ALIVE_SECONDS", Duration::from_secs(3600)),
             drain: settings.seconds("WEFT_DRAIN_SECONDS", Duration::from_secs(10)),
         }
     }

@@ -1,9 +1,9 @@
 //! A client's connection: finds out what is spoken on it, and hands it on.
 
-use crate::client::{Connection, Destination};
+use crate::client::Connection;
 use crate::rewind::Rewind;
 use crate::worker::Worker;
-use crate::{requests, tcp};
+use crate::{serving, tcp};
 use bytes::BytesMut;
 use std::rc::Rc;
 use tokio::io::AsyncReadExt as _;
@@ -44,17 +44,17 @@ pub(crate) async fn serve(worker: Rc<Worker>, connection: Connection, mut io: Tu
     let io = Rewind::new(first.freeze(), io);
     match spoken {
         Spoken::Bytes => tcp::serve(worker, connection, io).await,
-        Spoken::Http1 => requests::serve_one(worker, connection, io).await,
-        Spoken::Http2 => requests::serve_two(worker, connection, io).await,
+        Spoken::Http1 => serving::serve_one(worker, connection, io).await,
+        Spoken::Http2 => serving::serve_two(worker, connection, io).await,
     }
 }
 
 /// Whether routes say that it is not to be looked into.
 fn is_tcp_by_route(worker: &Worker, connection: &Connection) -> bool {
-    let Destination::Service(service) = &connection.destination else {
+    let Some(service) = connection.service() else {
         return false;
     };
-    let moment = worker.view.now();
+    let moment = worker.now();
     let traffic = moment.traffic(&service.name);
     let found =
         traffic.and_then(|traffic| traffic.routes(connection.addr.port(), connection.client.namespace()));

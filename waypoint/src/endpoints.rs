@@ -1,15 +1,16 @@
-//! Which endpoint a request goes to.
+//! Endpoints of services, and how they are reached.
 
-use crate::knowledge::Moment;
+use crate::lines::Lines;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
-use weft_core::balance::{Chance, Choice, choose};
 use weft_core::ports::{TUNNEL, is_mesh_port};
-use weft_core::workload::{TunnelProtocol, Workload};
-use weft_l7::target::ServiceTarget;
+use weft_core::service::{HealthPolicy, Service};
+use weft_core::workload::{Health, TunnelProtocol, Workload};
+use weft_l7::balance::EndpointState;
 
 /// An endpoint, and how it is reached.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Endpoint {
     /// The workload.
     pub(crate) workload: Arc<Workload>,
@@ -17,6 +18,8 @@ pub(crate) struct Endpoint {
     pub(crate) addr: SocketAddr,
     /// Where its tunnel is; none is plain text, for what is not in the mesh.
     pub(crate) tunnel: Option<SocketAddr>,
+    /// Connections that this worker has there.
+    pub(crate) lines: Rc<Lines>,
 }
 
 /// Why there is no endpoint.
@@ -31,52 +34,24 @@ pub(crate) enum NoEndpoint {
     /// Nothing says what the subset is.
     #[error("no DestinationRule of the service names subset {0}")]
     NoSubset(Arc<str>),
+    /// What is asked for is not there: sending it in plain text instead would be worse than not at all.
+    #[error(
+        "the service wants TLS towards its endpoints (DestinationRule `tls`, BackendTLSPolicy), which this waypoint does not do"
+    )]
+    Tls,
     /// None may take it.
-    #[error("no endpoint takes connections")]
-    None,
-    /// The one that was chosen speaks no tunnel of ours, or has no address.
+    #[error("no endpoint takes requests")]
+    Nobody,
+    /// The one that was asked for speaks no tunnel of ours, or has no address.
     #[error("the endpoint cannot be reached through a tunnel of this mesh")]
     Unreachable,
 }
 
-/// Chooses an endpoint of a service for whoever `near` is.
-///
-/// # Errors
-/// As [`NoEndpoint`] says.
-pub(crate) fn endpoint_of(
-    moment: &Moment,
-    near: &Workload,
-    target: &ServiceTarget,
-    chance: &mut impl Chance,
-) -> Result<Endpoint, NoEndpoint> {
-    let service = moment.mesh.service(&target.service);
-    let service = service.ok_or_else(|| NoEndpoint::NoService(target.service.clone()))?;
-    if service.port(target.port).is_none() {
-        return Err(NoEndpoint::NoPort(target.port));
-    }
-    let labels = match &target.subset {
-        None => None,
-        Some(name) => {
-            let said = moment.traffic(&target.service).map(|traffic| &traffic.said().destination);
-            let subset = said.and_then(|said| said.subsets.get(name));
-            Some(&subset.ok_or_else(|| NoEndpoint::NoSubset(name.clone()))?.labels)
-        }
-    };
-    let carries = |workload: &&Arc<Workload>| {
-        let wanted = labels.into_iter().flatten();
-        wanted.into_iter().all(|(name, value)| workload.labels.get(name) == Some(value))
-    };
-    let choice = Choice { service, service_port: target.port, client: near, sticky: None };
-    let endpoints = moment.mesh.endpoints(&target.service).filter(carries);
-    let (workload, port) = choose(&choice, endpoints, chance).ok_or(NoEndpoint::None)?;
-    reach(workload, port)
-}
-
-/// A workload's own port.
+/// Where a workload's port is: the application's, and the tunnel's.
 ///
 /// # Errors
 /// [`NoEndpoint::Unreachable`].
-pub(crate) fn reach(workload: &Arc<Workload>, port: u16) -> Result<Endpoint, NoEndpoint> {
+pub(crate) fn reach(workload: &Workload, port: u16) -> Result<(SocketAddr, Option<SocketAddr>), NoEndpoint> {
     let ip = *workload.addresses.first().ok_or(NoEndpoint::Unreachable)?;
     let tunnel = match workload.protocol {
         TunnelProtocol::Hbone => Some(SocketAddr::new(ip, TUNNEL)),
@@ -86,5 +61,14 @@ pub(crate) fn reach(workload: &Arc<Workload>, port: u16) -> Result<Endpoint, NoE
     if is_mesh_port(port) {
         return Err(NoEndpoint::Unreachable);
     }
-    Ok(Endpoint { workload: workload.clone(), addr: SocketAddr::new(ip, port), tunnel })
+    Ok((SocketAddr::new(ip, port), tunnel))
+}
+
+/// Whether an endpoint of a service takes requests.
+pub(crate) fn state(service: &Service, workload: &Workload) -> EndpointState {
+    match (workload.health, service.load_balancing.health) {
+        _ if workload.terminating => EndpointState::Leaving,
+        (Health::Healthy, _) | (_, HealthPolicy::All) => EndpointState::Serving,
+        (Health::Unhealthy, HealthPolicy::OnlyHealthy) => EndpointState::Unhealthy,
+    }
 }

@@ -3,7 +3,9 @@
 use crate::client::{Client, Connection, Destination};
 use crate::connection;
 use crate::worker::Worker;
+use http::HeaderValue;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -84,17 +86,28 @@ async fn try_serve(worker: Rc<Worker>, socket: Socket, addr: SocketAddr) -> Resu
         return Ok(()); // Only HBONE was offered.
     };
     let session = Rc::new((peer, addr));
+    let (ending, _alive) = (worker.ending.clone(), worker.ending.alive());
     let driven = driver.run(move |incoming| match incoming {
         Incoming::Connect(request, stream) => {
             spawn_local(serve_stream(worker.clone(), session.clone(), request, Stream::from(stream)));
         }
         Incoming::Bad(error) => tracing::info!(%addr, error = describe(&error), "refused a bad request"),
     });
-    tokio::select! {
-        ended = driven => if let Err(error) = ended {
-            tracing::info!(%addr, error = describe(&error), "a peer's tunnel ended");
-        },
-        () = until(ends) => tracing::info!(%addr, "a peer's tunnel ended with its certificate"),
+    let mut driven = pin!(driven);
+    let ended = tokio::select! {
+        ended = &mut driven => ended,
+        () = until(ends) => {
+            tracing::info!(%addr, "a peer's tunnel ended with its certificate");
+            Ok(())
+        }
+        () = ending.begun() => {
+            // It opens no more streams; those that are open end with their connections.
+            hbone.go_away();
+            driven.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::info!(%addr, error = describe(&error), "a peer's tunnel ended");
     }
     hbone.close();
     Ok(())
@@ -172,20 +185,26 @@ fn judge(
     let at = NetworkAddr { network: own.network.clone(), ip: asked.ip().to_canonical() };
     let ours = |gateway: Option<&GatewayAddr>| gateway.is_some_and(|one| is_instance(&moment.mesh, one, own));
     let destination = if let Some(service) = moment.mesh.service_at(&at, peer.namespace()) {
-        ours(service.waypoint.as_ref()).then(|| Destination::Service(service.clone()))
+        ours(service.waypoint.as_ref()).then(|| Destination::service(service, asked.port()))
     } else {
         let workload = moment.mesh.workload_at(&at).ok_or(StreamError::Unknown(asked))?;
-        ours(workload.waypoint.as_ref()).then(|| Destination::Workload(workload.clone()))
+        ours(workload.waypoint.as_ref()).then(|| Destination::workload(workload, asked.port()))
     };
     Ok(Connection {
         // The tunnel's own port is not the client application's, which nobody tells.
         client: Client {
             addr: SocketAddr::new(addr.ip(), 0),
             identity: peer.clone(),
+            peer: weft_l7::policy::Peer::new(peer.clone()),
             workload: source.cloned(),
         },
         destination: destination.ok_or(StreamError::NotOurs(asked))?,
         addr: asked,
-        near: own.clone(),
+        certificate: certificate(&worker.own, peer),
     })
+}
+
+/// `By` is who took the client's certificate, `URI` what it is for. Identities hold nothing that may not stand in a header.
+fn certificate(own: &Identity, client: &Identity) -> HeaderValue {
+    HeaderValue::try_from(format!("By={own};URI={client}")).unwrap_or(HeaderValue::from_static(""))
 }

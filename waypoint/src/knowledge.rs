@@ -1,12 +1,15 @@
-//! What a waypoint learns from discovery: the mesh, as every proxy knows it, and what is said of services' traffic.
+//! What a waypoint learns from discovery: the mesh, as every proxy knows it, what is said of services' traffic, and who
+//! may ask for what.
 
 use imbl::HashMap;
 use std::sync::Arc;
-use weft_core::names::{NetworkAddr, ServiceName};
+use weft_core::names::{NetworkAddr, PolicyName, ServiceName};
+use weft_core::policy::{Action, Enforcement};
 use weft_core::snapshot::Snapshot;
+use weft_l7::policy::{Applying, Policy, PolicyScope, Ruleset};
 use weft_l7::service::ServiceTraffic;
 use weft_l7::traffic::Traffic;
-use weft_proto::{ADDRESS_TYPE, AUTHORIZATION_TYPE, TRAFFIC_TYPE};
+use weft_proto::{ADDRESS_TYPE, AUTHORIZATION_TYPE, REQUEST_POLICY_TYPE, TRAFFIC_TYPE};
 use weft_xds::{Effect, Mesh, Model, Resource};
 
 /// The mesh as a waypoint knows it.
@@ -19,6 +22,10 @@ pub struct Moment {
     /// Workloads, services and L4 policies.
     pub mesh: Snapshot,
     traffic: HashMap<ServiceName, Arc<ServiceTraffic>>,
+    policies: HashMap<PolicyName, Arc<Policy>>,
+    /// Those that apply to a service that some of them name; to all others those for the whole waypoint apply.
+    applying: HashMap<ServiceName, Arc<Applying>>,
+    wide: Arc<Applying>,
 }
 
 impl Moment {
@@ -26,13 +33,61 @@ impl Moment {
     pub fn traffic(&self, service: &ServiceName) -> Option<&Arc<ServiceTraffic>> {
         self.traffic.get(service)
     }
+
+    /// The policies that apply to what is asked of a service, or of a workload by its own address.
+    pub fn applying(&self, service: Option<&ServiceName>) -> &Arc<Applying> {
+        service.and_then(|service| self.applying.get(service)).unwrap_or(&self.wide)
+    }
+
+    fn insert_policy(&mut self, policy: Policy) {
+        let scope = policy.scope.clone();
+        let old = self.policies.insert(policy.name.clone(), Arc::new(policy));
+        self.policies_changed(old.as_deref().map(|old| &old.scope).into_iter().chain([&scope]));
+    }
+
+    fn remove_policy(&mut self, name: &PolicyName) {
+        if let Some(old) = self.policies.remove(name) {
+            self.policies_changed([&old.scope].into_iter());
+        }
+    }
+
+    /// What applies is made anew where a policy of one of these scopes may count: its own services, or all that any
+    /// policy names.
+    fn policies_changed<'a>(&mut self, scopes: impl Iterator<Item = &'a PolicyScope>) {
+        let all: Vec<Arc<Policy>> = self.policies.values().cloned().collect();
+        for scope in scopes {
+            match scope {
+                PolicyScope::Services(services) => {
+                    services.iter().for_each(|service| self.apply_to(service, &all));
+                }
+                PolicyScope::Waypoint => {
+                    self.wide = Arc::new(Applying::to(None, &all));
+                    let named: Vec<ServiceName> = self.applying.keys().cloned().collect();
+                    named.iter().for_each(|service| self.apply_to(service, &all));
+                }
+            }
+        }
+    }
+
+    fn apply_to(&mut self, service: &ServiceName, all: &[Arc<Policy>]) {
+        let named = |policy: &Arc<Policy>| match &policy.scope {
+            PolicyScope::Services(services) => services.contains(service),
+            PolicyScope::Waypoint => false,
+        };
+        if all.iter().any(named) {
+            self.applying.insert(service.clone(), Arc::new(Applying::to(Some(service), all)));
+        } else {
+            self.applying.remove(service);
+        }
+    }
 }
 
 impl Model for WaypointMesh {
     type Snapshot = Moment;
 
     // What is said of a service comes before the service: a request must not meet the one without the other.
-    const TYPES: &'static [&'static str] = &[AUTHORIZATION_TYPE, TRAFFIC_TYPE, ADDRESS_TYPE];
+    const TYPES: &'static [&'static str] =
+        &[AUTHORIZATION_TYPE, REQUEST_POLICY_TYPE, TRAFFIC_TYPE, ADDRESS_TYPE];
 
     fn insert(
         moment: &mut Moment,
@@ -40,31 +95,46 @@ impl Model for WaypointMesh {
         name: &str,
         body: &[u8],
     ) -> Result<(), (Effect, Arc<str>)> {
-        if type_url != TRAFFIC_TYPE {
-            return Mesh::insert(&mut moment.mesh, type_url, name, body);
+        match type_url {
+            REQUEST_POLICY_TYPE => {
+                let (policy, complaint) = read_policy(name, body);
+                moment.insert_policy(policy);
+                complaint.map_or(Ok(()), |why| Err((Effect::Denies, why)))
+            }
+            TRAFFIC_TYPE => {
+                let traffic = read_traffic(name, body).map_err(|reason| (Effect::Kept, reason))?;
+                moment.traffic.insert(traffic.said().service.clone(), Arc::new(traffic));
+                Ok(())
+            }
+            _ => Mesh::insert(&mut moment.mesh, type_url, name, body),
         }
-        let traffic = read(name, body).map_err(|reason| (Effect::Kept, reason))?;
-        moment.traffic.insert(traffic.said().service.clone(), Arc::new(traffic));
-        Ok(())
     }
 
     fn remove(moment: &mut Moment, type_url: &'static str, name: &str) {
-        if type_url != TRAFFIC_TYPE {
-            return Mesh::remove(&mut moment.mesh, type_url, name);
-        }
-        if let Some(name) = ServiceName::parse(name) {
-            moment.traffic.remove(&name);
+        match type_url {
+            REQUEST_POLICY_TYPE => moment.remove_policy(&policy_name(name)),
+            TRAFFIC_TYPE => {
+                if let Some(name) = ServiceName::parse(name) {
+                    moment.traffic.remove(&name);
+                }
+            }
+            _ => Mesh::remove(&mut moment.mesh, type_url, name),
         }
     }
 
     fn resources(moment: &Moment) -> Vec<Resource> {
+        let policies = moment.policies.values().filter_map(|policy| {
+            let json = serde_json::to_vec(&**policy).ok()?;
+            let (name, body) = (policy.name.to_string(), weft_proto::encode_request_policy(json));
+            Some(Resource { type_url: REQUEST_POLICY_TYPE, name, body })
+        });
         let traffic = moment.traffic.values().filter_map(|traffic| {
             // It came as JSON, so it goes as JSON.
             let json = serde_json::to_vec(traffic.said()).ok()?;
             let name = traffic.said().service.to_string();
             Some(Resource { type_url: TRAFFIC_TYPE, name, body: weft_proto::encode_traffic(json) })
         });
-        Mesh::resources(&moment.mesh).into_iter().chain(traffic).collect()
+        Mesh::resources(&moment.mesh).into_iter().chain(policies).chain(traffic).collect()
     }
 
     fn knows(moment: &Moment, addr: &NetworkAddr) -> bool {
@@ -72,11 +142,116 @@ impl Model for WaypointMesh {
     }
 }
 
-fn read(name: &str, body: &[u8]) -> Result<ServiceTraffic, Arc<str>> {
+fn read_traffic(name: &str, body: &[u8]) -> Result<ServiceTraffic, Arc<str>> {
     let json = weft_proto::decode_traffic(body).map_err(|error| error.to_string())?;
     let said: Traffic = serde_json::from_slice(&json).map_err(|error| error.to_string())?;
     if said.service.to_string() != name {
         return Err(format!("it is about {}", said.service).into());
     }
     ServiceTraffic::new(said).map_err(|error| error.to_string().into())
+}
+
+/// What cannot be understood denies: everything at this waypoint, for it might have been about anything there.
+fn read_policy(name: &str, body: &[u8]) -> (Policy, Option<Arc<str>>) {
+    let read = || -> Result<Policy, Arc<str>> {
+        let json = weft_proto::decode_request_policy(body).map_err(|error| error.to_string())?;
+        let policy: Policy = serde_json::from_slice(&json).map_err(|error| error.to_string())?;
+        if policy.name.to_string() != name {
+            return Err(format!("it calls itself {}", policy.name).into());
+        }
+        Ok(policy)
+    };
+    match read() {
+        Ok(policy) => (policy, None),
+        Err(why) => {
+            let denies = Policy {
+                name: policy_name(name),
+                scope: PolicyScope::Waypoint,
+                action: Action::Deny,
+                enforcement: Enforcement::Enforced,
+                ruleset: Ruleset::Unusable(why.clone()),
+            };
+            (denies, Some(why))
+        }
+    }
+}
+
+fn policy_name(name: &str) -> PolicyName {
+    PolicyName::parse(name).unwrap_or_else(|| PolicyName::new("", name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+    use weft_core::policy::Verdict;
+    use weft_l7::policy::{Request, decide};
+
+    fn policy(name: &str, scope: &str, path: &str) -> (String, Vec<u8>) {
+        let name = format!("shop/{name}");
+        let rules = format!(r#"{{"rules": [{{"to": [{{"paths": ["{path}"]}}]}}]}}"#);
+        let json = format!(
+            r#"{{"name": "{name}", "scope": {scope}, "action": "deny", "enforcement": "enforced", "ruleset": {rules}}}"#
+        );
+        (name, weft_proto::encode_request_policy(json.into_bytes()))
+    }
+
+    fn insert(moment: &mut Moment, (name, body): (String, Vec<u8>)) -> Result<(), (Effect, Arc<str>)> {
+        WaypointMesh::insert(moment, REQUEST_POLICY_TYPE, &name, &body)
+    }
+
+    /// Which of the paths a service's clients may ask for.
+    fn allowed(moment: &Moment, service: Option<&str>, paths: &[&str]) -> Vec<String> {
+        let service = service.map(|name| ServiceName::new("shop", name));
+        let ip = IpAddr::from([10, 0, 0, 1]);
+        let may = |path: &&&str| {
+            let request = Request {
+                peer: None,
+                source_ip: ip,
+                remote_ip: ip,
+                port: 80,
+                authority: "web",
+                method: "GET",
+                path,
+            };
+            matches!(decide(moment.applying(service.as_ref()), &request).verdict, Verdict::Allowed(_))
+        };
+        paths.iter().filter(may).map(|path| (*path).to_owned()).collect()
+    }
+
+    #[test]
+    fn policies_apply_where_they_say_and_no_longer_than_they_are_there() {
+        let all = ["/wide", "/web", "/other"];
+        let mut moment = Moment::default();
+        insert(&mut moment, policy("web", r#"{"services": ["shop/web"]}"#, "/web")).expect("a policy");
+        assert_eq!(allowed(&moment, Some("web"), &all), ["/wide", "/other"]);
+        assert_eq!(allowed(&moment, Some("db"), &all), all);
+        insert(&mut moment, policy("wide", r#""waypoint""#, "/wide")).expect("a policy");
+        assert_eq!(allowed(&moment, Some("web"), &all), ["/other"]);
+        assert_eq!(allowed(&moment, Some("db"), &all), ["/web", "/other"]);
+        assert_eq!(allowed(&moment, None, &all), ["/web", "/other"]);
+        // It names another service now.
+        insert(&mut moment, policy("web", r#"{"services": ["shop/db"]}"#, "/web")).expect("a policy");
+        assert_eq!(allowed(&moment, Some("web"), &all), ["/web", "/other"]);
+        assert_eq!(allowed(&moment, Some("db"), &all), ["/other"]);
+        // What is kept on disk says the same.
+        let mut again = Moment::default();
+        for Resource { type_url, name, body } in WaypointMesh::resources(&moment) {
+            WaypointMesh::insert(&mut again, type_url, &name, &body).expect("what we wrote");
+        }
+        assert_eq!(allowed(&again, Some("db"), &all), ["/other"]);
+        WaypointMesh::remove(&mut moment, REQUEST_POLICY_TYPE, "shop/wide");
+        WaypointMesh::remove(&mut moment, REQUEST_POLICY_TYPE, "shop/web");
+        assert_eq!(allowed(&moment, Some("db"), &all), all);
+    }
+
+    #[test]
+    fn a_policy_that_cannot_be_understood_denies_everything() {
+        let mut moment = Moment::default();
+        let body = weft_proto::encode_request_policy(br#"{"unheard": "of"}"#.to_vec());
+        let result = insert(&mut moment, ("shop/odd".to_owned(), body));
+        assert!(matches!(result, Err((Effect::Denies, _))), "{result:?}");
+        assert!(allowed(&moment, Some("web"), &["/"]).is_empty());
+        assert!(allowed(&moment, None, &["/"]).is_empty());
+    }
 }

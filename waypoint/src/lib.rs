@@ -1,21 +1,37 @@
 //! The waypoint: what a namespace, a service account or a service needs of HTTP. Node proxies bring it the connections of
 //! clients through tunnels; it reads their requests, decides by routes and policy, and brings each to a backend through
-//! tunnels of its own. It holds no privilege.
+//! tunnels of its own. It holds no privilege. Modules stand from the top layer to the bottom; imports point down the list.
 #![forbid(unsafe_code)]
 
 pub mod app;
-pub mod config;
-mod worker;
+mod run;
 mod inbound;
 mod connection;
+mod serving;
 mod tcp;
-mod requests;
+mod answer;
+mod vet;
 mod forward;
-mod upstream;
-mod endpoints;
-mod tunnels;
+mod tries;
+mod mirror;
+mod way;
+mod worker;
 mod telemetry;
-mod rewind;
+mod targets;
+mod target;
+mod shed;
+mod head;
+mod endpoints;
+mod lines;
+mod tunnels;
 mod body;
+mod upload;
+mod gate;
+mod strict;
+mod rewind;
+mod io;
 mod client;
+mod ending;
+mod dice;
 pub mod knowledge;
+pub mod config;

@@ -1,147 +1,62 @@
 //! What is told of each request: metrics under the names that Istio's dashboards use, and a line of the access log.
 
-use crate::client::Connection;
-use prometheus::{HistogramVec, IntCounterVec};
-use std::time::Duration;
-use weft_core::workload::Workload;
-use weft_l7::rule::RuleOrigin;
-use weft_runtime::metrics::{MetricError, Metrics};
+mod flags;
+mod labels;
+mod line;
+mod record;
+mod series;
 
-const LABELS: &[&str] = &[
-    "reporter",
-    "source_workload",
-    "source_workload_namespace",
-    "source_canonical_service",
-    "source_canonical_revision",
-    "source_principal",
-    "destination_workload",
-    "destination_workload_namespace",
-    "destination_canonical_service",
-    "destination_canonical_revision",
-    "destination_principal",
-    "destination_service",
-    "destination_service_name",
-    "destination_service_namespace",
-    "request_protocol",
-    "response_code",
-    "grpc_response_status",
-    "response_flags",
-    "connection_security_policy",
-];
+pub(crate) use flags::Flag;
+pub(crate) use record::Record;
+pub(crate) use series::Metrics;
 
-/// What is counted, shared by all workers.
-#[derive(Debug, Clone)]
+use labels::Key;
+use series::{All, Series};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+use weft_runtime::access::AccessLog;
+
+/// Series that no request has met for so long are looked up again when one does.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// One worker's end of it: what it counts by itself is added to what all count from time to time.
 pub(crate) struct Telemetry {
-    requests: IntCounterVec,
-    duration: HistogramVec,
-}
-
-/// One request, as it went.
-#[derive(Debug)]
-pub(crate) struct Told<'a> {
-    /// Whose it was.
-    pub(crate) connection: &'a Connection,
-    /// The endpoint that answered, if one was asked.
-    pub(crate) endpoint: Option<&'a Workload>,
-    /// `http`, `http2` or `grpc`.
-    pub(crate) protocol: &'static str,
-    /// The method.
-    pub(crate) method: &'a str,
-    /// The path, without its query.
-    pub(crate) path: &'a str,
-    /// The status that the client got.
-    pub(crate) status: u16,
-    /// Why it is what it is, in Envoy's letters; empty if a backend said so.
-    pub(crate) flags: &'static str,
-    /// The rule that took it.
-    pub(crate) rule: Option<&'a RuleOrigin>,
-    /// Tries.
-    pub(crate) tries: u32,
-    /// Until the response's head.
-    pub(crate) took: Duration,
+    all: Metrics,
+    known: RefCell<HashMap<Key, Series>>,
+    access: AccessLog,
 }
 
 impl Telemetry {
-    /// Registers what is counted.
-    ///
-    /// # Errors
-    /// If one of the names is taken.
-    pub(crate) fn register(metrics: &Metrics) -> Result<Self, MetricError> {
-        Ok(Self {
-            requests: metrics.counters("istio_requests_total", "Requests.", LABELS)?,
-            duration: metrics.histograms(
-                "istio_request_duration_milliseconds",
-                "Milliseconds until the response's head was there.",
-                LABELS,
-                MILLISECONDS,
-            )?,
-        })
+    /// Nothing counted yet.
+    pub(crate) fn new(all: Metrics, access: AccessLog) -> Self {
+        Self { all, known: RefCell::default(), access }
     }
 
-    /// Counts a request, and writes its line.
-    pub(crate) fn tell(&self, told: &Told<'_>) {
-        use crate::client::Destination;
-        let Told { connection, endpoint, .. } = told;
-        let client = &connection.client;
-        let source = client.workload.as_deref();
-        let service = match &connection.destination {
-            Destination::Service(service) => Some(service),
-            Destination::Workload(_) => None,
-        };
-        let name =
-            |workload: Option<&Workload>| workload.map_or("unknown", |one| &*one.workload_name).to_owned();
-        let namespace =
-            |workload: Option<&Workload>| workload.map_or("unknown", |one| &*one.namespace).to_owned();
-        let canonical =
-            |workload: Option<&Workload>| workload.map_or("unknown", |one| &*one.canonical_name).to_owned();
-        let revision = |workload: Option<&Workload>| {
-            workload.map_or("latest", |one| &*one.canonical_revision).to_owned()
-        };
-        let status = told.status.to_string();
-        let values: [String; 19] = [
-            "waypoint".to_owned(),
-            name(source),
-            namespace(source),
-            canonical(source),
-            revision(source),
-            client.identity.to_string(),
-            name(*endpoint),
-            namespace(*endpoint),
-            canonical(*endpoint),
-            revision(*endpoint),
-            endpoint.map_or_else(|| "unknown".to_owned(), |one| one.identity.to_string()),
-            service.map_or("unknown", |one| &*one.name.hostname).to_owned(),
-            service.map_or("unknown", |one| &*one.short_name).to_owned(),
-            service.map_or("unknown", |one| &*one.name.namespace).to_owned(),
-            told.protocol.to_owned(),
-            status,
-            String::new(),
-            if told.flags.is_empty() { "-" } else { told.flags }.to_owned(),
-            "mutual_tls".to_owned(),
-        ];
-        let values: Vec<&str> = values.iter().map(String::as_str).collect();
-        self.requests.with_label_values(&values).inc();
-        self.duration.with_label_values(&values).observe(told.took.as_secs_f64() * 1000.0);
-        tracing::info!(
-            target: "access",
-            method = told.method,
-            path = told.path,
-            status = told.status,
-            flags = told.flags,
-            tries = told.tries,
-            took_ms = u64::try_from(told.took.as_millis()).unwrap_or(u64::MAX),
-            client = %client.addr,
-            identity = %client.identity,
-            destination = %connection.addr,
-            endpoint = endpoint.map_or("-", |one| &*one.name),
-            rule = told.rule.map(tracing::field::display),
-            "request"
-        );
+    /// A request is over.
+    fn tell(&self, record: &Record) {
+        let key = Key::of(record);
+        let mut known = self.known.borrow_mut();
+        let series = known.entry(key).or_insert_with(|| self.all.series(record));
+        series.count(&All {
+            took: record.took(),
+            request_bytes: record.request_bytes(),
+            response_bytes: record.response_bytes(),
+        });
+        drop(known);
+        self.access.add(|line| line::write(record, line));
+    }
+
+    /// Adds what was counted, and writes the lines that wait.
+    pub(crate) fn flush(&self) {
+        let now = Instant::now();
+        self.known.borrow_mut().retain(|_, series| series.flush(now) < IDLE);
+        self.access.flush();
     }
 }
 
-/// Buckets from half a millisecond to a minute, as Istio's dashboards expect them.
-const MILLISECONDS: &[f64] = &[
-    0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0, 30_000.0,
-    60_000.0,
-];
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}

@@ -80,6 +80,11 @@ impl Tunnels {
         Self { own, leaves, trust, limits, slots: RefCell::default() }
     }
 
+    /// How long a connection may take until it stands.
+    pub(crate) fn connect_limit(&self) -> Duration {
+        self.limits.connect
+    }
+
     /// Begins a stream to a pod of this identity, by the tunnel at this address.
     ///
     /// # Errors

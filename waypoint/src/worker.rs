@@ -1,32 +1,29 @@
-//! One worker: a thread with a listener, tunnels and connections of its own. Nothing of a request is shared between
-//! workers.
+//! What the connections and requests of one worker share. Nothing of it is shared between workers but what discovery
+//! tells, which nobody locks to read.
 
-use crate::client::Connection;
-use crate::config::Limits;
-use crate::inbound;
-use crate::knowledge::WaypointMesh;
-use crate::telemetry::Telemetry;
+use crate::client::Destination;
+use crate::config::{Adaptive, Limits};
+use crate::dice::Dice;
+use crate::ending::Ending;
+use crate::endpoints::NoEndpoint;
+use crate::knowledge::{Moment, WaypointMesh};
+use crate::target::{Making, Target};
+use crate::targets::Targets;
+use crate::telemetry::{Metrics, Telemetry};
 use crate::tunnels::Tunnels;
-use crate::upstream::Upstreams;
-use std::cell::Cell;
-use std::net::SocketAddr;
+use std::cell::{Cell, RefCell};
+use std::ops::Deref;
 use std::rc::Rc;
-use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::task::spawn_local;
+use std::sync::Arc;
+use std::time::Instant;
+use weft_core::balance::Chance;
 use weft_core::identity::Identity;
 use weft_core::names::WorkloadUid;
-use weft_l7::traffic::TcpRoute;
+use weft_l7::target::ServiceTarget;
 use weft_pki::TrustView;
-use weft_runtime::drain::Stop;
-use weft_tunnel::socket::Socket;
+use weft_runtime::access::{AccessFormat, AccessLog};
 use weft_xds::View;
 use weft_xds::leaves::Leaves;
-
-/// What idles is looked at this often.
-const TICK: Duration = Duration::from_secs(5);
-/// The pause after an accept that failed for want of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What all workers know.
 #[derive(Clone)]
@@ -43,13 +40,31 @@ pub(crate) struct Knowledge {
     pub(crate) uid: WorkloadUid,
     /// How long things may take.
     pub(crate) limits: Limits,
+    /// How many workers there are.
+    pub(crate) workers: usize,
+    /// Whether limits of requests at a time find themselves.
+    pub(crate) adaptive: Adaptive,
     /// What is counted.
-    pub(crate) telemetry: Telemetry,
+    pub(crate) metrics: Metrics,
+    /// How lines are written.
+    pub(crate) access: AccessFormat,
 }
 
-/// What the requests of one worker share.
+/// A moment, as one worker holds it: one more reference within the worker touches nothing that other cores touch.
+#[derive(Debug)]
+pub(crate) struct Now(Arc<Moment>);
+
+impl Deref for Now {
+    type Target = Arc<Moment>;
+
+    fn deref(&self) -> &Arc<Moment> {
+        &self.0
+    }
+}
+
+/// One worker.
 pub(crate) struct Worker {
-    /// What discovery has told.
+    /// What discovery tells, for who waits for more of it.
     pub(crate) view: View<WaypointMesh>,
     /// Certificates.
     pub(crate) leaves: Leaves,
@@ -61,113 +76,110 @@ pub(crate) struct Worker {
     pub(crate) uid: WorkloadUid,
     /// How long things may take.
     pub(crate) limits: Limits,
-    /// Connections to backends.
-    pub(crate) upstreams: Rc<Upstreams>,
-    /// What is counted.
-    pub(crate) telemetry: Telemetry,
-    seed: Cell<u64>,
+    /// The ways to backends.
+    pub(crate) tunnels: Tunnels,
+    /// What is told of requests.
+    pub(crate) telemetry: Rc<Telemetry>,
+    /// Whether it ends.
+    pub(crate) ending: Ending,
+    /// Chance.
+    pub(crate) dice: Dice,
+    /// Copies of requests that are under way.
+    pub(crate) mirrors: Rc<Cell<usize>>,
+    targets: Targets,
+    cores: u32,
+    adaptive: Adaptive,
+    /// What discovery has told, as this worker last saw it.
+    now: RefCell<Rc<Now>>,
 }
 
 impl Worker {
-    fn new(knowledge: Knowledge, index: usize) -> Rc<Self> {
-        let Knowledge { view, leaves, trust, own, uid, limits, telemetry } = knowledge;
-        let tunnels = Rc::new(Tunnels::new(own.clone(), leaves.clone(), trust.clone(), limits));
-        let upstreams = Rc::new(Upstreams::new(tunnels));
+    pub(crate) fn new(knowledge: Knowledge, index: usize) -> Rc<Self> {
+        let Knowledge { view, leaves, trust, own, uid, limits, workers, adaptive, metrics, access } =
+            knowledge;
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        // Only so that workers and waypoints do not choose alike.
-        let seed = Cell::new(since.as_nanos() as u64 ^ (index as u64) << 48 | 1);
-        Rc::new(Self { view, leaves, trust, own, uid, limits, upstreams, telemetry, seed })
+        Rc::new(Self {
+            tunnels: Tunnels::new(own.clone(), leaves.clone(), trust.clone(), limits),
+            telemetry: Rc::new(Telemetry::new(metrics, AccessLog::new(access))),
+            ending: Ending::default(),
+            // Only so that workers and waypoints do not choose alike.
+            dice: Dice::new(since.as_nanos() as u64 ^ (index as u64) << 48),
+            mirrors: Rc::default(),
+            targets: Targets::default(),
+            cores: u32::try_from(workers).unwrap_or(u32::MAX),
+            now: RefCell::new(Rc::new(Now(view.now()))),
+            view,
+            leaves,
+            trust,
+            own,
+            uid,
+            limits,
+            adaptive,
+        })
     }
 
-    /// A number below `bound` (xorshift: balancing wants speed, not secrecy).
-    pub(crate) fn below(&self, bound: u64) -> u64 {
-        let mut seed = self.seed.get();
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        self.seed.set(seed);
-        // The high half of the product is below the bound.
-        ((u128::from(seed) * u128::from(bound)) >> 64) as u64
+    /// What is known now. A request that has begun keeps the one that it began with.
+    pub(crate) fn now(&self) -> Rc<Now> {
+        self.now.borrow().clone()
     }
 
-    /// Whether a route takes a connection.
-    pub(crate) fn takes(&self, route: &TcpRoute, connection: &Connection) -> bool {
-        let client = &connection.client;
-        let label = |name: &str| client.workload.as_ref().and_then(|one| one.labels.get(name));
-        (route.destinations.is_empty()
-            || route.destinations.iter().any(|net| net.contains(&connection.addr.ip())))
-            && route.source_namespace.as_ref().is_none_or(|namespace| **namespace == *client.namespace())
-            && route.source_labels.iter().all(|(name, value)| label(name) == Some(value))
-    }
-}
-
-/// Runs a worker until it is told to stop and has drained.
-///
-/// # Errors
-/// If it has no listener.
-pub(crate) fn run(
-    knowledge: Knowledge,
-    index: usize,
-    listen: SocketAddr,
-    mut stop: Stop,
-) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let local = tokio::task::LocalSet::new();
-    let drain = knowledge.limits.drain;
-    runtime.block_on(local.run_until(async move {
-        let listener = TcpListener::from_std(listener(listen)?)?;
-        let worker = Worker::new(knowledge, index);
-        let ticking = worker.clone();
-        spawn_local(async move {
-            let mut ticks = tokio::time::interval(TICK);
-            loop {
-                ticks.tick().await;
-                ticking.upstreams.close_idle();
-            }
-        });
-        let accepting = accept(worker, listener);
-        tokio::select! {
-            () = accepting => {}
-            () = stop.requested() => {}
+    /// Takes over what discovery tells, for as long as it does.
+    pub(crate) async fn follow(&self) {
+        let mut view = self.view.clone();
+        *self.now.borrow_mut() = Rc::new(Now(view.seen()));
+        while let Some(moment) = view.changed().await {
+            *self.now.borrow_mut() = Rc::new(Now(moment));
         }
-        tokio::time::sleep(drain).await;
-        Ok(())
-    }))
-}
+    }
 
-async fn accept(worker: Rc<Worker>, listener: TcpListener) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, addr)) => {
-                let addr = weft_core::names::canonical(addr);
-                // It is one already, and stays registered only once.
-                let socket = stream
-                    .set_nodelay(true)
-                    .and_then(|()| stream.into_std())
-                    .and_then(Socket::from_nonblocking);
-                match socket {
-                    Ok(socket) => drop(spawn_local(inbound::serve(worker.clone(), socket, addr))),
-                    Err(error) => tracing::debug!(%addr, %error, "a peer's connection was lost at once"),
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+    /// Chance, as decisions take it.
+    pub(crate) fn chance(&self) -> impl Chance {
+        |bound| self.dice.below(bound)
+    }
+
+    /// A part of a service, as it is at this moment.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(crate) fn service(
+        &self,
+        target: &ServiceTarget,
+        moment: &Arc<Moment>,
+    ) -> Result<Rc<Target>, NoEndpoint> {
+        self.targets.service(target, self.making(moment)?, &mut self.chance())
+    }
+
+    /// What a client asked for itself, as it is at this moment.
+    ///
+    /// # Errors
+    /// If it is not there any more.
+    pub(crate) fn destination(
+        &self,
+        destination: &Destination,
+        moment: &Arc<Moment>,
+    ) -> Result<Rc<Target>, NoEndpoint> {
+        match destination {
+            Destination::Service { own, .. } => self.service(own, moment),
+            Destination::Workload { own, .. } => {
+                self.targets.workload(own, self.making(moment)?, &mut self.chance())
             }
         }
     }
-}
 
-/// One of several listeners on the port: the kernel spreads connections over the workers.
-fn listener(addr: SocketAddr) -> std::io::Result<std::net::TcpListener> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None)?;
-    if addr.is_ipv6() {
-        socket.set_only_v6(false)?;
+    fn making<'a>(&self, moment: &'a Arc<Moment>) -> Result<Making<'a>, NoEndpoint> {
+        // Without itself it could not tell which endpoints are near, and streams are refused until it can.
+        let near = moment.mesh.workload(&self.uid).ok_or(NoEndpoint::Nobody)?;
+        let adaptive = match self.adaptive {
+            Adaptive::On => Some(weft_l7::adaptive::Adaptive::default()),
+            Adaptive::Off => None,
+        };
+        Ok(Making { moment, near, cores: self.cores, adaptive })
     }
-    socket.set_reuse_port(true)?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&addr.into())?;
-    socket.listen(4096)?;
-    Ok(socket.into())
+
+    /// What is due from time to time.
+    pub(crate) fn tick(&self) {
+        self.targets.tick(Instant::now());
+        self.tunnels.close_idle();
+        self.telemetry.flush();
+    }
 }

@@ -110,7 +110,9 @@ fn share(scope: Scope, client: &Workload, endpoint: &Workload) -> bool {
     }
 }
 
-fn endpoint_port(
+/// The port at which an endpoint serves a service's port: its own word for it first, then the service's. `None` if it
+/// does not.
+pub fn endpoint_port(
     name: &ServiceName,
     service: &Service,
     service_port: u16,

@@ -107,6 +107,16 @@ impl Snapshot {
         self.endpoints.get(service).into_iter().flat_map(|all| all.values())
     }
 
+    /// Whether a service has the very same endpoints in both, by looking at nothing but the tables: true only if it has,
+    /// and true for whatever a change did not touch. O(1).
+    pub fn shares_endpoints(&self, other: &Self, service: &ServiceName) -> bool {
+        match (self.endpoints.get(service), other.endpoints.get(service)) {
+            (Some(one), Some(another)) => one.ptr_eq(another),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
     /// All policies, in no order.
     pub fn policies(&self) -> impl ExactSizeIterator<Item = &Arc<Policy>> {
         self.policies.values()

@@ -154,6 +154,17 @@ pub struct Request<'a> {
     pub path: &'a str,
 }
 
+/// What is known of a connection whose bytes are not read.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionAsk<'a> {
+    /// Who asks, if proven.
+    pub peer: Option<&'a Peer>,
+    /// Where it comes from.
+    pub source_ip: IpAddr,
+    /// The port asked for.
+    pub port: u16,
+}
+
 /// The policies that apply to what is asked of a service, or of something that is none. Made once for a snapshot, because
 /// looking at all of a waypoint's policies costs every request.
 #[derive(Debug, Clone, Default)]
@@ -176,6 +187,14 @@ pub fn decide(policies: &Applying, request: &Request<'_>) -> Judgement {
     }
 }
 
+/// Decides a connection of which nothing is known but its ends: no request is read on it. What a policy says of hosts,
+/// methods and paths can neither be seen nor be done without, so it counts in whatever way lets less through: what allows
+/// by it does not allow, and what denies by it denies. Else a client that hides its request from the waypoint would get
+/// around a DENY of a path.
+pub fn decide_connection(policies: &Applying, connection: &ConnectionAsk<'_>) -> Judgement {
+    judge(&policies.0, |policy| policy.header(), |policy| policy.says_of(connection))
+}
+
 fn of_reading(policies: &Applying, request: &Request<'_>) -> Judgement {
     judge(&policies.0, |policy| policy.header(), |policy| policy.says(request))
 }
@@ -195,14 +214,30 @@ impl Policy {
     }
 
     fn says(&self, request: &Request<'_>) -> Says<'_> {
-        let towards = match self.action {
-            Action::Allow => Towards::Allowing,
-            Action::Deny => Towards::Denying,
-        };
+        let towards = self.towards();
         match &self.ruleset {
             Ruleset::Unusable(why) => Says::Unusable(why),
             Ruleset::Rules(rules) if rules.iter().any(|rule| rule.matches(request, towards)) => Says::Matches,
             Ruleset::Rules(_) => Says::Nothing,
+        }
+    }
+}
+
+impl Policy {
+    fn says_of(&self, connection: &ConnectionAsk<'_>) -> Says<'_> {
+        let towards = self.towards();
+        let matches = |rule: &Rule| rule.matches_connection(connection, towards);
+        match &self.ruleset {
+            Ruleset::Unusable(why) => Says::Unusable(why),
+            Ruleset::Rules(rules) if rules.iter().any(matches) => Says::Matches,
+            Ruleset::Rules(_) => Says::Nothing,
+        }
+    }
+
+    fn towards(&self) -> Towards {
+        match self.action {
+            Action::Allow => Towards::Allowing,
+            Action::Deny => Towards::Denying,
         }
     }
 }
@@ -220,6 +255,17 @@ impl Rule {
     fn matches(&self, request: &Request<'_>, towards: Towards) -> bool {
         self.from.as_ref().is_none_or(|from| from.iter().any(|source| source.matches(request)))
             && self.to.as_ref().is_none_or(|to| to.iter().any(|one| one.matches(request, towards)))
+    }
+}
+
+impl Rule {
+    fn matches_connection(&self, connection: &ConnectionAsk<'_>, towards: Towards) -> bool {
+        let ConnectionAsk { peer, source_ip, port } = *connection;
+        // Only what `Source` looks at.
+        let request =
+            Request { peer, source_ip, remote_ip: source_ip, port, authority: "", method: "", path: "" };
+        self.from.as_ref().is_none_or(|from| from.iter().any(|source| source.matches(&request)))
+            && self.to.as_ref().is_none_or(|to| to.iter().any(|one| one.matches_port(port, towards)))
     }
 }
 
@@ -245,6 +291,16 @@ impl Operation {
             && holds(&self.ports, &self.not_ports, |port| *port == request.port)
             && holds(&self.methods, &self.not_methods, |method| method.matches(request.method))
             && holds(&self.paths, &self.not_paths, |path| path.matches(request.path))
+    }
+}
+
+impl Operation {
+    fn matches_port(&self, port: u16, towards: Towards) -> bool {
+        let Self { hosts, not_hosts, ports, not_ports, methods, not_methods, paths, not_paths } = self;
+        let of_requests = [hosts, not_hosts, methods, not_methods].into_iter().any(|list| !list.is_empty())
+            || !paths.is_empty()
+            || !not_paths.is_empty();
+        holds(ports, not_ports, |own| *own == port) && (towards == Towards::Denying || !of_requests)
     }
 }
 

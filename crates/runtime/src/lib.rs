@@ -3,6 +3,7 @@
 //!
 //! It knows nothing of meshes. Modules stand from the top layer to the bottom; imports point down the list.
 
+pub mod access;
 pub mod metrics;
 pub mod ready;
 pub mod http;

@@ -208,3 +208,30 @@ fn what_is_written_is_read_back_and_what_nobody_knows_is_refused() {
     let star = Source { principals: vec![StringMatch::Exact("a*".into())], ..Source::default() };
     assert!(serde_json::to_string(&star).is_err(), "it would be read back as one that matches more");
 }
+
+/// What is said of requests counts against a connection on which none is read.
+#[test]
+fn connections() {
+    let ends = r#"[{"from": [{"principals": ["cluster.local/ns/shop/sa/web"]}]}]"#;
+    let path = r#"[{"to": [{"paths": ["/a"]}]}]"#;
+    let not_path = r#"[{"to": [{"notPaths": ["/a"]}]}]"#;
+    let port = r#"[{"to": [{"ports": [80]}]}]"#;
+    let other = r#"[{"to": [{"ports": [81], "methods": ["GET"]}]}]"#;
+    for (case, policies, want) in [
+        ("nothing said", vec![], true),
+        ("who it is", vec![allow(ends)], true),
+        ("which port", vec![allow(port)], true),
+        ("a path that is allowed", vec![allow(path)], false),
+        ("a path that is not allowed", vec![allow(not_path)], false),
+        ("a path that is denied", vec![deny(path)], false),
+        ("all paths but one denied", vec![deny(not_path)], false),
+        ("a method on another port denied", vec![deny(other)], true),
+    ] {
+        let policies: Vec<_> = policies.into_iter().map(Arc::new).collect();
+        let peer = web();
+        let ask =
+            ConnectionAsk { peer: Some(&peer), source_ip: "10.0.0.1".parse().expect("an address"), port: 80 };
+        let judged = decide_connection(&Applying::to(None, &policies), &ask);
+        assert_eq!(matches!(judged.verdict, Verdict::Allowed(_)), want, "{case}");
+    }
+}

@@ -10,7 +10,8 @@ use std::str::FromStr;
 /// What the immediate sender says of the connection that it passes on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Forwarded {
-    /// The client's address. `None` if the sender does not tell it, or not with a port.
+    /// The client's address; port zero if the sender tells none, as who carries requests of several connections on one
+    /// does not. `None` if the sender does not tell the address.
     pub client: Option<SocketAddr>,
     /// The host that the client asked for.
     pub host: Option<String>,
@@ -63,6 +64,10 @@ impl FromStr for Forwarded {
 impl fmt::Display for Forwarded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.client {
+            Some(client) if client.port() == 0 => match client.ip() {
+                IpAddr::V4(ip) => write!(f, "for=\"{ip}\"")?,
+                IpAddr::V6(ip) => write!(f, "for=\"[{ip}]\"")?,
+            },
             Some(client) => write!(f, "for=\"{client}\"")?,
             None => f.write_str("for=unknown")?,
         }
@@ -134,22 +139,23 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// A node (RFC 7239 §6). `Some(None)` if it is well formed and tells no address with a port.
+/// A node (RFC 7239 §6), with port zero if it tells none. `Some(None)` if it is well formed and tells no address.
 fn parse_node(text: &str) -> Option<Option<SocketAddr>> {
     if let Some(rest) = text.strip_prefix('[') {
         let (ip, port) = rest.split_once(']')?;
         let ip = IpAddr::V6(ip.parse::<Ipv6Addr>().ok()?).to_canonical();
-        return match port.strip_prefix(':') {
-            Some(port) => parse_node_port(port).map(|port| port.map(|port| SocketAddr::new(ip, port))),
-            None => port.is_empty().then_some(None),
+        let port = match port.strip_prefix(':') {
+            Some(port) => parse_node_port(port)?,
+            None => port.is_empty().then_some(None)?,
         };
+        return Some(Some(SocketAddr::new(ip, port.unwrap_or(0))));
     }
     let (name, port) = match text.split_once(':') {
         Some((name, port)) => (name, parse_node_port(port)?),
         None => (text, None),
     };
     if let Ok(ip) = name.parse() {
-        return Some(port.map(|port| SocketAddr::new(IpAddr::V4(ip), port)));
+        return Some(Some(SocketAddr::new(IpAddr::V4(ip), port.unwrap_or(0))));
     }
     (name == "unknown" || is_obfuscated(name)).then_some(None)
 }
@@ -202,8 +208,9 @@ mod tests {
             ),
             ("an escaped quote", r#"by="a\"b";for="10.0.0.1:4000""#, client("10.0.0.1:4000")),
             ("no quotes", "for=[fd00::1]:4000", client("[fd00::1]:4000")),
-            ("no port", "for=10.0.0.1", Ok((None, None))),
-            ("IPv6, no port", r#"for="[fd00::1]""#, Ok((None, None))),
+            ("no port", "for=10.0.0.1", client("10.0.0.1:0")),
+            ("IPv6, no port", r#"for="[fd00::1]""#, client("[fd00::1]:0")),
+            ("an obfuscated port", r#"for="10.0.0.1:_p""#, client("10.0.0.1:0")),
             ("unknown", "for=unknown", Ok((None, None))),
             ("obfuscated", r#"for="_gazonk:_p""#, Ok((None, None))),
             ("no for", "proto=https", Ok((None, None))),

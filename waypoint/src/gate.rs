@@ -1,0 +1,205 @@
+//! The way of a client's bytes into hyper: only strict HTTP/1 gets through, and not as slowly as the client likes.
+
+use crate::strict::{Framing, Phase};
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// How long a client may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// For a whole head, once it has begun.
+    pub(crate) head: Duration,
+    /// Between two pieces of a body.
+    pub(crate) body: Duration,
+    /// Between two requests.
+    pub(crate) between: Duration,
+}
+
+/// A request is being answered until this is dropped.
+#[must_use = "the request counts only while this lives"]
+pub(crate) struct Busy(Rc<Cell<usize>>);
+
+impl Busy {
+    /// One more of those that `count` counts.
+    pub(crate) fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// A connection of HTTP/1.
+pub(crate) struct Gate<T> {
+    io: T,
+    framing: Framing,
+    patience: Patience,
+    /// Requests that are being answered: while there are some, the client need not send another.
+    busy: Rc<Cell<usize>>,
+    /// Since when nothing has come that ends the phase.
+    waiting: Option<(Phase, Instant)>,
+    /// Armed for some moment not behind the deadline; moved only when it goes off too early.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl<T> Gate<T> {
+    /// Before `io`.
+    pub(crate) fn new(io: T, patience: Patience, busy: Rc<Cell<usize>>) -> Self {
+        Self { io, framing: Framing::default(), patience, busy, waiting: None, alarm: None }
+    }
+
+    /// The connection, which is none of HTTP/1 any more.
+    pub(crate) fn into_inner(self) -> T {
+        self.io
+    }
+
+    /// The client is waited for. Fails once that has taken too long.
+    fn check(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let phase = self.framing.phase();
+        if phase == Phase::Between && self.busy.get() > 0 {
+            self.waiting = None;
+            return Poll::Pending;
+        }
+        let since = match self.waiting {
+            Some((same, since)) if same == phase => since,
+            _ => {
+                let now = Instant::now();
+                self.waiting = Some((phase, now));
+                now
+            }
+        };
+        let (limit, what) = match phase {
+            Phase::Between => (self.patience.between, "no other request came"),
+            Phase::Head => (self.patience.head, "a request's head took too long"),
+            Phase::Body => (self.patience.body, "no more of a request's body came"),
+        };
+        let Some(deadline) = since.checked_add(limit) else { return Poll::Pending };
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if deadline < alarm.deadline() {
+            alarm.as_mut().reset(deadline);
+        }
+        while alarm.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, what)));
+            }
+            alarm.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Gate<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        match Pin::new(&mut self.io).poll_read(cx, into) {
+            Poll::Ready(Ok(())) => {
+                let phase = self.framing.phase();
+                self.framing.pass(&mut into.filled_mut()[before..]);
+                // A head has to be whole in time, however it drips; a body only has to go on.
+                if phase != Phase::Head || self.framing.phase() != Phase::Head {
+                    self.waiting = None;
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => self.check(cx),
+        }
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Gate<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, from)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        from: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, from)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    const PATIENCE: Patience = Patience {
+        head: Duration::from_secs(3),
+        body: Duration::from_secs(5),
+        between: Duration::from_secs(60),
+    };
+
+    /// Sends the pieces a second apart and says after how many seconds reading failed; `None` if it did not within two
+    /// minutes.
+    async fn fails_after(pieces: &[&str], busy: usize) -> Option<u64> {
+        let (mut client, server) = duplex(1024);
+        let mut gate = Gate::new(server, PATIENCE, Rc::new(Cell::new(busy)));
+        let begun = Instant::now();
+        let pieces: Vec<String> = pieces.iter().map(|piece| (*piece).to_owned()).collect();
+        let sending = async {
+            for piece in pieces {
+                client.write_all(piece.as_bytes()).await.expect("room");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let reading = async {
+            let mut bytes = [0; 1024];
+            loop {
+                if let Err(error) = gate.read(&mut bytes).await {
+                    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+                    return begun.elapsed().as_secs();
+                }
+            }
+        };
+        tokio::select! {
+            () = sending => None,
+            after = reading => Some(after),
+            () = tokio::time::sleep(Duration::from_secs(120)) => None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_clients() {
+        let head = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let body = "POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\n";
+        for (case, pieces, busy, want) in [
+            ("says nothing", &[][..], 0, Some(60)),
+            ("drips its head", &["G", "E", "T", " ", "/", " ", "H"], 0, Some(3)),
+            ("drips its body", &[body, "a", "a", "a", "a", "a", "a"], 1, Some(11)),
+            ("waits for its response", &[head], 1, None),
+            ("sends no other request", &[head], 0, Some(60)),
+        ] {
+            assert_eq!(fails_after(pieces, busy).await, want, "{case}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Heads as the other version of HTTP writes them.
+
+use crate::lines::Version;
+use http::header::{self, HeaderValue};
+use http::uri::{PathAndQuery, Uri};
+use http::{request, response};
+use weft_core::service::AppProtocol;
+use weft_l7::apply::hop::{self, Upgrading};
+use weft_l7::destination::Upgrade;
+
+/// How a request goes out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outbound {
+    /// By which version.
+    pub(crate) version: Version,
+}
+
+/// Makes a request's head one of the version that its backend speaks. What came by HTTP/2 goes by HTTP/2 where nothing is
+/// said, or gRPC would lose its trailers.
+pub(crate) fn prepare(
+    head: &mut request::Parts,
+    spoken: AppProtocol,
+    upgrade: Upgrade,
+    upgrading: Upgrading,
+) -> Outbound {
+    let came_by_two = head.version == http::Version::HTTP_2;
+    let two = match (upgrading, upgrade, spoken) {
+        // HTTP/2 has no such word.
+        (Upgrading::Yes, _, _) => false,
+        (_, Upgrade::Always, _) | (_, _, AppProtocol::Http2 | AppProtocol::Grpc) => true,
+        (_, Upgrade::Never, _) | (_, _, AppProtocol::Unknown) => came_by_two,
+        (_, Upgrade::AsItCame, AppProtocol::Http11 | AppProtocol::Tcp | AppProtocol::Tls) => false,
+    };
+    // What the server side of hyper keeps there is for this side only.
+    head.extensions = http::Extensions::new();
+    if two {
+        into_two(head);
+        Outbound { version: Version::Two }
+    } else {
+        into_one(head);
+        Outbound { version: Version::One }
+    }
+}
+
+fn into_one(head: &mut request::Parts) {
+    if let Some(authority) = head.uri.authority() {
+        if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
+            head.headers.insert(header::HOST, host);
+        }
+        let path = head.uri.path_and_query().cloned();
+        head.uri = path.map_or_else(Uri::default, Uri::from);
+    }
+    head.version = http::Version::HTTP_11;
+}
+
+fn into_two(head: &mut request::Parts) {
+    let host = head.headers.remove(header::HOST);
+    if head.uri.authority().is_none()
+        && let Some(host) = host.as_ref().and_then(|host| host.to_str().ok())
+    {
+        let path = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let uri = Uri::builder().scheme("http").authority(host).path_and_query(path).build();
+        head.uri = uri.unwrap_or_else(|_| std::mem::take(&mut head.uri));
+    }
+    head.version = http::Version::HTTP_2;
+}
+
+/// Takes away what was for this hop only.
+pub(crate) fn clean(head: &mut response::Parts, upgrading: Upgrading) {
+    // A backend that says both meant the coding (RFC 9112 §6.3), and hyper has read it so.
+    if head.headers.contains_key(header::TRANSFER_ENCODING) {
+        head.headers.remove(header::CONTENT_LENGTH);
+    }
+    hop::strip(&mut head.headers, upgrading);
+    head.extensions = http::Extensions::new();
+    // The server side writes its own.
+    head.version = http::Version::HTTP_11;
+}

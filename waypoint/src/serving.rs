@@ -1,0 +1,141 @@
+//! HTTP with a client: requests come in, answers go out, and the connection ends in order.
+
+use crate::answer::answer;
+use crate::body::Body;
+use crate::client::Connection;
+use crate::config::HEADERS_MAX;
+use crate::gate::{Busy, Gate, Patience};
+use crate::lines::{Lease, LocalExecutor};
+use crate::telemetry::Record;
+use crate::worker::Worker;
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::rc::Rc;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use weft_runtime::log::describe;
+
+/// Bytes of a request's head. Cookies and tokens are a few thousand each.
+const HEAD_BYTES_MAX: usize = 65_536;
+/// Requests of one HTTP/2 connection at a time.
+const STREAMS_MAX: u32 = 1_024;
+/// What a client may send ahead, of one request and of all: enough that a body needs no pause on the way across a region.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+
+/// A connection that becomes another protocol's, once the client has been told.
+type Switch = Rc<RefCell<Option<(Lease, Box<Record>)>>>;
+
+/// Serves a connection of HTTP/1.
+pub(crate) async fn serve_one(
+    worker: Rc<Worker>,
+    connection: Connection,
+    io: impl AsyncRead + AsyncWrite + Unpin + 'static,
+) {
+    let _alive = worker.ending.alive();
+    let connection = Rc::new(connection);
+    let limits = worker.limits;
+    let patience = Patience { head: limits.head, body: limits.body_idle, between: limits.keep_alive };
+    let (busy, switch) = (Rc::new(Cell::new(0)), Switch::default());
+    let gate = Gate::new(io, patience, busy.clone());
+    let service = service_fn(|request: Request<Incoming>| {
+        let busy = Busy::new(&busy);
+        serve(worker.clone(), connection.clone(), request, Some((busy, switch.clone())))
+    });
+    let mut serving = hyper::server::conn::http1::Builder::new()
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .half_close(true)
+        .serve_connection(TokioIo::new(gate), service);
+    let served = tokio::select! {
+        served = &mut serving => served,
+        () = worker.ending.begun() => {
+            std::pin::Pin::new(&mut serving).graceful_shutdown();
+            (&mut serving).await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(client = %connection.client.addr, error = describe(&error), "a client's connection ended");
+        return;
+    }
+    let parts = serving.into_parts();
+    let mut io = parts.io.into_inner().into_inner();
+    let switched = switch.take();
+    match switched {
+        Some((lease, record)) => join(io, parts.read_buf, lease, record).await,
+        // hyper has done it, but where the client wanted another protocol and got none. The client may be gone.
+        None => drop(io.shutdown().await),
+    }
+}
+
+/// Serves a connection of HTTP/2.
+pub(crate) async fn serve_two(
+    worker: Rc<Worker>,
+    connection: Connection,
+    io: impl AsyncRead + AsyncWrite + Unpin + 'static,
+) {
+    let _alive = worker.ending.alive();
+    let connection = Rc::new(connection);
+    let service = service_fn(|request| serve(worker.clone(), connection.clone(), request, None));
+    let serving = hyper::server::conn::http2::Builder::new(LocalExecutor)
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .serve_connection(TokioIo::new(io), service);
+    let mut serving = std::pin::pin!(serving);
+    let served = tokio::select! {
+        served = &mut serving => served,
+        () = worker.ending.begun() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(client = %connection.client.addr, error = describe(&error), "a client's connection ended");
+    }
+}
+
+async fn serve(
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    request: Request<Incoming>,
+    one: Option<(Busy, Switch)>,
+) -> Result<Response<Body>, Infallible> {
+    let (answer, mut record) = answer(&worker, &connection, request).await;
+    if let Some((busy, switch)) = one {
+        if let Some(lease) = answer.switching {
+            *switch.borrow_mut() = Some((lease, record));
+            return Ok(answer.response);
+        }
+        record.busy = Some(busy);
+    }
+    Ok(answer.response.map(|body| body.followed(record)))
+}
+
+/// Carries the bytes of a connection that is none of HTTP any more.
+async fn join(
+    mut client: impl AsyncRead + AsyncWrite + Unpin,
+    from_client: Bytes,
+    lease: Lease,
+    mut record: Box<Record>,
+) {
+    let Some((mut backend, from_backend)) = lease.switched().await else { return };
+    let carried = async {
+        // What came behind the heads.
+        backend.write_all(&from_client).await?;
+        client.write_all(&from_backend).await?;
+        tokio::io::copy_bidirectional(&mut client, &mut backend).await
+    };
+    match carried.await {
+        Ok((sent, received)) => {
+            record.switched(sent + from_client.len() as u64, received + from_backend.len() as u64);
+        }
+        Err(error) => tracing::debug!(%error, "a connection that was switched to another protocol ended"),
+    }
+}

@@ -1,0 +1,54 @@
+//! Why a response is what it is, in the letters that Envoy's dashboards know.
+
+/// Why a response is what it is. Its words are few, so they may be a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum Flag {
+    /// A backend said so, or the rule.
+    #[default]
+    None,
+    /// No route takes it, or its route leads nowhere.
+    NoRoute,
+    /// No endpoint takes it.
+    NoHealthyUpstream,
+    /// There was no connection to the endpoint.
+    UpstreamFailure,
+    /// The endpoint broke off.
+    UpstreamReset,
+    /// It took too long.
+    UpstreamTimeout,
+    /// There was no room.
+    Overflow,
+    /// It was tried as often as it may be.
+    RetryLimit,
+    /// The client broke off.
+    ClientReset,
+    /// It waited on purpose.
+    DelayInjected,
+    /// It was aborted on purpose.
+    FaultInjected,
+    /// It is no request.
+    BadRequest,
+    /// A policy denies it.
+    Denied,
+}
+
+impl Flag {
+    /// Envoy's letters.
+    pub(crate) fn letters(self) -> &'static str {
+        match self {
+            Self::None => "-",
+            Self::NoRoute => "NR",
+            Self::NoHealthyUpstream => "UH",
+            Self::UpstreamFailure => "UF",
+            Self::UpstreamReset => "UC",
+            Self::UpstreamTimeout => "UT",
+            Self::Overflow => "UO",
+            Self::RetryLimit => "URX",
+            Self::ClientReset => "DC",
+            Self::DelayInjected => "DI",
+            Self::FaultInjected => "FI",
+            Self::BadRequest => "DPE",
+            Self::Denied => "UAEX",
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Tries to get a response: one endpoint after the other, as long as the rule says and there is time and room.
+
+use crate::body::{Body, BodyError, Follow};
+use crate::endpoints::Endpoint;
+use crate::forward::no_endpoint;
+use crate::head::{self, Outbound};
+use crate::lines::{Demand, Lease, LineError, Lines};
+use crate::shed::{Shed, Shedding};
+use crate::target::Target;
+use crate::telemetry::{Flag, Record};
+use crate::upload::Source;
+use crate::way::{Answer, Way};
+use bytes::Bytes;
+use http::{Request, Response, request};
+use hyper::body::{Frame, Incoming};
+use std::rc::Rc;
+use std::time::Instant;
+use weft_core::names::WorkloadUid;
+use weft_l7::apply::hop::Upgrading;
+use weft_l7::apply::reply::{Said, reply};
+use weft_l7::balance::load::{self, InFlight};
+use weft_l7::balance::{Ask, Member, Reach};
+use weft_l7::deadline::{self, Brought, Deadline};
+use weft_l7::destination::Settings;
+use weft_l7::limit::Permit;
+use weft_l7::outlier;
+use weft_l7::resilience::{Retry, Timeouts};
+use weft_l7::retry::{self, Attempt, Failure, Outcome, Sent, Stop, To, Told};
+
+/// What is to be got.
+#[derive(Clone, Copy)]
+pub(crate) struct Task<'a> {
+    /// Where from.
+    pub(crate) target: &'a Rc<Target>,
+    /// How long it may take.
+    pub(crate) timeouts: &'a Timeouts,
+    /// When it is tried again.
+    pub(crate) retry: Option<&'a Retry>,
+    /// Until when all of it may take.
+    pub(crate) deadline: Option<Deadline>,
+    /// What makes requests the same.
+    pub(crate) key: Option<u64>,
+    /// The endpoint of the session.
+    pub(crate) session: Option<u64>,
+    /// Whether the connection is to become another protocol's.
+    pub(crate) upgrading: Upgrading,
+}
+
+/// How one try went.
+struct Tried {
+    result: Result<(Response<Incoming>, Lease), TryError>,
+    in_flight: InFlight,
+}
+
+/// Why a try brought no response.
+enum TryError {
+    Line(LineError),
+    Late(Deadline),
+}
+
+/// What a response holds until its body is over.
+struct Held {
+    lease: Option<Lease>,
+    _in_flight: InFlight,
+    _request: Permit,
+    _retry: Option<Permit>,
+    _shedding: Option<Shedding>,
+}
+
+impl Follow for Held {
+    fn piece(&mut self, _frame: &Frame<Bytes>) {}
+
+    fn done(mut self: Box<Self>) {
+        if let Some(lease) = self.lease.take() {
+            lease.done();
+        }
+    }
+
+    // What it holds goes with it: a connection in the middle of a response is of no more use.
+    fn broken(&mut self, _error: &BodyError) {}
+}
+
+/// Tries. The endpoint is the one that the response is from.
+pub(crate) async fn run(
+    way: &Way,
+    task: Task<'_>,
+    mut head: request::Parts,
+    source: Option<Source>,
+    record: &mut Record,
+) -> (Answer, Option<Rc<Member<Endpoint>>>) {
+    let target = task.target;
+    let settings = target.settings();
+    let outbound = head::prepare(&mut head, target.protocol(), settings.limits.upgrade, task.upgrading);
+    let (request_room, mut shedding) = match admit(target) {
+        Ok(room) => room,
+        Err(why) => {
+            let text = "upstream connect error or disconnect/reset before headers. reset reason: overflow";
+            return (way.refuse(record, (503, text), Flag::Overflow, Some(why)), None);
+        }
+    };
+    target.count_request(way.begun);
+    let mut failed: Vec<WorkloadUid> = Vec::new();
+    let (mut reach, mut retry_room) = (Reach::OneLevel, None);
+    let mut number = 0;
+    loop {
+        let ask = Ask { key: task.key, session: task.session, exclude: &failed, reach };
+        let chosen = target.choose(&ask, way.connection.addr, &mut way.worker.chance());
+        let member = match chosen {
+            Ok(member) => member,
+            Err(error) => return (no_endpoint(way, record, &error), None),
+        };
+        record.tries += 1;
+        record.asked = Some(member.endpoint.to.workload.clone());
+        let may_follow = task.retry.is_some_and(|retry| number < retry.retries);
+        let this = if may_follow { head.clone() } else { std::mem::replace(&mut head, empty()) };
+        let request = Request::from_parts(this, body(source.as_ref()));
+        let begun = Instant::now();
+        let tried = once(way, &task, &settings, (&member, outbound), request, begun).await;
+        let ended = Instant::now();
+        learn(target, &member, &tried, ended);
+        let again = decide(way, &task, &tried, (number, source.as_ref()), ended);
+        match again {
+            Ok(again) => {
+                tracing::debug!(endpoint = %member.endpoint.id, try_number = number, after = ?again.after, "trying again");
+                if again.to == To::OthersFirst {
+                    failed.push(member.endpoint.id.clone());
+                }
+                if task.retry.is_some_and(|retry| retry.other_localities) {
+                    reach = Reach::AllLevels;
+                }
+                retry_room = Some(again.permit);
+                drop(tried);
+                if !again.after.is_zero() {
+                    tokio::time::sleep(again.after).await;
+                }
+                number += 1;
+            }
+            Err(stop) => {
+                if let Some(shedding) = &mut shedding {
+                    shedding.answered(tried.status(), ended);
+                }
+                let Tried { result, in_flight } = tried;
+                let (response, lease) = match result {
+                    Ok(response) => response,
+                    Err(error) => return (fail(way, record, &error, stop), None),
+                };
+                if stop == Stop::Enough && number > 0 {
+                    record.flag = Flag::RetryLimit;
+                }
+                let late = deadline::of_try(task.timeouts, task.retry, task.deadline, begun, Brought::Head);
+                let held = Held {
+                    lease: Some(lease),
+                    _in_flight: in_flight,
+                    _request: request_room,
+                    _retry: retry_room,
+                    _shedding: shedding,
+                };
+                return (deliver(response, held, late, task.upgrading), Some(member));
+            }
+        }
+    }
+}
+
+/// Room for the request.
+fn admit(target: &Target) -> Result<(Permit, Option<Shedding>), String> {
+    let room = target.room.request().map_err(|overflow| overflow.to_string())?;
+    let shedding = target.limiter().map(|limiter| Shedding::begin(&limiter)).transpose();
+    Ok((room, shedding.map_err(|Shed| Shed.to_string())?))
+}
+
+/// One try.
+async fn once(
+    way: &Way,
+    task: &Task<'_>,
+    settings: &Settings,
+    (member, outbound): (&Rc<Member<Endpoint>>, Outbound),
+    mut request: Request<Body>,
+    begun: Instant,
+) -> Tried {
+    let target = task.target;
+    let deadline = deadline::of_try(task.timeouts, task.retry, task.deadline, begun, Brought::Nothing);
+    deadline::hand_on(request.headers_mut(), deadline, begun);
+    let in_flight = member.begin(begun);
+    let demand = Demand {
+        endpoint: &member.endpoint.to,
+        client: &way.connection.client,
+        tunnels: &way.worker.tunnels,
+        room: &target.room,
+        freed: &target.freed,
+        limits: &settings.limits,
+        make_room: &|| target.close_one(),
+    };
+    let sending = Lines::send(demand, outbound.version, request);
+    let result = match deadline {
+        None => sending.await.map_err(TryError::Line),
+        Some(deadline) => match tokio::time::timeout_at(deadline.at.into(), sending).await {
+            Ok(sent) => sent.map_err(TryError::Line),
+            Err(_) => Err(TryError::Late(deadline)),
+        },
+    };
+    Tried { result, in_flight }
+}
+
+impl Tried {
+    fn status(&self) -> Option<u16> {
+        self.result.as_ref().ok().map(|(response, _)| response.status().as_u16())
+    }
+}
+
+/// What the try says of its endpoint.
+fn learn(target: &Target, member: &Member<Endpoint>, tried: &Tried, now: Instant) {
+    let (outcome, answer) = match &tried.result {
+        Ok((response, _)) => {
+            let status = response.status();
+            let answer = if status.is_server_error() { load::Answer::Failed } else { load::Answer::Fine };
+            (outlier::Outcome::Status(status.as_u16()), answer)
+        }
+        // It says nothing of the endpoint that there was no room here, or that the client waits no longer.
+        Err(TryError::Line(LineError::Overflow(_))) => return,
+        Err(TryError::Late(deadline)) if deadline.limit == deadline::Limit::Client => return,
+        Err(TryError::Line(_) | TryError::Late(_)) => (outlier::Outcome::Local, load::Answer::Failed),
+    };
+    tried.in_flight.answered(answer, now);
+    target.heard(&member.endpoint.id, outcome, now);
+}
+
+fn decide(
+    way: &Way,
+    task: &Task<'_>,
+    tried: &Tried,
+    (number, source): (u32, Option<&Source>),
+    now: Instant,
+) -> Result<retry::Again<Permit>, Stop> {
+    let words = task.retry.ok_or(Stop::Final)?;
+    let all = || if source.is_none_or(Source::is_whole) { Sent::Kept } else { Sent::Gone };
+    let (outcome, sent) = match &tried.result {
+        Ok((response, _)) => {
+            let (status, headers) = (response.status().as_u16(), response.headers());
+            (Outcome::Response { status, headers }, all())
+        }
+        Err(TryError::Line(error)) => {
+            let sent = if error.sent() == Sent::Nothing { Sent::Nothing } else { all() };
+            (Outcome::Failed(error.failure()), sent)
+        }
+        Err(TryError::Late(deadline)) if deadline.limit.ends_request() => return Err(Stop::Deadline),
+        Err(TryError::Late(_)) => (Outcome::Failed(Failure::Timeout), all()),
+    };
+    let left = task.deadline.map(|deadline| deadline.at.saturating_duration_since(now));
+    let attempt = Attempt { outcome, number, sent, told: Told::Nothing, left };
+    retry::decide(words, &attempt, || task.target.retry_room(now), &mut way.worker.chance())
+}
+
+/// What the client gets instead of a response.
+fn fail(way: &Way, record: &mut Record, error: &TryError, stop: Stop) -> Answer {
+    let error = match error {
+        TryError::Late(deadline) => {
+            let (status, grpc) = deadline.limit.status();
+            let text = deadline.limit.text();
+            record.flag = Flag::UpstreamTimeout;
+            record.why = Some(text.to_owned());
+            return reply(way.speaks, Said { status, grpc: Some(grpc), text: text.as_bytes() }).into();
+        }
+        TryError::Line(error) => error,
+    };
+    let flag = match (error.failure(), stop) {
+        (Failure::Overload, _) => Flag::Overflow,
+        (_, Stop::Enough) if record.tries > 1 => Flag::RetryLimit,
+        (Failure::Connect, _) => Flag::UpstreamFailure,
+        (Failure::Refused | Failure::Reset | Failure::Timeout, _) => Flag::UpstreamReset,
+    };
+    let text = "upstream connect error or disconnect/reset before headers";
+    way.refuse(record, (503, text), flag, Some(weft_runtime::log::describe(error)))
+}
+
+fn deliver(
+    response: Response<Incoming>,
+    mut held: Held,
+    late: Option<Deadline>,
+    upgrading: Upgrading,
+) -> Answer {
+    let (mut parts, incoming) = response.into_parts();
+    let switches = parts.status == http::StatusCode::SWITCHING_PROTOCOLS;
+    head::clean(&mut parts, if switches { upgrading } else { Upgrading::No });
+    if switches {
+        let switching = held.lease.take();
+        return Answer { response: Response::from_parts(parts, Body::Empty), switching };
+    }
+    let late = late.map(|late| (late.at.into(), late.limit.text()));
+    Response::from_parts(parts, Body::download(incoming, late, Box::new(held))).into()
+}
+
+fn body(source: Option<&Source>) -> Body {
+    source.map_or(Body::Empty, |source| Body::Upload(source.upload()))
+}
+
+fn empty() -> request::Parts {
+    Request::new(()).into_parts().0
+}

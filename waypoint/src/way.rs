@@ -1,0 +1,104 @@
+//! A request on its way: what it was decided on, from the first look to the last.
+
+use crate::body::Body;
+use crate::client::Connection;
+use crate::lines::Lease;
+use crate::telemetry::{Flag, Record};
+use crate::worker::{Now, Worker};
+use http::{Response, header, request};
+use std::rc::Rc;
+use std::time::Instant;
+use weft_l7::apply::reply::{Said, Speaks, reply};
+use weft_l7::matches::Subject;
+
+/// What all decisions about one request start from.
+pub(crate) struct Way {
+    /// Who carries it.
+    pub(crate) worker: Rc<Worker>,
+    /// Whose it is.
+    pub(crate) connection: Rc<Connection>,
+    /// What is known: one moment for all of it.
+    pub(crate) moment: Rc<Now>,
+    /// What the client understands as an answer.
+    pub(crate) speaks: Speaks,
+    /// When it came.
+    pub(crate) begun: Instant,
+}
+
+/// What becomes of a request.
+pub(crate) struct Answer {
+    /// The response.
+    pub(crate) response: Response<Body>,
+    /// The backend's connection, if the response is that it becomes another protocol's.
+    pub(crate) switching: Option<Lease>,
+}
+
+impl From<Response<Body>> for Answer {
+    fn from(response: Response<Body>) -> Self {
+        Self { response, switching: None }
+    }
+}
+
+impl From<Response<Vec<u8>>> for Answer {
+    fn from(response: Response<Vec<u8>>) -> Self {
+        response.map(Body::from).into()
+    }
+}
+
+impl Way {
+    /// An answer of the waypoint's own. `why` is for people, and stays here.
+    pub(crate) fn refuse(
+        &self,
+        record: &mut Record,
+        (status, text): (u16, &str),
+        flag: Flag,
+        why: Option<String>,
+    ) -> Answer {
+        (record.flag, record.why) = (flag, why);
+        reply(self.speaks, Said::new(status, text)).into()
+    }
+}
+
+/// A request as rules see it.
+pub(crate) struct Seen<'a> {
+    /// Its head.
+    pub(crate) head: &'a request::Parts,
+    /// Whose it is.
+    pub(crate) connection: &'a Connection,
+}
+
+impl Subject for Seen<'_> {
+    fn path(&self) -> &str {
+        self.head.uri.path()
+    }
+
+    fn query(&self) -> &str {
+        self.head.uri.query().unwrap_or_default()
+    }
+
+    fn method(&self) -> &str {
+        self.head.method.as_str()
+    }
+
+    fn scheme(&self) -> &str {
+        "http"
+    }
+
+    fn authority(&self) -> &str {
+        let host = || self.head.headers.get(header::HOST)?.to_str().ok();
+        self.head.uri.authority().map(http::uri::Authority::as_str).or_else(host).unwrap_or_default()
+    }
+
+    fn header(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok())
+    }
+
+    fn source_namespace(&self) -> &str {
+        self.connection.client.namespace()
+    }
+
+    fn source_label(&self, name: &str) -> Option<&str> {
+        let workload = self.connection.client.workload.as_ref()?;
+        workload.labels.get(name).map(|value| &**value)
+    }
+}

@@ -1,0 +1,129 @@
+//! A client, as its node's proxy brings it to the waypoint.
+
+use crate::words::identity;
+use crate::world::World;
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body, Incoming};
+use hyper_util::rt::TokioIo;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use tokio::task::spawn_local;
+use weft_pki::{client_config, ip_server_name};
+use weft_tunnel::hbone::{self, Hbone};
+use weft_tunnel::io::TunnelIo;
+use weft_tunnel::request::ConnectRequest;
+use weft_tunnel::socket::Socket;
+use weft_tunnel::stream::Stream;
+use weft_tunnel::words::Authority;
+
+/// One tunnel to the waypoint.
+pub(crate) struct Client {
+    tunnel: Hbone,
+    vips: HashMap<String, SocketAddr>,
+}
+
+/// A whole response.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) trailers: Option<HeaderMap>,
+}
+
+impl Answer {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct LocalExecutor;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor
+where
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        spawn_local(future);
+    }
+}
+
+impl Client {
+    /// Of this name, from this address.
+    pub(crate) async fn connect(world: &World, name: &str, from: IpAddr) -> Self {
+        let to: SocketAddr = (world.ip(2), 15008).into();
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let socket = Socket::connect(socket.into(), to, crate::world::DEADLINE).await.unwrap();
+        let leaf = world.control.leaf(&identity(name));
+        let trust = Arc::new(world.control.trust());
+        let config = client_config(&leaf, &trust, vec![identity("waypoint")], &[hbone::ALPN]).unwrap();
+        let connected = Hbone::connect(socket, Arc::new(config), ip_server_name(to.ip())).await;
+        let (tunnel, driver) = connected.unwrap();
+        spawn_local(async move { drop(driver.run().await) });
+        let names = ["web", "a", "b", "grpc", "tcp"];
+        Self { tunnel, vips: names.map(|name| (name.to_owned(), world.vip(name))).into() }
+    }
+
+    /// A connection to a service, of nothing but bytes. What refuses it is met when it is read.
+    pub(crate) async fn raw(&self, service: &str) -> TunnelIo {
+        let request = ConnectRequest::from(Authority::Addr(self.vips[service]));
+        let stream = self.tunnel.open(&request).expect("the tunnel takes streams");
+        Stream::from(stream).into_io()
+    }
+
+    pub(crate) async fn http1<B>(&self, service: &str) -> hyper::client::conn::http1::SendRequest<B>
+    where
+        B: Body<Data = Bytes> + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let io = TokioIo::new(self.raw(service).await);
+        let (sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+        spawn_local(async move { drop(connection.await) });
+        sender
+    }
+
+    pub(crate) async fn http2<B>(&self, service: &str) -> hyper::client::conn::http2::SendRequest<B>
+    where
+        B: Body<Data = Bytes> + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let io = TokioIo::new(self.raw(service).await);
+        let (sender, connection) = hyper::client::conn::http2::handshake(LocalExecutor, io).await.unwrap();
+        spawn_local(async move { drop(connection.await) });
+        sender
+    }
+
+    /// Asks by HTTP/1.1, on a connection of its own.
+    pub(crate) async fn ask(&self, service: &str, request: Request<Full<Bytes>>) -> Answer {
+        let mut sender = self.http1(service).await;
+        whole(sender.send_request(request).await.expect("a response")).await
+    }
+
+    pub(crate) async fn get(&self, service: &str, path: &str) -> Answer {
+        self.ask(service, get(path, &[])).await
+    }
+}
+
+pub(crate) fn get(path: &str, headers: &[(&str, &str)]) -> Request<Full<Bytes>> {
+    let mut builder = Request::get(path).version(Version::HTTP_11).header("host", "web.shop");
+    for (name, value) in headers {
+        builder = builder.header(*name, *value);
+    }
+    builder.body(Full::default()).unwrap()
+}
+
+pub(crate) async fn whole(response: Response<Incoming>) -> Answer {
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.expect("a whole body");
+    let trailers = body.trailers().cloned();
+    Answer { status: head.status, headers: head.headers, body: body.to_bytes(), trailers }
+}

@@ -1,0 +1,15 @@
+//! `weft-waypoint` as a process on loopback addresses, from a stream of discovery to what its clients and backends see.
+//! Tunnels, certificates and HTTP are real; it needs no privilege. Each test has a waypoint and addresses of its own.
+#![expect(clippy::unwrap_used, reason = "a test; helpers outside test functions count too")]
+
+mod attacks;
+mod backend;
+mod change;
+mod client;
+mod control;
+mod policy;
+mod protocols;
+mod resilience;
+mod routing;
+mod words;
+mod world;

@@ -1,0 +1,213 @@
+//! What is spoken beside plain requests: upgrades, gRPC, pipelining, chunks and trailers, bytes.
+
+use crate::backend::Backend;
+use crate::words::workload;
+use crate::world::{OK, World, all_to, run};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http::{HeaderMap, Request};
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::Frame;
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use std::convert::Infallible;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::spawn_local;
+use weft_core::service::AppProtocol;
+use weft_core::workload::TunnelProtocol;
+use weft_pki::{live_trust, server_config};
+use weft_tunnel::accept::{Tunnel, accept};
+use weft_tunnel::hbone::{self, Incoming};
+use weft_tunnel::socket::Socket;
+use weft_tunnel::stream::Stream;
+
+#[test]
+fn an_upgraded_connection_carries_bytes() {
+    run(async {
+        let world = World::start().await;
+        let _web = world.backend("web", 10, Backend::upgrading()).await;
+        world.routes("web", &all_to("web")).await;
+        let mut io = world.client().await.raw("web").await;
+        io.write_all(b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+            .await
+            .unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(io.read_u8().await.unwrap());
+        }
+        let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 101 "), "{head}");
+        assert!(
+            head.contains("upgrade: websocket\r\n") && head.contains("connection: upgrade\r\n"),
+            "{head}"
+        );
+        // What would be no strict HTTP/1 is none of the waypoint's concern any more.
+        for message in [&b"hello\n\0\n"[..], b"Content-Length: 1\nContent-Length: 2\n\n"] {
+            io.write_all(message).await.unwrap();
+            let mut back = vec![0; message.len()];
+            io.read_exact(&mut back).await.unwrap();
+            assert_eq!(back, message);
+        }
+        io.shutdown().await.unwrap();
+        drop(io);
+        let line = world.line("/chat").await;
+        assert_eq!((line["status"].as_u64(), line["bytes_sent"].as_u64()), (Some(101), Some(45)), "{line}");
+    });
+}
+
+#[test]
+fn grpc_streams_both_ways_and_ends_with_trailers() {
+    run(async {
+        let world = World::start().await;
+        world.put_service("grpc", AppProtocol::Grpc);
+        let _grpc = world.backend("grpc", 10, Backend::echo_grpc()).await;
+        world.routes("grpc", &all_to("grpc")).await;
+        let mut sender = world.client().await.http2("grpc").await;
+        let (tx, rx) = mpsc::channel::<Bytes>(1);
+        let stream = tokio_stream::wrappers::ReceiverStream::new(rx);
+        let body = StreamBody::new(stream.map(|bytes| Ok::<_, Infallible>(Frame::data(bytes))));
+        let request = Request::post("http://grpc/echo.Echo/Both").header("content-type", "application/grpc");
+        let request = request.header("te", "trailers").header("grpc-timeout", "30S").body(body).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status(), OK);
+        let mut body = response.into_body();
+        for number in 0..10_u8 {
+            // The next message goes out only after the last has come back: nothing is gathered on the way.
+            tx.send(Bytes::from(vec![number; 100])).await.unwrap();
+            let mut got = 0;
+            while got < 100 {
+                got += body.frame().await.unwrap().unwrap().into_data().unwrap().len();
+            }
+        }
+        drop(tx);
+        let trailers: HeaderMap = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
+        assert_eq!(trailers["grpc-status"], "0");
+        let line = world.line("/echo.Echo/Both").await;
+        assert_eq!(
+            (line["grpc_status"].as_u64(), line["bytes_sent"].as_u64()),
+            (Some(0), Some(1000)),
+            "{line}"
+        );
+    });
+}
+
+#[test]
+fn grpc_clients_get_grpc_errors() {
+    run(async {
+        let world = World::start().await;
+        world.put_service("grpc", AppProtocol::Grpc);
+        world.routes("grpc", &all_to("grpc")).await;
+        let mut sender = world.client().await.http2("grpc").await;
+        for (path, want) in [("/no.Endpoint/Is", "14"), ("/a%00", "13")] {
+            let request =
+                Request::post(format!("http://grpc{path}")).header("content-type", "application/grpc");
+            let request = request.body(Full::<Bytes>::default()).unwrap();
+            let answer = crate::client::whole(sender.send_request(request).await.unwrap()).await;
+            assert_eq!((answer.status, answer.header("grpc-status")), (OK, Some(want)), "{path}");
+            assert!(answer.trailers.is_none(), "{path}: all of it is in the head");
+        }
+    });
+}
+
+#[test]
+fn pipelined_and_chunked_requests() {
+    run(async {
+        let world = World::start().await;
+        let web = world.backend("web", 10, Backend::named("web")).await;
+        world.routes("web", &all_to("web")).await;
+        let before = web.hits();
+        let mut io = world.client().await.raw("web").await;
+        io.write_all(
+            b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nPOST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n\
+              POST /3 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\nfg",
+        )
+        .await
+        .unwrap();
+        let mut text = String::new();
+        io.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text.matches("HTTP/1.1 200").count(), 3, "{text}");
+        let seen = web.seen().split_off(before);
+        let seen: Vec<_> = seen.iter().map(|(head, body)| (head.uri.path(), &body[..])).collect();
+        assert_eq!(seen, [("/1", &b""[..]), ("/2", b"abcde"), ("/3", b"fg")]);
+    });
+}
+
+#[test]
+fn bytes_go_to_a_tcp_service_as_they_are() {
+    run(async {
+        let world = World::start().await;
+        world.put_service("tcp", AppProtocol::Tcp);
+        world.put_workload(&workload("tcp-10", world.ip(10), "tcp", TunnelProtocol::Plain));
+        let listener = TcpListener::bind((world.ip(10), crate::words::PORT)).await.unwrap();
+        spawn_local(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                // A server that speaks first.
+                stream.write_all(b"hello\n").await.unwrap();
+                let (mut read, mut write) = stream.split();
+                tokio::io::copy(&mut read, &mut write).await.unwrap();
+            }
+        });
+        let client = world.client().await;
+        let text = crate::world::eventually(|| async {
+            let mut io = client.raw("tcp").await;
+            let _ = io.write_all(b"\0\x01bytes").await;
+            let _ = io.shutdown().await;
+            let mut all = Vec::new();
+            (io.read_to_end(&mut all).await.is_ok() && !all.is_empty()).then_some(all)
+        })
+        .await;
+        assert_eq!(text, b"hello\n\0\x01bytes");
+    });
+}
+
+#[test]
+fn a_backend_in_the_mesh_is_reached_by_tunnel_and_learns_who_asks() {
+    run(async {
+        let world = World::start().await;
+        world.put_workload(&workload("pod", world.ip(10), "web", TunnelProtocol::Hbone));
+        let listener = TcpListener::bind((world.ip(10), 15008)).await.unwrap();
+        let leaf = Arc::new(world.control.leaf(&crate::words::identity("pod")));
+        let (_writer, trust) = live_trust(world.control.trust());
+        let config = Arc::new(server_config(leaf, trust, &[hbone::ALPN]).unwrap());
+        let (tx, mut forwarded) = mpsc::channel(16);
+        spawn_local(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let socket = Socket::from_nonblocking(stream.into_std().unwrap()).unwrap();
+                let accepted = accept(socket, config.clone()).await.unwrap();
+                let Tunnel::Hbone(_, driver) = accepted.into_tunnel() else {
+                    panic!("only HBONE was offered")
+                };
+                let tx = tx.clone();
+                spawn_local(driver.run(move |incoming| {
+                    let (request, stream) = match incoming {
+                        Incoming::Connect(request, stream) => (request, stream),
+                        Incoming::Bad(error) => panic!("no CONNECT: {error:?}"),
+                    };
+                    tx.try_send(request).unwrap();
+                    let io = TokioIo::new(Stream::from(stream).into_io());
+                    spawn_local(Backend::named("pod").serve_here(io));
+                }));
+            }
+        });
+        world.routes("web", &all_to("web")).await;
+        let client = world.client().await;
+        assert_eq!(client.get("web", "/").await.text(), "pod");
+        let request = forwarded.recv().await.unwrap();
+        let named = request.forwarded.and_then(|forwarded| forwarded.client);
+        assert_eq!(named.map(|addr| addr.ip()), Some(world.ip(1)));
+        // Another client's requests do not go where the first one's name stands.
+        world.put_workload(&workload("other", world.ip(3), "", TunnelProtocol::Hbone));
+        let marker = world.say("web", &all_to("web"), &json!({"settings": {}}));
+        let other = crate::client::Client::connect(&world, "other", world.ip(3)).await;
+        crate::world::eventually(|| async {
+            (other.get("web", "/the-tests-own-generation").await.text() == marker).then_some(())
+        })
+        .await;
+        assert_eq!(other.get("web", "/").await.text(), "pod");
+        let named = forwarded.recv().await.unwrap().forwarded.and_then(|forwarded| forwarded.client);
+        assert_eq!(named.map(|addr| addr.ip()), Some(world.ip(3)));
+    });
+}

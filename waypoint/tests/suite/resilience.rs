@@ -1,0 +1,186 @@
+//! Slow and failing backends, and what is done about them.
+
+use crate::backend::{Backend, reply};
+use crate::client::get;
+use crate::words::{forward, to, with};
+use crate::world::{OK, World, eventually, run};
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+fn retries(on: &Value) -> Value {
+    json!({"retry": {"retries": 3, "on": on, "backoff": {"base": 1, "max": 5}, "elsewhereFirst": true}})
+}
+
+#[test]
+fn a_retry_saves_a_flaky_backend_and_its_body() {
+    run(async {
+        let world = World::start().await;
+        let flaky =
+            Backend::replying(|before| if before % 3 == 2 { reply(200, "at last") } else { reply(503, "") });
+        let flaky = world.backend("web", 10, flaky).await;
+        let on = json!({"conditions": ["5xx"]});
+        world.routes("web", &[(json!({}), forward(&[to("web", 1)], retries(&on)))]).await;
+        let client = world.client().await;
+        let post = |bytes: usize, path: &str| {
+            let body = Full::new(Bytes::from(vec![b'x'; bytes]));
+            Request::post(path).header("host", "web").body(body).unwrap()
+        };
+        let answer = client.ask("web", post(10_000, "/small")).await;
+        assert_eq!((answer.status, &*answer.text()), (OK, "at last"));
+        assert!(flaky.seen().iter().all(|(_, body)| body.len() == 10_000), "each try brings all of it");
+        let line = world.line("/small").await;
+        assert_eq!(
+            (line["tries"].as_u64(), line["bytes_received"].as_u64()),
+            (Some(3), Some(10_000)),
+            "{line}"
+        );
+        // What is larger than what is kept is sent once.
+        let answer = client.ask("web", post(1_000_000, "/large")).await;
+        assert_eq!(answer.status, 503);
+        assert_eq!(world.line("/large").await["tries"], 1);
+    });
+}
+
+#[test]
+fn a_retry_goes_elsewhere_first() {
+    run(async {
+        let world = World::start().await;
+        let bad = world.backend("web", 10, Backend::replying(|_| reply(503, ""))).await;
+        let good = world.backend("web", 11, Backend::named("good")).await;
+        let on = json!({"conditions": ["5xx"]});
+        world.routes("web", &[(json!({}), forward(&[to("web", 1)], retries(&on)))]).await;
+        let client = world.client().await;
+        for _ in 0..100 {
+            assert_eq!(client.get("web", "/").await.text(), "good");
+        }
+        assert_eq!(good.hits(), 100);
+        assert!(bad.hits() <= 100, "{}: no request asks it twice", bad.hits());
+    });
+}
+
+#[test]
+fn timeouts() {
+    run(async {
+        let world = World::start().await;
+        let slow = world.backend("web", 10, Backend::slow(Duration::from_secs(30))).await;
+        let per_try = json!({"timeouts": {}, "retry": {"retries": 1, "on": {"conditions": ["reset"]}, "backoff": {"base": 1, "max": 1}, "tryHead": 100}});
+        let rules = [
+            (
+                json!({"path": {"within": "/whole"}}),
+                forward(&[to("web", 1)], json!({"timeouts": {"request": 200}})),
+            ),
+            (json!({"path": {"within": "/try"}}), forward(&[to("web", 1)], per_try)),
+        ];
+        world.routes("web", &rules).await;
+        let client = world.client().await;
+        let answer = client.get("web", "/whole").await;
+        assert_eq!((answer.status.as_u16(), &*answer.text()), (504, "request timeout"));
+        assert_eq!(world.line("/whole").await["flags"], "UT");
+        assert_eq!(slow.hits(), 1);
+        assert_eq!(client.get("web", "/try").await.status, 504);
+        assert_eq!((slow.hits(), world.line("/try").await["tries"].as_u64()), (3, Some(2)));
+    });
+}
+
+#[test]
+fn faults() {
+    run(async {
+        let world = World::start().await;
+        let web = world.backend("web", 10, Backend::named("web")).await;
+        let user = json!({"headers": [{"name": "x-user", "value": {"exact": "jason"}}]});
+        let fault = json!({"fault": {"delay": {"share": 1_000_000, "wait": 100}, "abort": {"share": 1_000_000, "with": {"status": 418}}}});
+        let plain = || forward(&[to("web", 1)], json!({}));
+        world.routes("web", &[(user, with(plain(), fault)), (json!({}), plain())]).await;
+        let client = world.client().await;
+        let begun = std::time::Instant::now();
+        let answer = client.ask("web", get("/faulty", &[("x-user", "jason")])).await;
+        assert_eq!((answer.status.as_u16(), web.hits()), (418, 0));
+        assert!(begun.elapsed() >= Duration::from_millis(100), "it waits first");
+        assert_eq!(world.line("/faulty").await["flags"], "FI");
+        assert_eq!(client.ask("web", get("/", &[("x-user", "anna")])).await.status, OK);
+    });
+}
+
+#[test]
+fn a_circuit_opens_and_closes() {
+    run(async {
+        let world = World::start().await;
+        let healthy = std::rc::Rc::new(std::cell::Cell::new(false));
+        let seen = healthy.clone();
+        let bad = Backend::replying(move |_| if seen.get() { reply(200, "well") } else { reply(500, "ill") });
+        let bad = world.backend("web", 10, bad).await;
+        let _good = world.backend("web", 11, Backend::named("good")).await;
+        let outlier = json!({"consecutive5xx": 3, "interval": 50, "base": 300, "max": 300, "ejectedMax": 1_000_000, "healthyMin": 0});
+        let destination = json!({"settings": {"balancer": "roundRobin", "outlier": outlier}});
+        let rules = [(json!({}), forward(&[to("web", 1)], json!({})))];
+        world.traffic("web", &rules, &destination).await;
+        let client = world.client().await;
+        eventually(|| async {
+            (client.get("web", "/").await.text() == "ill" && bad.hits() >= 3).then_some(())
+        })
+        .await;
+        let before = bad.hits();
+        for _ in 0..20 {
+            assert_eq!(client.get("web", "/").await.text(), "good");
+        }
+        assert_eq!(bad.hits(), before, "it is left alone");
+        healthy.set(true);
+        eventually(|| async { (client.get("web", "/").await.text() == "well").then_some(()) }).await;
+    });
+}
+
+#[test]
+fn more_than_there_is_room_for_is_refused_at_once() {
+    run(async {
+        let world = World::start().await;
+        let slow = world.backend("web", 10, Backend::slow(Duration::from_secs(1))).await;
+        let destination = json!({"settings": {"limits": {"requests": 2}}});
+        world.traffic("web", &[(json!({}), forward(&[to("web", 1)], json!({})))], &destination).await;
+        let client = world.client().await;
+        let asked = futures::future::join_all((0..5).map(|_| client.get("web", "/crowd"))).await;
+        let count = |status: u16| asked.iter().filter(|answer| answer.status == status).count();
+        assert_eq!((count(200), count(503), slow.hits()), (2, 3, 2));
+        eventually(|| async { (world.line("/crowd").await["flags"] == "UO").then_some(()) }).await;
+    });
+}
+
+#[test]
+fn requests_wait_for_the_connections_that_there_may_be() {
+    run(async {
+        let world = World::start().await;
+        let slow = world.backend("web", 10, Backend::slow(Duration::from_millis(50))).await;
+        let destination = json!({"settings": {"limits": {"connections": 1, "pending": 10}}});
+        world.traffic("web", &[(json!({}), forward(&[to("web", 1)], json!({})))], &destination).await;
+        let client = world.client().await;
+        let asked = futures::future::join_all((0..5).map(|_| client.get("web", "/"))).await;
+        assert!(
+            asked.iter().all(|answer| answer.status == OK),
+            "all of them come through, one after the other"
+        );
+        assert_eq!(slow.hits(), 5);
+    });
+}
+
+#[test]
+fn nobody_is_there() {
+    run(async {
+        let world = World::start().await;
+        // It is an endpoint, and nothing listens there.
+        let gone =
+            crate::words::workload("gone", world.ip(77), "web", weft_core::workload::TunnelProtocol::Plain);
+        world.routes("web", &[(json!({}), forward(&[to("web", 1)], json!({})))]).await;
+        let client = world.client().await;
+        assert_eq!(client.get("web", "/none").await.status, 503);
+        assert_eq!(world.line("/none").await["flags"], "UH");
+        world.put_workload(&gone);
+        eventually(|| async { (client.get("web", "/closed").await.status == 503).then_some(()) }).await;
+        eventually(|| async {
+            client.get("web", "/refused").await;
+            (world.line("/refused").await["flags"] != "-").then_some(())
+        })
+        .await;
+    });
+}
