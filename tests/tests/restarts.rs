@@ -149,9 +149,14 @@ fn is_optimised() -> bool {
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
 fn twenty_kills_of_a_proxy_refuse_nobody_and_leak_nothing() -> Result<()> {
     let stage = Stage::set(MeshSettings::default())?;
-    let load = stage.client.start_tool(&stage.load(6))?;
-    let mut slowest = Duration::ZERO;
+    let mut load = stage.client.start_tool(&stage.load(6))?;
+    let (mut reports, mut slowest) = (Vec::new(), Duration::ZERO);
     for kill in 0..KILLS {
+        // Each kill comes under load, however long a busy machine takes for all of them.
+        if !load.process().is_running() {
+            reports.push(load.finish()?);
+            load = stage.client.start_tool(&stage.load(6))?;
+        }
         let proxy = stage.mesh.proxy(1 + kill % 2);
         let begun = Instant::now();
         proxy.kill_and_restart().with_context(|| format!("kill {kill}"))?;
@@ -161,16 +166,16 @@ fn twenty_kills_of_a_proxy_refuse_nobody_and_leak_nothing() -> Result<()> {
             .with_context(|| format!("after kill {kill}"))?
             .finish()?;
     }
-    let still_under_load = load.process().is_running();
-    let report = load.finish()?;
-    println!("{KILLS} kills, the slowest back after {slowest:?}: {report:?}");
-    assert!(still_under_load, "the load ended before the kills did");
-    let late = Duration::from_micros(report.late_max);
-    assert!(late < LATE_MAX, "connections were begun {late:?} late: that is not the rate that was asked for");
-    assert_eq!((report.refused, report.timeout, report.no_port), (0, 0, 0), "{report:?}");
-    // What was open when its proxy was killed breaks; that is no refusal, and is little.
-    assert_eq!(report.ok + report.reset + report.closed, report.tried, "{report:?}");
-    assert!(report.ok * 10 > report.tried * 9, "{report:?}");
+    reports.push(load.finish()?);
+    println!("{KILLS} kills, the slowest back after {slowest:?}: {reports:?}");
+    for report in reports {
+        let late = Duration::from_micros(report.late_max);
+        assert!(late < LATE_MAX, "connections were begun {late:?} late: that is not the rate asked for");
+        assert_eq!((report.refused, report.timeout, report.no_port), (0, 0, 0), "{report:?}");
+        // What was open when its proxy was killed breaks; that is no refusal, and is little.
+        assert_eq!(report.ok + report.reset + report.closed, report.tried, "{report:?}");
+        assert!(report.ok * 10 > report.tried * 9, "{report:?}");
+    }
 
     // Accept queues run full while nobody accepts; those who wait get through later.
     let proxy = stage.mesh.proxy(1);

@@ -117,9 +117,11 @@ fn connections(stage: &Stage) -> Result<()> {
             (&near, "node1", "same_node", (near.flow()?.client, stage.near.addr(OPEN)), 14),
         ] {
             let destination = if std::ptr::eq(talk, &near) { "shop/near" } else { "shop/far" };
+            // Nobody has asked for a Service; the server's side knows that the port has no other.
+            let service = (direction != "outbound").then_some("shop/reviews.shop.svc.cluster.local");
             let want = json!({
                 "client": from, "target": to, "source": "shop/client", "destination": destination,
-                "source_identity": "spiffe://cluster.local/ns/shop/sa/client", "service": null,
+                "source_identity": "spiffe://cluster.local/ns/shop/sa/client", "service": service,
                 "bytes_sent": bytes, "bytes_received": bytes,
             });
             has(row(&rows, &[("node", node), ("direction", direction)])?, &want)?;
