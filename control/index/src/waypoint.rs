@@ -173,8 +173,12 @@ fn has_policy(cluster: &Cluster, gateway: &Name, service: &Name) -> bool {
     })
 }
 
-/// What is wrong with the waypoint that an object's own labels ask for.
+/// What is wrong with the waypoint that an object's own labels ask for, or that a Gateway is.
 pub(crate) fn notes(cluster: &Cluster, asker: &ObjectKey) -> Vec<Note> {
+    if asker.kind == Kind::Gateway {
+        let name = Name::new(asker.namespace.clone(), asker.name.clone());
+        return of_gateway(cluster, &name).into_iter().collect();
+    }
     let (namespace, sent_to) = match asker.kind {
         Kind::Namespace => (&asker.name, None),
         Kind::Service => (&asker.namespace, Some(SentTo::Service)),
@@ -202,6 +206,14 @@ pub(crate) fn notes(cluster: &Cluster, asker: &ObjectKey) -> Vec<Note> {
     vec![Note::warning(format!("metadata.labels.{label}"), format!("{why}: traffic goes without a waypoint"))]
 }
 
+/// A Service of the Gateway's name that does not serve tunnels leaves the waypoint out of reach.
+fn of_gateway(cluster: &Cluster, name: &Name) -> Option<Note> {
+    cluster.waypoint(name)?;
+    let ports = &cluster.services.get(name)?.told.ports;
+    let reason = "Service of the same name has no port 15008: nobody reaches the waypoint; add it, or delete that Service";
+    ports.iter().all(|port| port.service_port != TUNNEL).then(|| Note::warning("metadata.name", reason))
+}
+
 /// Whether something may be said of an object that depends on others.
 pub(crate) fn more(cluster: &Cluster, key: &ObjectKey) -> More {
     let name = Name::new(key.namespace.clone(), key.name.clone());
@@ -209,6 +221,7 @@ pub(crate) fn more(cluster: &Cluster, key: &ObjectKey) -> More {
         Kind::AuthorizationPolicy => {
             cluster.authorizations.get(&name).is_some_and(|policy| policy.requests.is_some())
         }
+        Kind::Gateway => cluster.waypoint(&name).is_some(),
         _ => own_wish(cluster, key).is_some(),
     };
     if maybe { More::Maybe } else { More::Never }

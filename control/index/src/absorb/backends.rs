@@ -24,6 +24,7 @@ impl Cluster {
         let (old, new) = (said(self.services.get(name)), said(now.as_ref()));
         self.askers.set(&key, old.as_ref(), new.as_ref());
         dirty.askers.insert(key);
+        dirty.askers.insert(ObjectKey::new(Kind::Gateway, name.namespace.clone(), name.name.clone()));
         let backend = now.as_ref().map(|facts| facts.backend.clone());
         let old = match now {
             Some(now) => self.services.insert(name.clone(), now),

@@ -22,6 +22,7 @@ impl Cluster {
             Some(now) => self.gateways.insert(name.clone(), now),
             None => self.gateways.remove(name),
         };
+        dirty.askers.insert(ObjectKey::new(Kind::Gateway, name.namespace.clone(), name.name.clone()));
         let was_waypoint = old.as_ref().is_some_and(|old| old.waypoint.is_some());
         if was_waypoint != self.waypoint(name).is_some() {
             let within = Within::Namespace(name.namespace.clone());

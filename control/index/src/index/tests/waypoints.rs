@@ -244,7 +244,14 @@ fn a_service_that_was_written_for_the_gateway_is_used() {
     let workload = world.pod("wp-1").expect("it is told");
     assert_eq!(workload.services.iter().map(served).collect::<Vec<_>>(), ["wp 15008>15008"]);
     assert_eq!(workload.health, Health::Healthy);
+    assert_eq!(world.problems(), [""; 0]);
+    world.put(service("wp", "10.1.0.9"));
+    assert!(
+        world.problems()[0]
+            .contains("Gateway shop/wp: metadata.name: Service of the same name has no port 15008")
+    );
     world.delete(Kind::Service, "shop", "wp");
+    assert_eq!(world.problems(), [""; 0]);
     assert!(world.service("wp").vips.is_empty(), "made again");
     world.put(written);
     world.delete(Kind::Gateway, "shop", "wp");
