@@ -19,6 +19,8 @@ pub(crate) struct Connection {
     pub(crate) destination: Destination,
     /// The address and port that it asked for.
     pub(crate) addr: SocketAddr,
+    /// The name that its TLS asks for, in lower case, where routes look at it.
+    pub(crate) server_name: Option<String>,
     /// Who the client is, in `x-forwarded-client-cert` (Envoy's syntax).
     pub(crate) certificate: HeaderValue,
 }

@@ -16,6 +16,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Longest method that is taken for one of HTTP.
 const METHOD_BYTES_MAX: usize = 32;
 
+/// Longest hello of TLS that is looked into: with the keys of the day it is some two thousand bytes.
+const HELLO_BYTES_MAX: usize = 32 * 1024;
+
 /// What is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Spoken {
@@ -25,10 +28,16 @@ enum Spoken {
 }
 
 /// Serves a connection until it ends.
-pub(crate) async fn serve(worker: Rc<Worker>, connection: Connection, mut io: TunnelIo) {
+pub(crate) async fn serve(worker: Rc<Worker>, mut connection: Connection, mut io: TunnelIo) {
     let mut first = BytesMut::new();
+    let looks_at = by_route(&worker, &connection);
+    if looks_at == LooksAt::ServerName {
+        // Who does not say a name in time says none.
+        let read = tokio::time::timeout(worker.limits.detection, read_server_name(&mut io, &mut first)).await;
+        connection.server_name = read.ok().flatten();
+    }
     let spoken = match connection.protocol() {
-        _ if is_tcp_by_route(&worker, &connection) => Spoken::Bytes,
+        _ if looks_at != LooksAt::Requests => Spoken::Bytes,
         AppProtocol::Tcp | AppProtocol::Tls => Spoken::Bytes,
         written => match tokio::time::timeout(worker.limits.detection, detect(&mut io, &mut first)).await {
             Ok(Some(spoken)) => spoken,
@@ -49,16 +58,50 @@ pub(crate) async fn serve(worker: Rc<Worker>, connection: Connection, mut io: Tu
     }
 }
 
-/// Whether routes say that it is not to be looked into.
-fn is_tcp_by_route(worker: &Worker, connection: &Connection) -> bool {
+/// What routes look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LooksAt {
+    Requests,
+    ServerName,
+    Nothing,
+}
+
+fn by_route(worker: &Worker, connection: &Connection) -> LooksAt {
     let Some(service) = connection.service() else {
-        return false;
+        return LooksAt::Requests;
     };
     let moment = worker.now();
     let traffic = moment.traffic(&service.name);
     let found =
         traffic.and_then(|traffic| traffic.routes(connection.addr.port(), connection.client.namespace()));
-    matches!(found, Some(Found::Tcp(_) | Found::Tls(_)))
+    match found {
+        None | Some(Found::Http(_)) => LooksAt::Requests,
+        Some(Found::Tls(_)) => LooksAt::ServerName,
+        Some(Found::Tcp(_)) => LooksAt::Nothing,
+    }
+}
+
+/// The name that the client's TLS asks for (RFC 6066 §3), in lower case; `None` if it asks for none, or speaks no TLS.
+/// Cancel-safe: what came is in `first`.
+async fn read_server_name(io: &mut TunnelIo, first: &mut BytesMut) -> Option<String> {
+    let mut acceptor = rustls::server::Acceptor::default();
+    let mut fed = 0;
+    loop {
+        let mut fresh = &first[fed..];
+        while !fresh.is_empty() {
+            // It takes what it can; what it cannot is no hello.
+            if acceptor.read_tls(&mut fresh).ok()? == 0 {
+                return None;
+            }
+            if let Some(accepted) = acceptor.accept().ok()? {
+                return accepted.client_hello().server_name().map(str::to_ascii_lowercase);
+            }
+        }
+        fed = first.len();
+        if fed > HELLO_BYTES_MAX || io.read_buf(first).await.ok()? == 0 {
+            return None;
+        }
+    }
 }
 
 /// Reads until it is clear. `None` if it ends before. Cancel-safe: what came is in `first`.

@@ -200,6 +200,7 @@ fn judge(
         },
         destination: destination.ok_or(StreamError::NotOurs(asked))?,
         addr: asked,
+        server_name: None,
         certificate: certificate(&worker.own, peer),
     })
 }

@@ -86,7 +86,11 @@ fn target(worker: &Worker, connection: &Connection) -> Result<Rc<Target>, TcpErr
         None | Some(Found::Http(_)) => {
             return worker.destination(&connection.destination, &moment).map_err(TcpError::NoEndpoint);
         }
-        Some(Found::Tls(routes)) => routes.iter().map(|route| &route.connection).find(takes),
+        Some(Found::Tls(routes)) => {
+            let name = connection.server_name.as_deref();
+            let named = routes.iter().filter(|route| route.is_for(name));
+            named.map(|route| &route.connection).find(takes)
+        }
         Some(Found::Tcp(routes)) => routes.iter().find(takes),
     };
     let word = target_of(&route.ok_or(TcpError::NoRoute)?.backends, worker)?;

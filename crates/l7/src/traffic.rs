@@ -111,6 +111,21 @@ pub struct TlsRoute {
     pub connection: TcpRoute,
 }
 
+impl TlsRoute {
+    /// Whether it takes a connection that asks for this name, which is in lower case; `None` asks for none. `*.shop.org`
+    /// takes everything below `shop.org`, however deep (Gateway API, `Hostname`).
+    pub fn is_for(&self, server_name: Option<&str>) -> bool {
+        let fits = |want: &Arc<str>| {
+            server_name.is_some_and(|name| match want.strip_prefix('*') {
+                Some("") => true,
+                Some(end) => name.len() > end.len() && name.ends_with(&end.to_ascii_lowercase()),
+                None => want.eq_ignore_ascii_case(name),
+            })
+        };
+        self.server_names.is_empty() || self.server_names.iter().any(fits)
+    }
+}
+
 /// A connection that is passed on as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -126,4 +141,33 @@ pub struct TcpRoute {
     pub source_labels: BTreeMap<Arc<str>, Arc<str>>,
     /// One of these.
     pub backends: Vec<Weighted<Target>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_tls_asks_for() {
+        for (names, asked, want) in [
+            (&[][..], None, true),
+            (&[], Some("shop.org"), true),
+            (&["shop.org"], Some("shop.org"), true),
+            (&["Shop.Org"], Some("shop.org"), true),
+            (&["shop.org"], Some("a.shop.org"), false),
+            (&["shop.org"], None, false),
+            (&["*.shop.org"], Some("a.shop.org"), true),
+            (&["*.shop.org"], Some("b.a.shop.org"), true),
+            (&["*.shop.org"], Some("shop.org"), false),
+            (&["*.shop.org"], Some(".shop.org"), false),
+            (&["*.shop.org"], Some("ashop.org"), false),
+            (&["*"], Some("any"), true),
+            (&["*"], None, false),
+            (&["x.org", "shop.org"], Some("shop.org"), true),
+        ] {
+            let server_names = names.iter().map(|name| Arc::from(*name)).collect();
+            let route = TlsRoute { server_names, connection: TcpRoute::default() };
+            assert_eq!(route.is_for(asked), want, "{names:?} and {asked:?}");
+        }
+    }
 }

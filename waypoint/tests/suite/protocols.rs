@@ -163,6 +163,74 @@ fn bytes_go_to_a_tcp_service_as_they_are() {
     });
 }
 
+/// A server that says its name once it has heard all.
+async fn tls_named(world: &World, service: &str, host: u8, name: &'static [u8]) {
+    world.put_service(service, AppProtocol::Tls);
+    world.put_workload(&workload(
+        &format!("{service}-{host}"),
+        world.ip(host),
+        service,
+        TunnelProtocol::Plain,
+    ));
+    let listener = TcpListener::bind((world.ip(host), crate::words::PORT)).await.unwrap();
+    spawn_local(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut hello = Vec::new();
+            stream.read_to_end(&mut hello).await.unwrap();
+            assert!(!hello.is_empty(), "what was looked into goes on");
+            stream.write_all(name).await.unwrap();
+        }
+    });
+}
+
+/// The first bytes of a client of TLS that asks for a name.
+fn hello(name: &str) -> Vec<u8> {
+    let config = rustls::ClientConfig::builder_with_provider(weft_pki::provider::provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let name = name.to_owned().try_into().unwrap();
+    let mut client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut bytes = Vec::new();
+    client.write_tls(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn tls_goes_by_the_name_that_it_asks_for() {
+    run(async {
+        let world = World::start().await;
+        tls_named(&world, "a", 10, b"a").await;
+        tls_named(&world, "b", 11, b"b").await;
+        let route = |names: &[&str], service: &str| {
+            let backends = [json!({"weight": 1, "to": crate::words::target(service)})];
+            json!({"serverNames": names, "backends": backends})
+        };
+        let routes = [route(&["a.org"], "a"), route(&["*.b.org"], "b")];
+        world.say_routes("web", &json!([{"routes": {"tls": routes}}]));
+        let client = world.client().await;
+        let ask = async |bytes: Vec<u8>| {
+            let mut io = client.raw("web").await;
+            let (first, rest) = bytes.split_at(bytes.len() / 2);
+            // A hello may come in pieces. What is refused is closed.
+            for piece in [first, rest] {
+                let _ = io.write_all(piece).await;
+                tokio::task::yield_now().await;
+            }
+            let _ = io.shutdown().await;
+            let mut answer = Vec::new();
+            let _ = io.read_to_end(&mut answer).await;
+            String::from_utf8_lossy(&answer).into_owned()
+        };
+        crate::world::eventually(|| async { (ask(hello("a.org")).await == "a").then_some(()) }).await;
+        for (name, want) in [("a.org", "a"), ("x.b.org", "b"), ("b.org", ""), ("c.org", "")] {
+            assert_eq!(ask(hello(name)).await, want, "{name}");
+        }
+        assert_eq!(ask(b"no TLS at all".to_vec()).await, "");
+    });
+}
+
 #[test]
 fn a_backend_in_the_mesh_is_reached_by_tunnel_and_learns_who_asks() {
     run(async {

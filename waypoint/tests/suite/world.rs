@@ -157,6 +157,15 @@ impl World {
         marker
     }
 
+    /// Says routes of any kind, and does not wait.
+    pub(crate) fn say_routes(&self, service: &str, routes: &Value) {
+        let name = service_name(service).to_string();
+        let said = json!({"service": name, "routes": routes, "destination": {"settings": {}}});
+        let traffic: Traffic = serde_json::from_value(said).unwrap();
+        let body = weft_proto::encode_traffic(serde_json::to_vec(&traffic).unwrap());
+        self.put(TRAFFIC_TYPE, name, body);
+    }
+
     /// Says a policy for all requests at the waypoint. What follows on the same stream is not before it.
     pub(crate) fn policy(&self, name: &str, action: &str, enforcement: &str, rules: &Value) {
         let name = format!("shop/{name}");
