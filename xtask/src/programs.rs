@@ -11,8 +11,15 @@ use crate::steps;
 
 /// The packages whose programs are needed. Always all of them, so that cargo always chooses the same features and builds
 /// everything once.
-const PACKAGES: [&str; 6] =
-    ["weft-control", "weft-agent", "weft-node-proxy", "weft-cli", "weft-testkit", "weft-tests"];
+const PACKAGES: [&str; 7] = [
+    "weft-control",
+    "weft-agent",
+    "weft-node-proxy",
+    "weft-waypoint",
+    "weft-cli",
+    "weft-testkit",
+    "weft-tests",
+];
 
 /// Builds the kernel's programs and then all others.
 pub(crate) fn build() -> Result<()> {
