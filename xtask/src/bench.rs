@@ -20,7 +20,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     steps::on_interrupt(setup::undo)?;
     machine::require()?;
     setup::run(Purpose::Bench)?;
-    programs::build()?;
+    programs::build(Some("weft-bench"))?;
     let mut bench = programs::command("weft-bench");
     bench.args(args.quick.then_some("--quick"));
     bench.args(args.only.iter().flat_map(|only| ["--only", only]));

@@ -17,7 +17,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     steps::on_interrupt(setup::undo)?;
     machine::require()?;
     setup::run(Purpose::World)?;
-    programs::build()?;
+    programs::build(None)?;
     let mut demo = programs::command("weft-demo");
     demo.args(args.keep.then_some("--keep"));
     steps::turn_into(&mut demo)

@@ -21,11 +21,24 @@ const PACKAGES: [&str; 7] = [
     "weft-tests",
 ];
 
-/// Builds the kernel's programs and then all others.
-pub(crate) fn build() -> Result<()> {
+/// What the demo and the tests run.
+const PROGRAMS: [&str; 8] = [
+    "weft-control",
+    "weft-agent",
+    "weft-node-proxy",
+    "weft-waypoint",
+    "weft",
+    "weft-testapp",
+    "weft-demo",
+    "weft-sweep",
+];
+
+/// Builds the kernel's programs and then all others, and one more if somebody needs it.
+pub(crate) fn build(one_more: Option<&str>) -> Result<()> {
     build_ebpf_object()?;
-    let mut command = steps::cargo(&["build", "--release", "--bins"]);
+    let mut command = steps::cargo(&["build", "--release"]);
     command.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
+    command.args(PROGRAMS.into_iter().chain(one_more).flat_map(|program| ["--bin", program]));
     steps::run("building Weft (the first time takes some minutes)", &mut command).map(drop)
 }
 

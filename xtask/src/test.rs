@@ -57,7 +57,7 @@ fn every_step(args: &Args, summary: &mut Summary) -> Result<()> {
     })?;
     summary.time("building the kernel's programs", programs::build_ebpf_object)?;
     summary.suite("tests that need nothing", cargo_test(args, &[]));
-    summary.time("building Weft", programs::build)?;
+    summary.time("building Weft", || programs::build(None))?;
     let target = programs::target();
     summary.time("Envoy", || {
         privileged.env("WEFT_TEST_ENVOY", setup::envoy(&target)?);

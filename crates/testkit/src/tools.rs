@@ -62,7 +62,7 @@ impl<R: DeserializeOwned> Running<R> {
     }
 }
 
-/// HTTP requests.
+/// HTTP requests; SIGTERM ends them early.
 #[derive(Clone, Debug)]
 pub struct Get {
     /// What to get; `http://` only.

@@ -6,6 +6,7 @@ mod scene;
 use anyhow::{Context as _, Result, ensure};
 use scene::{PATIENCE, Scene};
 use serde_json::{Value, json};
+use std::time::Duration;
 use weft_testkit::Get;
 use weft_testkit::report::GetReport;
 use weft_tests::waiting::eventually;
@@ -39,7 +40,8 @@ fn users_come_with_canaries() -> Result<()> {
         });
         scene.apply(NETWORKING, "DestinationRule", "reviews", &versions)?;
         // All the while requests run, and none of them fails.
-        let steady = Get::url(&scene.url("/steady")).times(1_000_000).connections(4);
+        let steady =
+            Get::url(&scene.url("/steady")).times(1_000_000).connections(4).pause(Duration::from_millis(2));
         let steady = scene.teller.start_tool(&steady)?;
         let canary = |v1: u64, v2: u64| {
             let to = |subset: &str, weight: u64| json!({"destination": {"host": "reviews", "subset": subset}, "weight": weight});

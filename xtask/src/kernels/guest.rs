@@ -13,7 +13,7 @@ use crate::steps::{self, minutes};
 use crate::summary::{self, Counts};
 
 /// How long a kernel may take with everything. With a core to itself it is two minutes; a busy machine takes its share.
-const DEADLINE: Duration = Duration::from_secs(12 * 60);
+const DEADLINE: Duration = Duration::from_secs(30 * 60);
 /// What `timeout` ends with when that time is over.
 const TIMED_OUT: i32 = 124;
 /// How much of the console is shown when something went wrong.

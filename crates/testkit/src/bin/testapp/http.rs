@@ -19,6 +19,7 @@ use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use weft_testkit::report::{Answer, GetReport, Hello, Latency};
 
@@ -111,8 +112,9 @@ struct Target {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// Sends all requests, and reports.
+/// Sends all requests, or those until SIGTERM, and reports.
 pub(crate) async fn get(args: GetArgs) -> Result<GetReport> {
+    let mut terminate = signal(SignalKind::terminate())?;
     let target = Arc::new(target(&args)?);
     let left = Arc::new(AtomicU64::new(args.count));
     let mut workers = JoinSet::new();
@@ -120,8 +122,17 @@ pub(crate) async fn get(args: GetArgs) -> Result<GetReport> {
         let (args, target, left) = (args.clone(), Arc::clone(&target), Arc::clone(&left));
         workers.spawn(async move { work(&args, &target, &left).await });
     }
-    let answers = workers.join_all().await.into_iter().flatten().collect();
-    Ok(summary(answers, args.keep))
+    let mut answers = Vec::new();
+    loop {
+        tokio::select! {
+            // What is under way is still answered.
+            _ = terminate.recv() => left.store(0, Ordering::Relaxed),
+            done = workers.join_next() => match done {
+                Some(done) => answers.extend(done?),
+                None => return Ok(summary(answers, args.keep)),
+            },
+        }
+    }
 }
 
 fn target(args: &GetArgs) -> Result<Target> {
