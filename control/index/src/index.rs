@@ -2,11 +2,11 @@
 
 mod settle;
 
-use crate::absorb::Dirty;
 use crate::agents::Agents;
 use crate::change::{AtWaypoint, Change, Diff};
 use crate::cluster::Cluster;
 use crate::config::IndexConfig;
+use crate::dirty::Dirty;
 use crate::facts::{self, pod::Life, refuses};
 use crate::name::Name;
 use crate::policy;

@@ -9,8 +9,8 @@ mod http_route;
 mod labels;
 mod virtual_service;
 
-use crate::absorb::Dirty;
 use crate::cluster::Cluster;
+use crate::dirty::Dirty;
 use crate::name::Name;
 pub(crate) use audience::Audience;
 use grants::Grants;

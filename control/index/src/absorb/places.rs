@@ -1,8 +1,8 @@
 //! Namespaces, nodes and pods.
 
-use crate::absorb::Dirty;
 use crate::cluster::Cluster;
 use crate::cluster::pods::own_addresses;
+use crate::dirty::Dirty;
 use crate::facts::namespace::NamespaceFacts;
 use crate::facts::node::NodeFacts;
 use crate::facts::pod::PodFacts;

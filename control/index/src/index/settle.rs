@@ -1,9 +1,9 @@
 //! Computes anew what a change has marked, and tells what is different.
 
 use super::Index;
-use crate::absorb::Dirty;
 use crate::change::{Changed, Diff};
 use crate::cluster::Cluster;
+use crate::dirty::Dirty;
 use crate::facts;
 use crate::name::Name;
 use crate::policy::Target;
