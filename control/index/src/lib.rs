@@ -7,6 +7,7 @@
 mod index;
 mod requests;
 mod absorb;
+mod gateway_status;
 mod workload;
 mod traffic;
 mod endpoints;

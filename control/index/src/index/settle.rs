@@ -5,6 +5,7 @@ use crate::change::{Changed, Diff};
 use crate::cluster::Cluster;
 use crate::dirty::Dirty;
 use crate::facts;
+use crate::gateway_status;
 use crate::name::Name;
 use crate::policy::Target;
 use crate::traffic::Report;
@@ -39,6 +40,7 @@ impl Index {
             self.settle_slice(name, diff);
         }
         touched.extend(self.settle_reports(&dirty, diff));
+        self.settle_gateways(&dirty, diff);
         for key in &dirty.askers {
             self.problems.set_beside_others(key, waypoint::notes(&self.cluster, key));
         }
@@ -90,6 +92,16 @@ impl Index {
             self.set_status(key, status.map(Status::Route), diff);
         }
         dirty.reports.clone()
+    }
+
+    /// What becomes of Gateways: their own objects, Services and instances decide it.
+    fn settle_gateways(&mut self, dirty: &Dirty, diff: &mut Diff) {
+        let all = dirty.askers.union(&dirty.reports);
+        for key in all.filter(|key| key.kind == Kind::Gateway) {
+            let name = Name::new(key.namespace.clone(), key.name.clone());
+            let status = gateway_status::of(&self.cluster, &name, self.problems.refused(key));
+            self.set_status(key, status.map(Status::Gateway), diff);
+        }
     }
 
     fn set_status(&mut self, key: &ObjectKey, now: Option<Status>, diff: &mut Diff) {

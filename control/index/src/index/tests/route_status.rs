@@ -1,6 +1,6 @@
 //! What routes and Gateways say of themselves in their status, and what their authors are told.
 
-use super::world::{World, bound, gateway_route, labelled, meshed, service, waypoint, with};
+use super::world::{World, bound, gateway_route, instance, labelled, meshed, service, waypoint, with};
 use serde_json::{Value, json};
 use weft_control_api::gateway_api::status::{Condition, Status};
 use weft_control_api::kind::{Kind, ObjectKey};
@@ -236,4 +236,40 @@ fn a_status_follows_what_it_depends_on() {
     assert_eq!(seen(&world), refused, "the last good version is in force, and this one is not");
     world.delete(Kind::HttpRoute, "shop", "r");
     assert_eq!(seen(&world), [""; 0]);
+}
+
+#[test]
+fn what_becomes_of_a_gateway() {
+    let key = ObjectKey::new(Kind::Gateway, "shop", "wp");
+    let shown = |world: &World| match world.0.status(&key) {
+        None => "none".to_owned(),
+        Some(Status::Route(_)) => panic!("a route"),
+        Some(Status::Gateway(one)) => {
+            let addresses: Vec<_> = one.addresses.iter().map(|address| address.value.as_str()).collect();
+            let listeners: Vec<_> =
+                one.listeners.iter().map(|one| format!("{} {}", one.name, one.conditions.len())).collect();
+            format!("{}; {}; {}", shown(&one.conditions), addresses.join(" "), listeners.join(" "))
+        }
+    };
+    let host = "wp.shop.svc.cluster.local; mesh 3";
+    let mut world = World::of([waypoint("wp")]);
+    assert_eq!(shown(&world), format!("Accepted=True Accepted, Programmed=False Pending; {host}"));
+    world.put(instance("wp-1", "wp", "10.0.0.9"));
+    let good = format!("Accepted=True Accepted, Programmed=True Programmed; {host}");
+    assert_eq!(shown(&world), good);
+    let unready = json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}});
+    world.put(with(instance("wp-1", "wp", "10.0.0.9"), unready));
+    assert_eq!(shown(&world), format!("Accepted=True Accepted, Programmed=False Pending; {host}"));
+    world.put(instance("wp-1", "wp", "10.0.0.9"));
+    let diff = world.put(with(waypoint("wp"), json!({"spec": {"listeners": []}})));
+    assert_eq!(diff.statuses.len(), 1);
+    assert_eq!(shown(&world), format!("Accepted=False Invalid, Programmed=True Programmed; {host}"));
+    world.put(waypoint("wp"));
+    let tunnels = json!({"spec": {"ports": [{"name": "hbone", "port": 15008}]}});
+    world.put(with(service("wp", "10.1.0.9"), tunnels));
+    assert_eq!(shown(&world), good.replace("; wp", "; 10.1.0.9 wp"));
+    world.put(with(waypoint("wp"), json!({"spec": {"gatewayClassName": "other"}})));
+    assert_eq!(shown(&world), "none", "somebody else's");
+    world.put(waypoint("wp"));
+    assert_eq!(world.delete(Kind::Gateway, "shop", "wp").statuses, [(key.clone(), None)]);
 }
