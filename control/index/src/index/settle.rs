@@ -87,7 +87,7 @@ impl Index {
         for key in dirty.reports.iter().filter(|key| traffic::says(key.kind)) {
             let refused = self.problems.refused(key);
             let Report { notes, status } =
-                traffic::report(&self.cluster, &self.said, &self.audience, key, refused);
+                traffic::report(&self.cluster, &self.said, &self.audience, key, refused.as_deref());
             self.problems.set_beside_others(key, notes);
             self.set_status(key, status.map(Status::Route), diff);
         }

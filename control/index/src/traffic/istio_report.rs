@@ -57,8 +57,8 @@ fn of_host(
             "no route is for a port of Service {service}, or for what is spoken there: they have no effect for it"
         ));
     }
-    let mut free = ports.iter().filter(|port| !is_ruled(&groups, port.service_port)).peekable();
-    if free.peek().is_none() {
+    let free: Vec<_> = ports.into_iter().filter(|port| !is_ruled(&groups, port.service_port)).collect();
+    if free.is_empty() {
         return Some(format!(
             "Service {service} has routes of Gateway API there, which come before Istio's: these have no effect for it"
         ));
@@ -66,10 +66,8 @@ fn of_host(
     // Those that are for some namespaces only leave the others alone.
     let all = said.virtual_services_of(service);
     let older = all.iter().take_while(|(other, _)| *other != name);
-    let mut wide = older.filter(|(_, other)| super::exported_to(name, other).is_none());
-    let mut free = free;
-    let first = wide.find(|(other, one)| free.clone().all(|port| says(other, one, port)));
-    free.next()?;
+    let mut wide = older.filter(|(name, other)| super::exported_to(name, other).is_none());
+    let first = wide.find(|(other, one)| free.iter().all(|port| says(other, one, port)));
     first.map(|(first, _)| {
         format!("VirtualService {first}, which is older, is for Service {service} too: this one has no effect for it")
     })

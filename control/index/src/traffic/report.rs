@@ -35,7 +35,7 @@ pub(crate) fn report(
     said: &Said,
     audience: &Audience,
     key: &ObjectKey,
-    refused: Option<String>,
+    refused: Option<&str>,
 ) -> Report {
     let name = Name::new(key.namespace.clone(), key.name.clone());
     match (Family::of(key.kind), key.kind) {
@@ -63,7 +63,7 @@ fn of_route(
     family: Family,
     name: &Name,
     route: &GatewayRoute,
-    refused: Option<String>,
+    refused: Option<&str>,
 ) -> Report {
     let around = said.around(cluster, family, name, route);
     let backends = route.backends().into_iter();
@@ -84,7 +84,7 @@ fn of_route(
             notes.push(Note::warning(format!("spec.parentRefs[{number}]"), not.text()));
         }
         let accepted = accepted.map_err(|not| (not.reason(), not.text()));
-        let accepted = match (&refused, unsupported(&unknown)) {
+        let accepted = match (refused, unsupported(&unknown)) {
             (Some(why), _) => {
                 Err((Reason::UnsupportedValue, format!("the last version that could be used stays: {why}")))
             }

@@ -29,7 +29,7 @@ pub(super) fn lay_over(spec: &BackendTrafficPolicySpec, destination: &mut Destin
     let subsets = destination.subsets.values_mut();
     let of_subsets = subsets.flat_map(|one| one.ports.values_mut().chain([&mut one.settings]));
     let own = destination.ports.values_mut().chain([&mut destination.settings]);
-    own.chain(of_subsets).for_each(|settings| settings.retry_budget = Some(budget.clone()));
+    own.chain(of_subsets).for_each(|settings| settings.retry_budget = Some(budget));
 }
 
 fn read(one: &RetryConstraint) -> RetryBudget {

@@ -46,6 +46,10 @@ fn virtual_service(spec: &VirtualServiceSpec, notes: &mut Vec<Note>) {
 }
 
 fn http_route(at: &str, route: &HttpRoute, notes: &mut Vec<Note>) {
+    for (place, _) in route.matches.iter().enumerate().filter(|(_, one)| one.stat_prefix.is_some()) {
+        let reason = "has no effect: metrics have no names of their own for matches";
+        notes.push(Note::warning(format!("{at}.match[{place}].statPrefix"), reason));
+    }
     let mut refuse = |field: &str, reason: &str| notes.push(Note::error(format!("{at}.{field}"), reason));
     if route.delegate.is_some() {
         refuse("delegate", "is not supported: write the other VirtualService's routes here");

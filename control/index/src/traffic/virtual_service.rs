@@ -242,7 +242,8 @@ fn share(percentage: Option<Percent>) -> Share {
 }
 
 fn header_change(one: &HeaderOperations) -> HeaderChange {
-    let name = |text: &str| text.parse().ok().map(HeaderName);
+    // The host may be called by its name in HTTP/2.
+    let name = |text: &str| if text == ":authority" { "host" } else { text }.parse().ok().map(HeaderName);
     let pairs = |headers: &BTreeMap<String, String>| {
         let pair = |(key, value): (&String, &String)| Some((name(key)?, Value(value.parse().ok()?)));
         headers.iter().filter_map(pair).collect()

@@ -258,7 +258,7 @@ fn what_is_done_to_calls() {
     let request = modifier("RequestHeaderModifier", "requestHeaderModifier", "x-request");
     let response = modifier("ResponseHeaderModifier", "responseHeaderModifier", "x-response");
     let mirror = json!({"type": "RequestMirror", "requestMirror": {"backendRef": to("b"), "percent": 5}});
-    let backend = with(to("a"), json!({"weight": 7, "filters": [response.clone(), mirror.clone()]}));
+    let backend = with(to("a"), json!({"weight": 7, "filters": [&response, &mirror]}));
     let rule = json!({
         "name": "all", "filters": [request, response, mirror], "backendRefs": [backend],
         "sessionPersistence": {"sessionName": "s", "type": "Header"},
