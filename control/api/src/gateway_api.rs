@@ -16,6 +16,7 @@ pub mod backend_traffic_policy;
 pub mod route;
 pub mod session;
 pub mod matching;
+pub mod status;
 pub mod reference;
 
 #[cfg(test)]

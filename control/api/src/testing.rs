@@ -59,8 +59,62 @@ where
         assert_within(kind, spec, &written);
         fields(&written, &mut set, &mut unset);
     }
+    assert_told(
+        kind,
+        specs.iter().map(|spec| {
+            let one: S = serde_json::from_value(spec.clone()).expect("it was read before");
+            serde_json::to_value(&one).expect("specs are JSON")
+        }),
+    );
     let never: Vec<_> = unset.difference(&set).collect();
     assert!(never.is_empty(), "{kind}: no example has {never:?}");
+}
+
+/// Asserts that `docs/compatibility.md` says of every field what becomes of it, and of no others.
+fn assert_told(kind: &str, specs: impl Iterator<Item = Value>) {
+    let mut written = BTreeSet::new();
+    specs.for_each(|spec| paths(&spec, "", &mut written));
+    let told = told(kind);
+    let covers = |row: &str, path: &str| match row.strip_suffix(".*") {
+        Some(all) => {
+            path.strip_prefix(all).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        }
+        None => row == path,
+    };
+    let missing: Vec<_> = written.iter().filter(|path| !told.iter().any(|row| covers(row, path))).collect();
+    assert!(missing.is_empty(), "docs/compatibility.md says nothing of these fields of {kind}: {missing:#?}");
+    let needless: Vec<_> = told.iter().filter(|row| !written.iter().any(|path| covers(row, path))).collect();
+    assert!(needless.is_empty(), "docs/compatibility.md has rows for no field of {kind}: {needless:#?}");
+}
+
+/// The paths in the first column of a kind's table.
+fn told(kind: &str) -> BTreeSet<String> {
+    let all = include_str!("../../../docs/compatibility.md");
+    let heading = format!("\n## {kind}\n");
+    let (_, rest) = all.split_once(&heading).unwrap_or_else(|| panic!("docs/compatibility.md lacks {kind}"));
+    let section = rest.split("\n## ").next().unwrap_or(rest);
+    let columns = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" |"));
+    // One row may be about several fields.
+    let cells = columns.flat_map(|(cell, _)| cell.split(", ")).map(|one| one.trim_matches('`').to_owned());
+    cells.collect()
+}
+
+/// The paths of all fields that hold no others.
+fn paths(value: &Value, at: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(all) if !all.is_empty() => {
+            for (key, value) in all {
+                let path = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+                paths(value, &path, found);
+            }
+        }
+        Value::Array(all) if all.iter().any(Value::is_object) => {
+            all.iter().for_each(|one| paths(one, &format!("{at}[]"), found));
+        }
+        // The field holds others in another example.
+        Value::Null => {}
+        _ => drop(found.insert(at.to_owned())),
+    }
 }
 
 fn assert_within(path: &str, written: &Value, understood: &Value) {

@@ -5,6 +5,8 @@ use crate::known::Known;
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
+use weft_control_api::gateway_api::status::Status as ObjectStatus;
+use weft_control_api::kind::ObjectKey;
 use weft_control_api::problem::Problem;
 use weft_control_ca::Phase;
 use weft_control_serve::{Clients, Kind, StreamStatus, TableView};
@@ -34,6 +36,7 @@ impl Status {
             "resources": resources,
             "clients": self.clients.streams().iter().map(client).collect::<Vec<_>>(),
             "problems": self.known.problems().iter().map(problem).collect::<Vec<_>>(),
+            "statuses": self.known.read(|index| index.statuses().map(object_status).collect::<Vec<_>>()),
             "authority": self.authority(),
         })
     }
@@ -92,6 +95,16 @@ fn problem(problem: &Problem) -> Value {
         "field": problem.field,
         "severity": problem.severity.as_str(),
         "reason": problem.reason,
+    })
+}
+
+/// What becomes of a route or a Gateway, as its `status` in Kubernetes would say it.
+fn object_status((key, status): (&ObjectKey, &ObjectStatus)) -> Value {
+    json!({
+        "kind": key.kind.name(),
+        "namespace": &*key.namespace,
+        "name": &*key.name,
+        "status": status,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use crate::agent::AgentPodKey;
 use std::sync::Arc;
+use weft_control_api::gateway_api::status::Status;
 use weft_control_api::kind::ObjectKey;
 use weft_control_api::object::Object;
 use weft_control_api::problem::{Note, Origin, Problem};
@@ -68,6 +69,8 @@ pub struct Diff {
     pub agent_pods: Changed<AgentPodKey, AgentPod>,
     /// Objects whose problems changed, with all that they have now; none if they are mended or gone.
     pub problems: Vec<(ObjectKey, Vec<Problem>)>,
+    /// Routes and Gateways whose status changed, with what it is now; none if they are gone.
+    pub statuses: Vec<(ObjectKey, Option<Status>)>,
 }
 
 /// Something that the instances of one waypoint are told, and nobody else.
@@ -104,7 +107,7 @@ impl<K, V> Changed<K, V> {
 impl Diff {
     /// True if nothing changed.
     pub fn is_empty(&self) -> bool {
-        let Self { workloads, services, policies, traffic, requests, agent_pods, problems } = self;
+        let Self { workloads, services, policies, traffic, requests, agent_pods, problems, statuses } = self;
         workloads.is_empty()
             && services.is_empty()
             && policies.is_empty()
@@ -112,5 +115,6 @@ impl Diff {
             && requests.is_empty()
             && agent_pods.is_empty()
             && problems.is_empty()
+            && statuses.is_empty()
     }
 }

@@ -15,9 +15,15 @@ pub(crate) mod waypoint;
 pub(crate) mod enrolment;
 pub(crate) mod said;
 
+use weft_control_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use weft_control_api::problem::{Note, Severity};
 
 /// True if the object has to be refused.
 pub(crate) fn refuses(notes: &[Note]) -> bool {
     notes.iter().any(|note| note.severity == Severity::Error)
+}
+
+/// When an object was made, in seconds since 1970; what does not say counts as the youngest.
+pub(crate) fn created(metadata: &ObjectMeta) -> i64 {
+    metadata.creation_timestamp.as_ref().map_or(i64::MAX, |time| time.0.as_second())
 }

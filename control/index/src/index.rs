@@ -2,20 +2,21 @@
 
 mod settle;
 
-use crate::absorb::Dirty;
 use crate::agents::Agents;
 use crate::change::{AtWaypoint, Change, Diff};
 use crate::cluster::Cluster;
 use crate::config::IndexConfig;
+use crate::dirty::Dirty;
 use crate::facts::{self, pod::Life, refuses};
 use crate::name::Name;
 use crate::policy;
 use crate::problems::{More, Problems};
 use crate::told::{AtWaypoints, Told};
 use crate::traffic::{Audience, Said};
-use crate::{peers, waypoint};
-use std::collections::{BTreeSet, HashMap};
+use crate::{peers, traffic, waypoint};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use weft_control_api::gateway_api::status::Status;
 use weft_control_api::kind::{Kind, ObjectKey};
 use weft_control_api::object::Object;
 use weft_control_api::problem::{Note, Problem};
@@ -46,6 +47,8 @@ pub struct Index {
     /// Workloads that only a slice knows, by the slice.
     loose: HashMap<Name, Vec<WorkloadUid>>,
     problems: Problems,
+    /// What becomes of Gateway API's objects.
+    statuses: BTreeMap<ObjectKey, Status>,
 }
 
 impl Index {
@@ -64,6 +67,7 @@ impl Index {
             agents: Agents::default(),
             loose: HashMap::new(),
             problems: Problems::default(),
+            statuses: BTreeMap::new(),
         };
         let strict = peers::static_strict(&index.cluster.config);
         let name = strict.name.clone();
@@ -84,6 +88,7 @@ impl Index {
         let mut touched = BTreeSet::new();
         for change in changes {
             let key = change.key();
+            dirty.reports.insert(key.clone());
             self.take(&key, change, &mut dirty, &mut diff);
             touched.insert(key);
         }
@@ -96,7 +101,7 @@ impl Index {
         match change {
             Change::Upsert { object, mut notes, origin } => {
                 self.upsert(key, &object, &mut notes, dirty);
-                self.problems.set_own(key, origin, notes, waypoint::more(&self.cluster, key));
+                self.problems.set_own(key, origin, notes, more(&self.cluster, key));
             }
             Change::Refuse { refusal, origin } => {
                 self.refuse(key, &refusal, dirty);
@@ -163,13 +168,17 @@ impl Index {
                 cluster.set_peer(&name, Some(facts), dirty);
             }
             Object::HttpRoute(_)
+            | Object::GrpcRoute(_)
+            | Object::TcpRoute(_)
+            | Object::TlsRoute(_)
             | Object::ReferenceGrant(_)
+            | Object::BackendTrafficPolicy(_)
             | Object::VirtualService(_)
             | Object::DestinationRule(_) => {
+                traffic::unsupported(object, notes);
                 if !refuses(notes) {
                     self.said.take(&self.cluster, &name, object, dirty);
                 }
-                notes.push(not_enforced(object));
             }
             Object::Gateway(one) => {
                 let facts = facts::gateway::read(one, notes);
@@ -183,11 +192,7 @@ impl Index {
                     cluster.set_class(&key.name, takes, dirty);
                 }
             }
-            Object::GrpcRoute(_)
-            | Object::TcpRoute(_)
-            | Object::TlsRoute(_)
-            | Object::BackendTlsPolicy(_)
-            | Object::BackendTrafficPolicy(_)
+            Object::BackendTlsPolicy(_)
             | Object::ServiceEntry(_)
             | Object::WorkloadEntry(_)
             | Object::Telemetry(_) => notes.push(not_enforced(object)),
@@ -244,24 +249,27 @@ impl Index {
             Kind::NetworkPolicy => cluster.set_network_policy(&name, None, dirty),
             Kind::AuthorizationPolicy => cluster.set_authorization(&name, None, dirty),
             Kind::PeerAuthentication => cluster.set_peer(&name, None, dirty),
-            Kind::HttpRoute | Kind::ReferenceGrant | Kind::VirtualService | Kind::DestinationRule => {
-                self.said.forget(&self.cluster, key.kind, &name, dirty);
-            }
-            Kind::Gateway => cluster.set_gateway(&name, None, dirty),
-            Kind::GatewayClass => cluster.set_class(&key.name, None, dirty),
-            Kind::GrpcRoute
+            Kind::HttpRoute
+            | Kind::GrpcRoute
             | Kind::TcpRoute
             | Kind::TlsRoute
-            | Kind::BackendTlsPolicy
+            | Kind::ReferenceGrant
             | Kind::BackendTrafficPolicy
-            | Kind::ServiceEntry
-            | Kind::WorkloadEntry
-            | Kind::Telemetry => {}
+            | Kind::VirtualService
+            | Kind::DestinationRule => self.said.forget(&self.cluster, key.kind, &name, dirty),
+            Kind::Gateway => cluster.set_gateway(&name, None, dirty),
+            Kind::GatewayClass => cluster.set_class(&key.name, None, dirty),
+            Kind::BackendTlsPolicy | Kind::ServiceEntry | Kind::WorkloadEntry | Kind::Telemetry => {}
         }
     }
 }
 
-/// Says that an object was read, and that nothing comes of it: no route is compiled yet.
+/// Whether something may be said of an object that depends on others.
+fn more(cluster: &Cluster, key: &ObjectKey) -> More {
+    if traffic::says(key.kind) { More::Maybe } else { waypoint::more(cluster, key) }
+}
+
+/// Says that an object was read, and that nothing comes of it.
 fn not_enforced(object: &Object) -> Note {
     let (api_version, kind) = (object.api_version(), object.kind());
     Note::warning("kind", format!("{api_version} {kind} is not implemented: it has no effect"))
@@ -341,6 +349,16 @@ impl Index {
     /// All that is wrong with objects, by object.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.problems.all()
+    }
+
+    /// What becomes of routes and Gateways, as their `status` says it.
+    pub fn statuses(&self) -> impl Iterator<Item = (&ObjectKey, &Status)> {
+        self.statuses.iter()
+    }
+
+    /// What becomes of a route or a Gateway.
+    pub fn status(&self, key: &ObjectKey) -> Option<&Status> {
+        self.statuses.get(key)
     }
 
     /// What the index was told about the mesh.

@@ -7,8 +7,9 @@
 mod index;
 mod requests;
 mod absorb;
-mod traffic;
+mod gateway_status;
 mod workload;
+mod traffic;
 mod endpoints;
 mod waypoint;
 mod peers;
@@ -16,6 +17,7 @@ mod cluster;
 mod policy;
 mod facts;
 mod agents;
+mod dirty;
 mod problems;
 mod told;
 mod selector;

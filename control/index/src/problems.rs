@@ -3,7 +3,7 @@
 use crate::change::Diff;
 use std::collections::{BTreeMap, BTreeSet};
 use weft_control_api::kind::ObjectKey;
-use weft_control_api::problem::{Note, Origin, Problem};
+use weft_control_api::problem::{Note, Origin, Problem, Severity};
 
 /// All problems.
 #[derive(Debug, Default)]
@@ -45,6 +45,12 @@ impl Problems {
         if let Some(one) = self.0.get_mut(key) {
             one.beside_others = notes;
         }
+    }
+
+    /// Why the present version of an object is refused, if it is.
+    pub(crate) fn refused(&self, key: &ObjectKey) -> Option<String> {
+        let notes = &self.0.get(key)?.own;
+        notes.iter().find(|note| note.severity == Severity::Error).map(Note::text)
     }
 
     /// The object is gone.

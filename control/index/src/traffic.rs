@@ -1,107 +1,76 @@
 //! Routes and destination rules become the words of `weft-l7`, service by service. What a route costs when something
 //! changes is its own services' computation and no other's.
 
-mod audience;
-mod destination_rule;
-mod grants;
-mod hosts;
+mod report;
+mod istio_report;
+mod unsupported;
+mod attached;
 mod http_route;
-mod labels;
+mod grpc_route;
+mod stream_route;
+mod gateway_words;
+mod backend;
+mod gateway_route;
 mod virtual_service;
+mod virtual_stream;
+mod destination_rule;
+mod retry_constraint;
+mod hosts;
+mod labels;
+mod grants;
+mod by_service;
+mod audience;
 
-use crate::absorb::Dirty;
 use crate::cluster::Cluster;
+use crate::dirty::Dirty;
+use crate::facts::created;
 use crate::name::Name;
+use attached::{Group, groups};
 pub(crate) use audience::Audience;
+use backend::Around;
+use by_service::ByService;
+use gateway_route::{Family, GatewayRoute, RouteKey, Spec};
+use gateway_words::{Line, Rank};
 use grants::Grants;
 use hosts::Hosts;
 use labels::{AskedOfClients, Asking};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+pub(crate) use report::{Report, report, says};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use weft_control_api::gateway_api::http_route::HttpRoute;
+pub(crate) use unsupported::unsupported;
+use weft_control_api::gateway_api::backend_traffic_policy::BackendTrafficPolicy;
 use weft_control_api::istio::destination_rule::DestinationRule;
 use weft_control_api::istio::virtual_service::VirtualService;
-use weft_control_api::kind::Kind;
+use weft_control_api::kind::{Kind, ObjectKey};
 use weft_control_api::object::Object;
 use weft_core::names::ServiceName;
+use weft_core::service::AppProtocol;
 use weft_l7::matches::RequestMatch;
 use weft_l7::rule::Rule;
-use weft_l7::traffic::{Entry, HttpRoutes, PortRoutes, Routes, Traffic};
+use weft_l7::traffic::{Entry, HttpRoutes, PortRoutes, Routes, TlsRoute, Traffic};
 
 /// Everything that is said of services' traffic, by the service that it is said of.
 #[derive(Debug, Default)]
 pub(crate) struct Said {
     grants: Grants,
-    http_routes: ByService<HttpRoute>,
+    gateway_routes: ByService<GatewayRoute, RouteKey>,
     virtual_services: ByService<VirtualService>,
     destination_rules: ByService<DestinationRule>,
+    retry_constraints: ByService<BackendTrafficPolicy>,
     source_labels: AskedOfClients,
-    /// VirtualServices by the services to which their routes lead: whether these are there, and with which ports, is part
-    /// of what they say.
-    leading: ByService<()>,
-}
-
-/// Objects of one kind, and the services that each is about.
-#[derive(Debug)]
-struct ByService<T> {
-    objects: HashMap<Name, (Arc<T>, BTreeSet<Name>)>,
-    of: HashMap<Name, BTreeSet<Name>>,
-}
-
-impl<T> Default for ByService<T> {
-    fn default() -> Self {
-        Self { objects: HashMap::new(), of: HashMap::new() }
-    }
-}
-
-impl<T> ByService<T> {
-    /// Takes an object or forgets it. Gives the services that it was or is about.
-    fn set(&mut self, name: &Name, now: Option<(Arc<T>, BTreeSet<Name>)>) -> BTreeSet<Name> {
-        let old = self.objects.remove(name).map(|(_, services)| services).unwrap_or_default();
-        for service in &old {
-            if let Some(objects) = self.of.get_mut(service) {
-                objects.remove(name);
-                if objects.is_empty() {
-                    self.of.remove(service);
-                }
-            }
-        }
-        let mut touched = old;
-        if let Some((object, services)) = now {
-            for service in &services {
-                self.of.entry(service.clone()).or_default().insert(name.clone());
-            }
-            touched.extend(services.iter().cloned());
-            self.objects.insert(name.clone(), (object, services));
-        }
-        touched
-    }
-
-    fn get(&self, name: &Name) -> Option<&Arc<T>> {
-        self.objects.get(name).map(|(object, _)| object)
-    }
-
-    /// The services that an object is about.
-    fn about(&self, name: &Name) -> impl Iterator<Item = &Name> {
-        self.objects.get(name).into_iter().flat_map(|(_, services)| services)
-    }
-
-    fn of(&self, service: &Name) -> impl Iterator<Item = (&Name, &Arc<T>)> {
-        let names = self.of.get(service).into_iter().flatten();
-        names.filter_map(|name| self.objects.get_key_value(name)).map(|(name, (object, _))| (name, object))
-    }
+    /// Routes by the services to which they lead: whether these are there, and with which ports, is part of what is said
+    /// of them.
+    leading: ByService<(), ObjectKey>,
 }
 
 impl Said {
     /// Takes an object, and marks the services about whose traffic something else may be said now.
     pub(crate) fn take(&mut self, cluster: &Cluster, name: &Name, object: &Object, dirty: &mut Dirty) {
+        if let Some((family, route)) = GatewayRoute::of(object) {
+            self.set_gateway_route(&(family, name.clone()), Some(route), dirty);
+            return;
+        }
         match object {
-            Object::HttpRoute(route) => {
-                let services = parents(route, name);
-                dirty
-                    .traffic
-                    .extend(self.http_routes.set(name, Some((Arc::new((**route).clone()), services))));
-            }
             Object::VirtualService(one) => {
                 let services = services_of(cluster, &name.namespace, &one.spec.hosts);
                 self.set_virtual_service(cluster, name, Some((Arc::new((**one).clone()), services)), dirty);
@@ -109,6 +78,11 @@ impl Said {
             Object::DestinationRule(one) => {
                 let services = services_of(cluster, &name.namespace, [&one.spec.host]);
                 self.set_destination_rule(cluster, name, Some((Arc::new((**one).clone()), services)), dirty);
+            }
+            Object::BackendTrafficPolicy(one) => {
+                let services = retry_constraint::services(&one.spec, &name.namespace);
+                let now = Some((Arc::new((**one).clone()), services));
+                dirty.traffic.extend(self.retry_constraints.set(name, now));
             }
             Object::ReferenceGrant(one) => {
                 self.grants.set(name, Some(one.spec.clone()));
@@ -120,16 +94,38 @@ impl Said {
 
     /// Forgets an object of a kind that [`Said::take`] takes.
     pub(crate) fn forget(&mut self, cluster: &Cluster, kind: Kind, name: &Name, dirty: &mut Dirty) {
+        if let Some(family) = Family::of(kind) {
+            self.set_gateway_route(&(family, name.clone()), None, dirty);
+            return;
+        }
         match kind {
-            Kind::HttpRoute => dirty.traffic.extend(self.http_routes.set(name, None)),
             Kind::VirtualService => self.set_virtual_service(cluster, name, None, dirty),
             Kind::DestinationRule => self.set_destination_rule(cluster, name, None, dirty),
+            Kind::BackendTrafficPolicy => dirty.traffic.extend(self.retry_constraints.set(name, None)),
             Kind::ReferenceGrant => {
                 self.grants.set(name, None);
                 dirty.traffic.extend(self.routed());
             }
             _ => {}
         }
+    }
+
+    fn set_gateway_route(&mut self, key: &RouteKey, now: Option<GatewayRoute>, dirty: &mut Dirty) {
+        let (family, name) = key;
+        let leads_to = now.as_ref().map(|route| {
+            let backends = route.backends().into_iter();
+            let namespace = |one: &Option<String>| one.as_deref().unwrap_or(&name.namespace).to_owned();
+            let services = backends
+                .filter(|(_, one)| one.is_service())
+                .map(|(_, one)| Name::new(namespace(&one.namespace), one.name.as_str()));
+            (Arc::new(()), services.collect())
+        });
+        self.leading.set(&family.key(name), leads_to);
+        let now = now.map(|route| {
+            let services = route.services(&name.namespace);
+            (Arc::new(route), services)
+        });
+        dirty.traffic.extend(self.gateway_routes.set(key, now));
     }
 
     fn set_virtual_service(
@@ -145,7 +141,7 @@ impl Said {
             let hosts = virtual_service::destinations(one).map(|destination| &destination.host);
             (Arc::new(()), services_of(cluster, &name.namespace, hosts))
         });
-        self.leading.set(name, leads_to);
+        self.leading.set(&virtual_service_key(name), leads_to);
         dirty.traffic.extend(self.virtual_services.set(name, now));
         if self.source_labels.replace(&old, &new) == Asking::Differently {
             // Whoever is a client may be asked, and a name that nobody has asked for before is rare.
@@ -178,101 +174,208 @@ impl Said {
 
     /// All services with routes that may name others: a grant may concern any of them, and changes rarely.
     fn routed(&self) -> BTreeSet<Name> {
-        self.http_routes.of.keys().cloned().collect()
+        self.gateway_routes.services().cloned().collect()
     }
 
     /// The services whose routes lead to this one, and say something else when it changes.
-    pub(crate) fn leading_to(&self, service: &Name) -> impl Iterator<Item = &Name> {
-        self.leading.of(service).flat_map(|(name, _)| self.virtual_services.about(name))
+    pub(crate) fn leading_to(&self, service: &Name) -> Vec<Name> {
+        let leading = self.leading.of(service).filter(|(key, _)| key.kind == Kind::VirtualService);
+        let names = leading.map(|(key, _)| Name::new(key.namespace.clone(), key.name.clone()));
+        names.flat_map(|name| self.virtual_services.about(&name).cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// All objects of which something else may be told when a service, or what is said of it, changes.
+    pub(crate) fn concerning(&self, service: &Name) -> BTreeSet<ObjectKey> {
+        let key = |kind, name: &Name| ObjectKey::new(kind, name.namespace.clone(), name.name.clone());
+        let mut found: BTreeSet<ObjectKey> = self.leading.of(service).map(|(key, _)| key.clone()).collect();
+        found.extend(self.gateway_routes.of(service).map(|((family, name), _)| family.key(name)));
+        found.extend(self.virtual_services.of(service).map(|(name, _)| virtual_service_key(name)));
+        found.extend(self.destination_rules.of(service).map(|(name, _)| key(Kind::DestinationRule, name)));
+        let constraints = self.retry_constraints.of(service);
+        found.extend(constraints.map(|(name, _)| key(Kind::BackendTrafficPolicy, name)));
+        found
+    }
+
+    /// The VirtualServices of a service, the oldest first: of those that say something for a port and a client the first one
+    /// counts.
+    fn virtual_services_of(&self, service: &Name) -> Vec<(&Name, &VirtualService)> {
+        let mut found: Vec<_> = self.virtual_services.of(service).map(|(name, one)| (name, &**one)).collect();
+        found.sort_by_key(|(name, one)| (created(&one.metadata), (*name).clone()));
+        found
+    }
+
+    /// The DestinationRule of a service: of several the oldest.
+    fn destination_rule_of(&self, service: &Name) -> Option<(&Name, &DestinationRule)> {
+        let all = self.destination_rules.of(service).map(|(name, rule)| (name, &**rule));
+        all.min_by_key(|(name, rule)| (created(&rule.metadata), (*name).clone()))
+    }
+
+    /// The retry budget of a service: of several the oldest.
+    fn retry_constraint_of(&self, service: &Name) -> Option<(&Name, &BackendTrafficPolicy)> {
+        let all = self.retry_constraints.of(service).map(|(name, policy)| (name, &**policy));
+        all.min_by_key(|(name, policy)| (created(&policy.metadata), (*name).clone()))
     }
 
     /// Names of labels that the subsets of a service, and how its endpoints are preferred, ask for.
     pub(crate) fn labels_of_endpoints(&self, service: &Name) -> BTreeSet<String> {
-        // Of several rules the first counts, as in `of_service`.
-        let rule = self.destination_rules.of(service).next();
-        rule.map(|(_, rule)| labels::of_endpoints(rule)).unwrap_or_default()
+        self.destination_rule_of(service).map(|(_, rule)| labels::of_endpoints(rule)).unwrap_or_default()
     }
 
     /// Names of labels that routes ask of their clients.
     pub(crate) fn labels_of_clients(&self) -> impl Iterator<Item = &String> {
         self.source_labels.names()
     }
+
+    /// What references of a route of Gateway API need to know around it.
+    fn around<'a>(
+        &'a self,
+        cluster: &'a Cluster,
+        family: Family,
+        name: &'a Name,
+        route: &GatewayRoute,
+    ) -> Around<'a> {
+        Around {
+            grants: &self.grants,
+            cluster_domain: &cluster.config.cluster_domain,
+            kind: family.kind(),
+            route: name,
+            parents: route.services(&name.namespace),
+        }
+    }
 }
 
-/// The Services that a route is attached to.
-fn parents(route: &HttpRoute, name: &Name) -> BTreeSet<Name> {
-    let services = route.spec.parent_refs.iter().filter(|one| one.group.is_empty() && one.kind == "Service");
-    let place = |namespace: Option<&str>| Arc::from(namespace.unwrap_or(&name.namespace));
-    services.map(|one| Name::new(place(one.namespace.as_deref()), one.name.as_str())).collect()
+fn virtual_service_key(name: &Name) -> ObjectKey {
+    ObjectKey::new(Kind::VirtualService, name.namespace.clone(), name.name.clone())
 }
 
 /// All that is said of a service's traffic; `None` if nothing is, or if there is no such service.
 pub(crate) fn of_service(cluster: &Cluster, said: &Said, name: &Name) -> Option<Traffic> {
     let facts = cluster.services.get(name)?;
-    let hosts = Hosts { cluster };
-    let mut routes = gateway_routes(cluster, said, name);
-    let ruled: BTreeSet<Option<u16>> = routes.iter().map(|one| one.port).collect();
+    let groups = groups(said, name, facts);
+    let mut routes: Vec<PortRoutes> =
+        groups.iter().map(|group| gateway_routes(cluster, said, group)).collect();
     for port in &facts.told.ports {
-        // Gateway API's routes are the newer family, and say in their status what became of them.
-        let free = !ruled.contains(&None) && !ruled.contains(&Some(port.service_port));
-        if let Some(found) = istio_routes(said, name, &hosts, port.service_port).filter(|_| free) {
-            routes.push(found);
+        // Gateway API's routes are the newer family, and say in their status what became of them. Those that are for the
+        // clients of one namespace leave the others alone.
+        if !is_ruled(&groups, port.service_port) {
+            routes.extend(istio_routes(cluster, said, name, port.service_port, port.app_protocol));
         }
     }
-    let rule = said.destination_rules.of(name).next();
-    let destination = rule.map(|(_, rule)| destination_rule::read(&rule.spec)).unwrap_or_default();
+    let rule = said.destination_rule_of(name);
+    let constraint = said.retry_constraint_of(name);
+    let mut destination = rule.map(|(_, rule)| destination_rule::read(&rule.spec)).unwrap_or_default();
+    if let Some((_, policy)) = constraint {
+        retry_constraint::lay_over(&policy.spec, &mut destination);
+    }
     let service: ServiceName = facts.told.name.clone();
-    let empty = routes.is_empty() && rule.is_none();
+    let empty = routes.is_empty() && rule.is_none() && constraint.is_none();
     (!empty).then_some(Traffic { service, routes, destination })
 }
 
-/// What HTTPRoutes say, by port and by the namespace that they are for.
-fn gateway_routes(cluster: &Cluster, said: &Said, service: &Name) -> Vec<PortRoutes> {
-    let around = http_route::Around { grants: &said.grants, cluster_domain: &cluster.config.cluster_domain };
-    let mut groups: BTreeMap<Group, Vec<Ordered>> = BTreeMap::new();
-    for (name, route) in said.http_routes.of(service) {
-        let clients = (name.namespace != service.namespace).then(|| name.namespace.clone());
-        let age = route.metadata.creation_timestamp.as_ref().map(|time| time.0.to_string());
-        for port in ports_of(route, name, service) {
-            let group = groups.entry((port, clients.clone())).or_default();
-            let lines = http_route::lines(route, name, &around).into_iter().enumerate();
-            group.extend(lines.map(|(number, line)| {
-                let place = (line.rank, age.clone(), name.clone(), number);
-                (place, line.when, line.rule)
-            }));
+/// Whether routes of Gateway API say for all clients what becomes of traffic to a port.
+fn is_ruled(groups: &[Group<'_>], port: u16) -> bool {
+    groups.iter().any(|group| group.clients.is_none() && group.port.is_none_or(|own| own == port))
+}
+
+/// What the routes of a group say together.
+fn gateway_routes(cluster: &Cluster, said: &Said, group: &Group<'_>) -> PortRoutes {
+    let (mut lines, mut tls, mut tcp) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, route) in &group.routes {
+        let around = said.around(cluster, group.family, name, route);
+        match &route.spec {
+            Spec::Http(spec) => lines.extend(http_route::lines(spec, &around)),
+            Spec::Grpc(spec) => lines.extend(grpc_route::lines(spec, &around)),
+            Spec::Tls(spec) => tls.extend(stream_route::tls(spec, &around)),
+            Spec::Tcp(spec) => tcp.extend(stream_route::tcp(spec, &around)),
         }
     }
-    let one = |((port, clients), mut lines): (_, Vec<Ordered>)| {
-        lines.sort_by(|(one, ..), (other, ..)| one.cmp(other));
-        let lines = lines.into_iter().map(|(_, when, rule)| (when, rule));
-        PortRoutes { port, clients, routes: Routes::Http(entries(lines)) }
+    let routes = match group.family {
+        Family::Grpc | Family::Http => Routes::Http(entries(in_order(lines))),
+        Family::Tls => {
+            stream_route::sort(&mut tls);
+            Routes::Tls(tls)
+        }
+        Family::Tcp => Routes::Tcp(tcp),
     };
-    groups.into_iter().map(one).collect()
+    PortRoutes { port: group.port, clients: group.clients.clone(), routes }
 }
 
-/// A port, if not every one, and the clients' namespace, if not everybody.
-type Group = (Option<u16>, Option<Arc<str>>);
-/// A line and what orders it: rank, age, name, number.
-type Ordered = ((http_route::Rank, Option<String>, Name, usize), RequestMatch, Arc<Rule>);
-
-/// The ports of a service that a route is attached to; none is all of them.
-fn ports_of(route: &HttpRoute, name: &Name, service: &Name) -> BTreeSet<Option<u16>> {
-    let namespace = |written: Option<&str>| written.unwrap_or(&name.namespace).to_owned();
-    let parents = route.spec.parent_refs.iter().filter(|one| {
-        one.group.is_empty()
-            && one.kind == "Service"
-            && *one.name == *service.name
-            && *namespace(one.namespace.as_deref()) == *service.namespace
-    });
-    parents.map(|one| one.port.map(|port| port.get())).collect()
+/// By rank; of equals the one that stands first, which is the older route's.
+fn in_order(mut lines: Vec<Line>) -> impl Iterator<Item = (RequestMatch, Arc<Rule>)> {
+    lines.sort_by_key(|line: &Line| -> Rank { line.rank });
+    lines.into_iter().map(|line| (line.when, line.rule))
 }
 
-/// What the first VirtualService of the service says for a port.
-fn istio_routes(said: &Said, service: &Name, hosts: &Hosts<'_>, port: u16) -> Option<PortRoutes> {
-    let (name, found) = said.virtual_services.of(service).find(|(_, one)| !one.spec.http.is_empty())?;
-    let place = virtual_service::Place { name, hosts, port };
-    let lines = virtual_service::lines(&found.spec.http, &place);
-    Some(PortRoutes { port: Some(port), clients: None, routes: Routes::Http(entries(lines)) })
+/// What VirtualServices say for a port: to all clients, and to those of namespaces to which only some are exported.
+fn istio_routes(
+    cluster: &Cluster,
+    said: &Said,
+    service: &Name,
+    port: u16,
+    protocol: AppProtocol,
+) -> Vec<PortRoutes> {
+    let all = said.virtual_services_of(service);
+    let exported = all.iter().flat_map(|(name, one)| exported_to(name, one)).flatten();
+    let clients: BTreeSet<Option<Arc<str>>> = exported.map(Some).chain([None]).collect();
+    let hosts = Hosts { cluster };
+    let mut found: Vec<PortRoutes> = Vec::new();
+    for clients in clients {
+        let routes =
+            all.iter().filter(|(name, one)| is_for(name, one, clients.as_ref())).find_map(|(name, one)| {
+                virtual_routes(one, &virtual_service::Place { name, hosts: &hosts, port }, protocol)
+            });
+        found.extend(routes.map(|routes| PortRoutes { port: Some(port), clients, routes }));
+    }
+    found
+}
+
+/// The namespaces whose clients a VirtualService is for; `None` if all are.
+fn exported_to(name: &Name, one: &VirtualService) -> Option<Vec<Arc<str>>> {
+    let written = &one.spec.export_to;
+    if written.is_empty() || written.iter().any(|one| one == "*") {
+        return None;
+    }
+    let named = written.iter().filter(|one| *one != "~");
+    Some(named.map(|one| if one == "." { name.namespace.clone() } else { one.as_str().into() }).collect())
+}
+
+fn is_for(name: &Name, one: &VirtualService, clients: Option<&Arc<str>>) -> bool {
+    match (exported_to(name, one), clients) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(namespaces), Some(clients)) => namespaces.contains(clients),
+    }
+}
+
+/// What a VirtualService says for a port; `None` if nothing. Which of its routes count is the protocol's to say; where
+/// nobody says what is spoken, those of HTTP come first.
+fn virtual_routes(
+    one: &VirtualService,
+    place: &virtual_service::Place<'_>,
+    protocol: AppProtocol,
+) -> Option<Routes> {
+    let http = || {
+        let lines = virtual_service::lines(&one.spec.http, place);
+        (!lines.is_empty()).then(|| Routes::Http(entries(lines)))
+    };
+    let tcp = || virtual_stream::tcp(&one.spec.tcp, place);
+    let only_tcp = || Some(tcp()).filter(|routes| !routes.is_empty()).map(Routes::Tcp);
+    let tls = || {
+        let mut routes = virtual_stream::tls(&one.spec.tls, place);
+        if routes.is_empty() {
+            return None;
+        }
+        // What asks for none of these names goes by the tcp routes.
+        let others = tcp().into_iter();
+        routes.extend(others.map(|connection| TlsRoute { server_names: Vec::new(), connection }));
+        Some(Routes::Tls(routes))
+    };
+    match protocol {
+        AppProtocol::Http11 | AppProtocol::Http2 | AppProtocol::Grpc => http(),
+        AppProtocol::Tls => tls().or_else(only_tcp),
+        AppProtocol::Tcp => only_tcp(),
+        AppProtocol::Unknown => http().or_else(tls).or_else(only_tcp),
+    }
 }
 
 fn entries(lines: impl IntoIterator<Item = (RequestMatch, Arc<Rule>)>) -> HttpRoutes {

@@ -1,7 +1,7 @@
 //! Services, EndpointSlices and NetworkPolicies.
 
-use crate::absorb::Dirty;
 use crate::cluster::Cluster;
+use crate::dirty::Dirty;
 use crate::facts::endpoint_slice::SliceFacts;
 use crate::facts::service::{self, Backend, ServiceFacts};
 use crate::name::Name;

@@ -1,8 +1,9 @@
 //! Namespaces, nodes and pods.
 
-use crate::absorb::Dirty;
 use crate::cluster::Cluster;
 use crate::cluster::pods::own_addresses;
+use crate::dirty::Dirty;
+use crate::facts::gateway::GATEWAY_NAME;
 use crate::facts::namespace::NamespaceFacts;
 use crate::facts::node::NodeFacts;
 use crate::facts::pod::PodFacts;
@@ -68,6 +69,13 @@ impl Cluster {
         let key = ObjectKey::new(Kind::Pod, name.namespace.clone(), name.name.clone());
         self.askers.set(&key, said(&old).as_ref(), said(&now).as_ref());
         dirty.askers.insert(key);
+        for pod in old.iter().chain(&now) {
+            // It may be an instance of a waypoint, which is ready or not because of it.
+            let gateway = pod.labels.get(GATEWAY_NAME);
+            let key =
+                |gateway: &String| ObjectKey::new(Kind::Gateway, name.namespace.clone(), gateway.as_str());
+            dirty.reports.extend(gateway.map(key));
+        }
         // An endpoint without a pod may turn out to be one, or to be none any more. Of two pods that claim an
         // address one has it: the other may have to take over.
         for ip in old.iter().chain(&now).flat_map(|pod| own_addresses(pod)) {

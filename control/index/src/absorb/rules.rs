@@ -1,8 +1,8 @@
 //! AuthorizationPolicies and PeerAuthentications.
 
-use crate::absorb::Dirty;
 use crate::cluster::Cluster;
 use crate::cluster::policies::sought;
+use crate::dirty::Dirty;
 use crate::name::Name;
 use crate::peers::converted_name;
 use crate::policy::{PeerFacts, PolicyFacts, Reach, Target};

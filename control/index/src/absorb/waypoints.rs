@@ -1,7 +1,7 @@
 //! Gateways, their classes, and service accounts: what stands before what.
 
-use crate::absorb::Dirty;
 use crate::cluster::Cluster;
+use crate::dirty::Dirty;
 use crate::facts::gateway::{GatewayFacts, Takes};
 use crate::facts::service::{self, Author};
 use crate::facts::waypoint::Use;

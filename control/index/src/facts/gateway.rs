@@ -21,6 +21,10 @@ pub(crate) struct WaypointFacts {
     /// What it says itself of what it takes; else its class may say it.
     pub(crate) takes: Option<Takes>,
     pub(crate) allowed: Allowed,
+    /// The name of its listener.
+    pub(crate) listener: Arc<str>,
+    /// The version of the object, where versions are counted.
+    pub(crate) generation: Option<i64>,
 }
 
 /// What goes through a waypoint: what is sent to services, to workloads by their own addresses, or both.
@@ -94,7 +98,9 @@ pub(crate) fn read(gateway: &Gateway, notes: &mut Vec<Note>) -> GatewayFacts {
         }
     };
     let takes = gateway.metadata.labels.as_ref().and_then(|labels| read_takes(labels, notes));
-    GatewayFacts { class, waypoint: Some(WaypointFacts { takes, allowed }) }
+    let listener = spec.listeners.first().map(|listener| listener.name.as_str()).unwrap_or_default().into();
+    let waypoint = WaypointFacts { takes, allowed, listener, generation: gateway.metadata.generation };
+    GatewayFacts { class, waypoint: Some(waypoint) }
 }
 
 const ONE_LISTENER: &str = "protocol HBONE, port 15008";

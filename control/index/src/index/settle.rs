@@ -1,14 +1,17 @@
 //! Computes anew what a change has marked, and tells what is different.
 
 use super::Index;
-use crate::absorb::Dirty;
 use crate::change::{Changed, Diff};
 use crate::cluster::Cluster;
+use crate::dirty::Dirty;
 use crate::facts;
+use crate::gateway_status;
 use crate::name::Name;
 use crate::policy::Target;
+use crate::traffic::Report;
 use crate::{peers, requests, traffic, waypoint, workload};
 use std::collections::BTreeSet;
+use weft_control_api::gateway_api::status::Status;
 use weft_control_api::kind::{Kind, ObjectKey};
 use weft_core::names::{PolicyName, ServiceName};
 use weft_core::policy::Policy;
@@ -16,16 +19,16 @@ use weft_core::policy::Policy;
 impl Index {
     /// Gives the objects of which something else may be said now.
     pub(super) fn settle(&mut self, mut dirty: Dirty, diff: &mut Diff) -> BTreeSet<ObjectKey> {
-        let mut touched = std::mem::take(&mut dirty.askers);
+        let mut touched = dirty.askers.clone();
         for name in &dirty.services {
             let now = waypoint::told_service(&self.cluster, name);
             let key = facts::service::key(name, &self.cluster.config);
             self.services.set(&key, now, &mut diff.services);
             let target = Target::Service(name.clone());
             dirty.requests.extend(self.cluster.authorizations.aimed_at(&target).cloned());
-            dirty.traffic.extend(self.said.leading_to(name).cloned());
+            dirty.traffic.extend(self.said.leading_to(name));
         }
-        self.settle_traffic(&dirty, diff);
+        self.settle_traffic(&mut dirty, diff);
         for name in &dirty.policies {
             let now = policy_of(&self.cluster, name);
             self.policies.set(name, now, &mut diff.policies);
@@ -36,7 +39,9 @@ impl Index {
         for name in &dirty.slices {
             self.settle_slice(name, diff);
         }
-        for key in &touched {
+        touched.extend(self.settle_reports(&dirty, diff));
+        self.settle_gateways(&dirty, diff);
+        for key in &dirty.askers {
             self.problems.set_beside_others(key, waypoint::notes(&self.cluster, key));
         }
         for name in &dirty.requests {
@@ -47,9 +52,10 @@ impl Index {
 
     /// What a route says depends on the ports of the services that it names, and who is told of it on the waypoints that
     /// stand before services.
-    fn settle_traffic(&mut self, dirty: &Dirty, diff: &mut Diff) {
+    fn settle_traffic(&mut self, dirty: &mut Dirty, diff: &mut Diff) {
         let mut touched = BTreeSet::<ServiceName>::new();
-        for name in dirty.services.union(&dirty.traffic) {
+        let changed: BTreeSet<Name> = dirty.services.union(&dirty.traffic).cloned().collect();
+        for name in &changed {
             let key = facts::service::key(name, &self.cluster.config);
             let now = traffic::of_service(&self.cluster, &self.said, name);
             // Readers are told of what waypoints need to know, below.
@@ -64,13 +70,49 @@ impl Index {
             });
             touched.extend(self.audience.set(&key, needs));
             touched.insert(key);
+            dirty.reports.extend(self.said.concerning(name));
         }
         for service in &touched {
+            // Whether a waypoint knows what is said of a service is part of what is told of it.
+            dirty.reports.extend(self.said.concerning(&facts::service::object(service)));
             let said = self.traffic.get(service).cloned();
             let all = self.audience.of(service).map(|gateway| (gateway.clone(), said.clone()));
             let now = all.filter_map(|(gateway, said)| Some((gateway, said?))).collect();
             self.told_traffic.set(service, now, &mut diff.traffic);
         }
+    }
+
+    /// What becomes of routes, and of what else is said of traffic.
+    fn settle_reports(&mut self, dirty: &Dirty, diff: &mut Diff) -> BTreeSet<ObjectKey> {
+        for key in dirty.reports.iter().filter(|key| traffic::says(key.kind)) {
+            let refused = self.problems.refused(key);
+            let Report { notes, status } =
+                traffic::report(&self.cluster, &self.said, &self.audience, key, refused.as_deref());
+            self.problems.set_beside_others(key, notes);
+            self.set_status(key, status.map(Status::Route), diff);
+        }
+        dirty.reports.clone()
+    }
+
+    /// What becomes of Gateways: their own objects, Services and instances decide it.
+    fn settle_gateways(&mut self, dirty: &Dirty, diff: &mut Diff) {
+        let all = dirty.askers.union(&dirty.reports);
+        for key in all.filter(|key| key.kind == Kind::Gateway) {
+            let name = Name::new(key.namespace.clone(), key.name.clone());
+            let status = gateway_status::of(&self.cluster, &name, self.problems.refused(key));
+            self.set_status(key, status.map(Status::Gateway), diff);
+        }
+    }
+
+    fn set_status(&mut self, key: &ObjectKey, now: Option<Status>, diff: &mut Diff) {
+        if self.statuses.get(key) == now.as_ref() {
+            return;
+        }
+        match now.clone() {
+            Some(now) => drop(self.statuses.insert(key.clone(), now)),
+            None => drop(self.statuses.remove(key)),
+        }
+        diff.statuses.push((key.clone(), now));
     }
 
     fn settle_request_policy(&mut self, name: &Name, diff: &mut Diff) -> ObjectKey {

@@ -4,8 +4,11 @@
 mod authorization;
 mod enrolment;
 mod incremental;
+mod istio_routes;
 mod peers;
 mod problems;
+mod route_precedence;
+mod route_status;
 mod services;
 mod waypoint_policies;
 mod waypoint_traffic;

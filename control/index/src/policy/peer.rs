@@ -1,6 +1,7 @@
 //! PeerAuthentication: whether connections outside the mesh's tunnel are accepted.
 
 use crate::config::IndexConfig;
+use crate::facts::created;
 use crate::name::Name;
 use crate::policy::{PeerFacts, PeerSaid, Plain, Reach, labels_of, source};
 use crate::selector::{Labels, Selector, Within};
@@ -22,8 +23,7 @@ pub(crate) fn read(
         let reason = "a selector in a root namespace reaches that namespace's own pods only";
         notes.push(Note::warning("spec.selector", reason));
     }
-    let created = peer.metadata.creation_timestamp.as_ref();
-    let created = created.map_or(i64::MAX, |time| time.0.as_second());
+    let created = created(&peer.metadata);
     let error = notes.iter().find(|note| note.severity == Severity::Error);
     let said = error.map_or(said, |error| PeerSaid::Unusable(error.text().into()));
     PeerFacts { reach, created, said }

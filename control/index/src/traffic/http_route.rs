@@ -1,106 +1,58 @@
 //! What an HTTPRoute says, in the words of `weft-l7`.
 
-use super::grants::Grants;
-use crate::name::Name;
+use super::backend::Around;
+use super::gateway_route::UnknownFilter;
+use super::gateway_words::{Line, Rank, first_of_each, header_change, mirror, nowhere, origin, session};
 use std::cmp::Reverse;
 use std::sync::Arc;
 use weft_control_api::gateway_api::filter::cors;
-use weft_control_api::gateway_api::filter::headers::HeaderModifier;
 use weft_control_api::gateway_api::filter::http::HttpFilter;
-use weft_control_api::gateway_api::filter::mirror::RequestMirror;
 use weft_control_api::gateway_api::filter::redirect::{PathModifier, RequestRedirect, Scheme, UrlRewrite};
 use weft_control_api::gateway_api::http_route::{
-    HttpBackendRef, HttpRoute, HttpRouteMatch, HttpRouteRetry, HttpRouteRule, HttpRouteTimeouts,
+    HttpBackendRef, HttpRouteMatch, HttpRouteRetry, HttpRouteRule, HttpRouteSpec, HttpRouteTimeouts,
     PathMatchType,
 };
-use weft_control_api::gateway_api::matching::{MatchType, ValueMatch};
-use weft_control_api::gateway_api::reference::BackendObjectReference;
-use weft_control_api::gateway_api::session::{CookieLifetime, SessionPersistence, SessionType};
-use weft_core::names::ServiceName;
-use weft_l7::headers::{HeaderChange, Name as HeaderName, Value};
-use weft_l7::matches::{NamedMatch, PathMatch, RequestMatch};
+use weft_l7::headers::HeaderChange;
+use weft_l7::matches::{PathMatch, RequestMatch};
 use weft_l7::pattern::Pattern;
 use weft_l7::resilience::{Backoff, Retry, RetryCondition, RetryOn, Timeouts};
 use weft_l7::rule::{
     Action, Backend, Cors, Forward, Mirror, PathChange, Redirect, RedirectPort, Rewrite, Rule, RuleOrigin,
-    Session, SessionCarrier,
 };
-use weft_l7::share::Share;
-use weft_l7::target::{ServiceTarget, Target, Weighted};
+use weft_l7::target::{Target, Weighted};
 use weft_l7::text::TextMatch;
-
-/// A match of a route, and its rule.
-pub(super) struct Line {
-    pub(super) rank: Rank,
-    pub(super) when: RequestMatch,
-    pub(super) rule: Arc<Rule>,
-}
-
-/// What comes first (Gateway API, `HTTPRouteRule.matches`): the smaller one does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Rank {
-    path: Reverse<PathRank>,
-    length: Reverse<usize>,
-    method: Reverse<bool>,
-    headers: Reverse<usize>,
-    query: Reverse<usize>,
-}
-
-/// Where a path of this kind stands. Of patterns the specification says nothing; Istio has them behind prefixes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum PathRank {
-    Pattern,
-    Prefix,
-    Exact,
-}
-
-/// What the rules of a route need to know around it.
-pub(super) struct Around<'a> {
-    pub(super) grants: &'a Grants,
-    /// The end of all services' names.
-    pub(super) cluster_domain: &'a str,
-}
 
 /// All matches of a route, in its own order. What was checked when it was read is not checked again: a pattern that is
 /// none matches nothing.
-pub(super) fn lines(route: &HttpRoute, name: &Name, around: &Around<'_>) -> Vec<Line> {
-    let numbered = route.spec.rules.iter().enumerate();
+pub(super) fn lines(spec: &HttpRouteSpec, around: &Around<'_>) -> Vec<Line> {
     let mut lines = Vec::new();
-    for (number, rule) in numbered {
+    // As the CRD has it, a route without rules has one that takes everything and sends it nowhere.
+    let nothing = [HttpRouteRule::default()];
+    let rules = if spec.rules.is_empty() { &nothing[..] } else { &spec.rules };
+    for (number, rule) in rules.iter().enumerate() {
         let any = [HttpRouteMatch::default()];
         let matches = if rule.matches.is_empty() { &any[..] } else { &rule.matches };
-        let own_name = rule.name.clone().unwrap_or_else(|| number.to_string());
-        let origin = RuleOrigin {
-            kind: "HTTPRoute".into(),
-            namespace: name.namespace.clone(),
-            route: name.name.clone(),
-            rule: own_name.into(),
-        };
+        let origin = origin(rule.name.as_deref(), number, around);
         for one in matches {
             let Some(when) = request_match(one) else { continue };
             // What takes the place of the prefix depends on the prefix, so each match has a rule of its own.
-            let rule = Arc::new(read_rule(rule, one, &origin, name, around));
-            lines.push(Line { rank: Rank::of(one), when, rule });
+            let rule = Arc::new(read_rule(rule, one, &origin, around));
+            lines.push(Line { rank: rank(one), when, rule });
         }
     }
     lines
 }
 
-impl Rank {
-    fn of(one: &HttpRouteMatch) -> Self {
-        let path = match one.path.match_type {
-            PathMatchType::Exact => PathRank::Exact,
-            PathMatchType::PathPrefix => PathRank::Prefix,
-            PathMatchType::RegularExpression => PathRank::Pattern,
-        };
-        Self {
-            path: Reverse(path),
-            length: Reverse(one.path.value.len()),
-            method: Reverse(one.method.is_some()),
-            headers: Reverse(one.headers.len()),
-            query: Reverse(one.query_params.len()),
-        }
-    }
+/// What comes first (Gateway API, `HTTPRouteRule.matches`). Of patterns the specification says nothing; Istio has them
+/// behind prefixes.
+fn rank(one: &HttpRouteMatch) -> Rank {
+    let path = match one.path.match_type {
+        PathMatchType::Exact => 2,
+        PathMatchType::PathPrefix => 1,
+        PathMatchType::RegularExpression => 0,
+    };
+    let method = usize::from(one.method.is_some());
+    Reverse([path, one.path.value.len(), method, one.headers.len(), one.query_params.len()])
 }
 
 fn request_match(one: &HttpRouteMatch) -> Option<RequestMatch> {
@@ -120,28 +72,10 @@ fn request_match(one: &HttpRouteMatch) -> Option<RequestMatch> {
     })
 }
 
-/// Of several of one name the first counts (Gateway API, `HTTPHeaderMatch.name`).
-fn first_of_each(matches: &[ValueMatch], key: impl Fn(&str) -> String) -> Option<Vec<NamedMatch>> {
-    let mut found: Vec<NamedMatch> = Vec::new();
-    for one in matches {
-        let name: Arc<str> = key(&one.name).into();
-        if found.iter().any(|known| known.name == name) {
-            continue;
-        }
-        let value = match one.match_type {
-            MatchType::Exact => TextMatch::Exact(one.value.as_str().into()),
-            MatchType::RegularExpression => TextMatch::Pattern(Pattern::new(one.value.as_str()).ok()?),
-        };
-        found.push(NamedMatch { name, value, not: false });
-    }
-    Some(found)
-}
-
 fn read_rule(
     rule: &HttpRouteRule,
     matched: &HttpRouteMatch,
     origin: &RuleOrigin,
-    route: &Name,
     around: &Around<'_>,
 ) -> Rule {
     let filters = &rule.filters;
@@ -151,10 +85,11 @@ fn read_rule(
         HttpFilter::RequestRedirect(one) => Some(read_redirect(one, prefix)),
         _ => None,
     });
-    let action = redirect.map_or_else(
-        || Action::Forward(Box::new(read_forward(rule, prefix, route, around))),
-        Action::Redirect,
-    );
+    let action = match (filters.iter().find_map(UnknownFilter::of_http), redirect) {
+        (Some(unknown), _) => nowhere(&unknown),
+        (None, Some(redirect)) => Action::Redirect(redirect),
+        (None, None) => Action::Forward(Box::new(read_forward(rule, prefix, around))),
+    };
     Rule {
         origin: origin.clone(),
         action,
@@ -168,45 +103,32 @@ fn read_rule(
     }
 }
 
-fn read_forward(rule: &HttpRouteRule, prefix: Option<&str>, route: &Name, around: &Around<'_>) -> Forward {
+fn read_forward(rule: &HttpRouteRule, prefix: Option<&str>, around: &Around<'_>) -> Forward {
     let backend = |one: &HttpBackendRef| Weighted {
         weight: one.weight,
         to: Backend {
             request_headers: request_headers(&one.filters),
             response_headers: response_headers(&one.filters),
             rewrite: rewrite(&one.filters, prefix),
-            mirrors: mirrors(&one.filters, route, around),
-            ..Backend::new(target(&one.target(), route, around))
+            mirrors: mirrors(&one.filters, around),
+            ..Backend::new(target(one, around))
         },
     };
     Forward {
         backends: rule.backend_refs.iter().map(backend).collect(),
         rewrite: rewrite(&rule.filters, prefix),
-        mirrors: mirrors(&rule.filters, route, around),
+        mirrors: mirrors(&rule.filters, around),
         timeouts: rule.timeouts.as_ref().map(timeouts).unwrap_or_default(),
         retry: rule.retry.as_ref().map(retry),
         session: rule.session_persistence.as_ref().map(session),
     }
 }
 
-/// Where a reference leads. What the waypoint finds out by itself, such as a service that is not there, is not asked here.
-fn target(reference: &BackendObjectReference, route: &Name, around: &Around<'_>) -> Target {
-    let namespace = reference.namespace.as_deref().unwrap_or(&route.namespace);
-    if !reference.is_service() {
-        return Target::Nowhere(format!("{} {} is no Service", reference.kind, reference.name).into());
+fn target(one: &HttpBackendRef, around: &Around<'_>) -> Target {
+    match one.filters.iter().find_map(UnknownFilter::of_http_backend) {
+        Some(unknown) => Target::Nowhere(unknown.to_string().into()),
+        None => around.target(&one.target()),
     }
-    let Some(port) = reference.port else {
-        return Target::Nowhere(format!("no port of Service {namespace}/{} is named", reference.name).into());
-    };
-    if *namespace != *route.namespace
-        && !around.grants.allow("HTTPRoute", &route.namespace, namespace, &reference.name)
-    {
-        let why = format!("no ReferenceGrant of namespace {namespace} allows Service {}", reference.name);
-        return Target::Nowhere(why.into());
-    }
-    let hostname = format!("{}.{namespace}.svc.{}", reference.name, around.cluster_domain);
-    let service = ServiceName::new(namespace, hostname);
-    Target::Service(ServiceTarget { service, port: port.get(), subset: None })
 }
 
 fn request_headers(filters: &[HttpFilter]) -> HeaderChange {
@@ -223,21 +145,6 @@ fn response_headers(filters: &[HttpFilter]) -> HeaderChange {
         _ => None,
     };
     filters.iter().find_map(of).unwrap_or_default()
-}
-
-fn header_change(one: &HeaderModifier) -> HeaderChange {
-    let name = |text: &str| text.parse().ok().map(HeaderName);
-    let pairs = |headers: &[weft_control_api::gateway_api::filter::headers::Header]| {
-        let pair = |header: &weft_control_api::gateway_api::filter::headers::Header| {
-            Some((name(&header.name)?, Value(header.value.parse().ok()?)))
-        };
-        headers.iter().filter_map(pair).collect()
-    };
-    HeaderChange {
-        remove: one.remove.iter().filter_map(|text| name(text)).collect(),
-        set: pairs(&one.set),
-        add: pairs(&one.add),
-    }
 }
 
 fn rewrite(filters: &[HttpFilter], prefix: Option<&str>) -> Rewrite {
@@ -260,23 +167,12 @@ fn path_change(path: &PathModifier, prefix: Option<&str>) -> PathChange {
     }
 }
 
-fn mirrors(filters: &[HttpFilter], route: &Name, around: &Around<'_>) -> Vec<Mirror> {
+fn mirrors(filters: &[HttpFilter], around: &Around<'_>) -> Vec<Mirror> {
     let of = |filter: &HttpFilter| match filter {
-        HttpFilter::RequestMirror(one) => {
-            Some(Mirror { share: mirror_share(one), target: target(&one.backend_ref, route, around) })
-        }
+        HttpFilter::RequestMirror(one) => Some(mirror(one, around)),
         _ => None,
     };
     filters.iter().filter_map(of).collect()
-}
-
-fn mirror_share(one: &RequestMirror) -> Share {
-    let share = match (one.percent, one.fraction) {
-        (Some(percent), _) => Share::fraction(percent, 100),
-        (None, Some(fraction)) => Share::fraction(fraction.numerator, fraction.denominator),
-        (None, None) => None,
-    };
-    share.unwrap_or(Share::ALL)
 }
 
 fn read_redirect(one: &RequestRedirect, prefix: Option<&str>) -> Redirect {
@@ -354,24 +250,5 @@ fn retry(one: &HttpRouteRetry) -> Retry {
         try_head: None,
         elsewhere_first: true,
         other_localities: false,
-    }
-}
-
-/// The cookie or header of a session that has no name.
-const SESSION_NAME: &str = "weft-session";
-
-fn session(one: &SessionPersistence) -> Session {
-    let name = one.session_name.as_deref().unwrap_or(SESSION_NAME);
-    let permanent = one.cookie_config.is_some_and(|cookie| cookie.lifetime_type == CookieLifetime::Permanent);
-    let cookie = || SessionCarrier::Cookie { name: name.into(), permanent };
-    Session {
-        carrier: match one.session_type {
-            SessionType::Cookie => cookie(),
-            SessionType::Header => {
-                name.parse().map_or_else(|_| cookie(), |name| SessionCarrier::Header(HeaderName(name)))
-            }
-        },
-        absolute: one.absolute_timeout.map(|duration| duration.get()),
-        idle: one.idle_timeout.map(|duration| duration.get()),
     }
 }

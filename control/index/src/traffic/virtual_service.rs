@@ -19,6 +19,7 @@ use weft_control_api::istio::virtual_service::response::{
     CorsPolicy, DerivePort, HttpBody, HttpDirectResponse, HttpRedirect, RedirectPort as WrittenPort,
     UnmatchedPreflights,
 };
+use weft_control_api::port::Port;
 use weft_l7::headers::{HeaderChange, Name as HeaderName, Value};
 use weft_l7::matches::{Client, NamedMatch, PathMatch, RequestMatch};
 use weft_l7::pattern::{Pattern, Search};
@@ -41,17 +42,24 @@ pub(super) struct Place<'a> {
     pub(super) port: u16,
 }
 
+impl Place<'_> {
+    /// Whether a match is for this port, and for traffic within the mesh.
+    pub(super) fn takes(&self, port: Option<Port>, gateways: &[String]) -> bool {
+        port.is_none_or(|port| port.get() == self.port)
+            && (gateways.is_empty() || gateways.iter().any(|gateway| gateway == MESH))
+    }
+}
+
+/// The word for traffic within the mesh, where gateways are named.
+pub(super) const MESH: &str = "mesh";
+
 /// The lines for one port of a service.
 pub(super) fn lines(routes: &[HttpRoute], place: &Place<'_>) -> Vec<Line> {
     let mut lines = Vec::new();
     for (number, route) in routes.iter().enumerate() {
         let any = [HttpMatchRequest::default()];
         let matches = if route.matches.is_empty() { &any[..] } else { &route.matches };
-        let fits = |one: &&HttpMatchRequest| {
-            let port = one.port.is_none_or(|port| port.get() == place.port);
-            port && (one.gateways.is_empty() || one.gateways.iter().any(|gateway| gateway == "mesh"))
-        };
-        for one in matches.iter().filter(fits) {
+        for one in matches.iter().filter(|one| place.takes(one.port, &one.gateways)) {
             let Some(when) = request_match(one) else { continue };
             lines.push((when, Arc::new(rule(route, one, number, place))));
         }
@@ -179,7 +187,7 @@ fn forward(route: &HttpRoute, matched: &HttpMatchRequest, place: &Place<'_>) -> 
 
 /// Where a destination leads. What the waypoint finds out by itself, such as a service that is not there, is not asked
 /// here.
-fn target(destination: &Destination, place: &Place<'_>) -> Target {
+pub(super) fn target(destination: &Destination, place: &Place<'_>) -> Target {
     let port = destination.port.map(|port| port.number.get());
     match place.hosts.find(&destination.host, &place.name.namespace) {
         Some((service, only_port)) => Target::Service(ServiceTarget {
@@ -234,7 +242,8 @@ fn share(percentage: Option<Percent>) -> Share {
 }
 
 fn header_change(one: &HeaderOperations) -> HeaderChange {
-    let name = |text: &str| text.parse().ok().map(HeaderName);
+    // The host may be called by its name in HTTP/2.
+    let name = |text: &str| if text == ":authority" { "host" } else { text }.parse().ok().map(HeaderName);
     let pairs = |headers: &BTreeMap<String, String>| {
         let pair = |(key, value): (&String, &String)| Some((name(key)?, Value(value.parse().ok()?)));
         headers.iter().filter_map(pair).collect()
@@ -308,7 +317,7 @@ fn fault(one: &HttpFaultInjection) -> Fault {
 }
 
 /// By its name or its number.
-fn grpc_status(text: &str) -> Option<u32> {
+pub(super) fn grpc_status(text: &str) -> Option<u32> {
     text.parse().ok().or_else(|| weft_l7::grpc::number(text))
 }
 

@@ -1,12 +1,8 @@
 //! What waypoints are told of services' traffic, and of workloads' labels.
 
-use super::world::{World, instance, labelled, pod, service, waypoint, with};
+use super::world::{World, bound, instance, labelled, pod, service, waypoint, with};
 use serde_json::{Value, json};
 use weft_control_api::kind::Kind;
-
-fn bound(name: &str, gateway: &str) -> Value {
-    labelled(service(name, "10.1.0.1"), json!({ "weft.dev/waypoint": gateway }))
-}
 
 fn rule(name: &str, labels: Value) -> Value {
     json!({

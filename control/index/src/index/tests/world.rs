@@ -13,6 +13,7 @@ use weft_core::policy::Policy;
 use weft_core::service::Service;
 use weft_core::workload::{GatewayAddr, GatewayDestination, PortPair, Workload};
 use weft_l7::policy::Policy as RequestPolicy;
+use weft_l7::traffic::Traffic;
 
 /// An index and what the tests ask of it.
 pub(super) struct World(pub(super) Index);
@@ -69,6 +70,13 @@ impl World {
             .collect();
         names.sort_unstable();
         names
+    }
+
+    /// What a waypoint of namespace `shop` is told of a service's traffic.
+    pub(super) fn traffic_of(&self, gateway: &str, service: &str) -> Option<Arc<Traffic>> {
+        let at = GatewayName::new("shop", gateway);
+        let mut here = self.0.traffic().filter(|one| one.gateway == at);
+        here.find(|one| one.said.service == service_name(service)).map(|one| one.said.clone())
     }
 
     /// The policies for requests that a waypoint of namespace `shop` is told.
@@ -246,4 +254,21 @@ pub(super) fn instance(name: &str, gateway: &str, ip: &str) -> Value {
 /// Labels of an object.
 pub(super) fn labelled(object: Value, labels: Value) -> Value {
     with(object, json!({"metadata": {"labels": labels}}))
+}
+
+/// A service of namespace `shop` that a waypoint stands before.
+pub(super) fn bound(name: &str, gateway: &str) -> Value {
+    labelled(service(name, "10.1.0.1"), json!({ "weft.dev/waypoint": gateway }))
+}
+
+/// A route of Gateway API of namespace `shop`, attached to a Service.
+pub(super) fn gateway_route(kind: &str, name: &str, service: &str, over: Value) -> Value {
+    let parents = json!([{"group": "", "kind": "Service", "name": service}]);
+    with(
+        json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": kind,
+            "metadata": {"name": name, "namespace": "shop"}, "spec": {"parentRefs": parents},
+        }),
+        over,
+    )
 }

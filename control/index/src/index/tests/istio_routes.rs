@@ -1,0 +1,214 @@
+//! What the authors of Istio's resources are told: what has no effect, and what is refused by name.
+
+use super::world::{World, bound, gateway_route, service, waypoint, with};
+use serde_json::{Value, json};
+
+fn istio(kind: &str, name: &str, spec: Value) -> Value {
+    json!({
+        "apiVersion": "networking.istio.io/v1", "kind": kind,
+        "metadata": {"name": name, "namespace": "shop"}, "spec": spec,
+    })
+}
+
+fn virtual_service(name: &str, over: Value) -> Value {
+    let spec = json!({"hosts": ["web"], "http": [{"route": [{"destination": {"host": "a"}}]}]});
+    istio("VirtualService", name, with(spec, over))
+}
+
+fn rule(name: &str, over: Value) -> Value {
+    istio("DestinationRule", name, with(json!({"host": "web"}), over))
+}
+
+fn constraint(name: &str, over: Value) -> Value {
+    let spec =
+        json!({"targetRefs": [{"group": "", "kind": "Service", "name": "web"}], "retryConstraint": {}});
+    json!({
+        "apiVersion": "gateway.networking.x-k8s.io/v1alpha1", "kind": "XBackendTrafficPolicy",
+        "metadata": {"name": name, "namespace": "shop"}, "spec": with(spec, over),
+    })
+}
+
+fn world(objects: impl IntoIterator<Item = Value>) -> World {
+    let base = [waypoint("wp"), bound("web", "wp"), service("a", "10.1.0.2"), service("alone", "10.1.0.3")];
+    World::of(base.into_iter().chain(objects))
+}
+
+#[test]
+fn what_has_no_effect_says_so() {
+    let gateway = || {
+        let rules = json!({"spec": {"rules": [{"backendRefs": [{"name": "a", "port": 80}]}]}});
+        gateway_route("HTTPRoute", "r", "web", rules)
+    };
+    for (case, objects, want) in [
+        (
+            "in force",
+            vec![virtual_service("v", json!({})), rule("d", json!({})), constraint("x", json!({}))],
+            "",
+        ),
+        (
+            "a host that is nowhere",
+            vec![virtual_service("v", json!({"hosts": ["none"]}))],
+            "VirtualService shop/v: spec.hosts[0]: there is no Service shop/none: the routes have no effect for it",
+        ),
+        (
+            "a host outside",
+            vec![virtual_service("v", json!({"hosts": ["x.example.org"]}))],
+            "VirtualService shop/v: spec.hosts[0]: x.example.org is no Service: the routes have no effect for it",
+        ),
+        (
+            "no waypoint",
+            vec![virtual_service("v", json!({"hosts": ["alone"]}))],
+            "VirtualService shop/v: spec.hosts[0]: no waypoint stands before Service shop/alone: the routes have no effect \
+             for it; bind it with the label weft.dev/waypoint",
+        ),
+        (
+            "a destination that is nowhere",
+            vec![virtual_service("v", json!({"http": [{"route": [{"destination": {"host": "none"}}]}]}))],
+            "VirtualService shop/v: spec: destination none is no Service: what is sent there gets 500",
+        ),
+        (
+            "another protocol",
+            vec![virtual_service(
+                "v",
+                json!({"http": null, "tcp": [{"route": [{"destination": {"host": "a"}}]}]}),
+            )],
+            "VirtualService shop/v: spec.hosts[0]: no route is for a port of Service shop/web, or for what is spoken \
+             there: they have no effect for it",
+        ),
+        (
+            "Gateway API's come first",
+            vec![virtual_service("v", json!({})), gateway()],
+            "VirtualService shop/v: spec.hosts[0]: Service shop/web has routes of Gateway API there, which come before \
+             Istio's: these have no effect for it",
+        ),
+        (
+            "an older one",
+            vec![virtual_service("v", json!({})), virtual_service("w", json!({}))],
+            "VirtualService shop/w: spec.hosts[0]: VirtualService shop/v, which is older, is for Service shop/web too: \
+             this one has no effect for it",
+        ),
+        (
+            "a rule for a host that is nowhere",
+            vec![rule("d", json!({"host": "none"}))],
+            "DestinationRule shop/d: spec.host: there is no Service shop/none: the rule has no effect",
+        ),
+        (
+            "a rule that no waypoint needs to know",
+            vec![rule("d", json!({"host": "alone"}))],
+            "DestinationRule shop/d: spec.host: no waypoint stands before Service shop/alone: the rule has no effect; bind \
+             it with the label weft.dev/waypoint",
+        ),
+        (
+            "a rule for where a route leads",
+            vec![rule("d", json!({"host": "a"})), virtual_service("v", json!({}))],
+            "",
+        ),
+        (
+            "an older rule",
+            vec![rule("d", json!({})), rule("e", json!({}))],
+            "DestinationRule shop/e: spec.host: DestinationRule shop/d, which is older, is for Service shop/web too: this \
+             one has no effect",
+        ),
+        (
+            "an older policy",
+            vec![constraint("x", json!({})), constraint("y", json!({}))],
+            "XBackendTrafficPolicy shop/y: spec.targetRefs[0]: XBackendTrafficPolicy shop/x, which is older, is for \
+             Service shop/web too: this one has no effect on it",
+        ),
+    ] {
+        let want: Vec<String> = Some(want)
+            .filter(|one| !one.is_empty())
+            .map(|one| format!("warning test: {one}"))
+            .into_iter()
+            .collect();
+        assert_eq!(world(objects).problems(), want, "{case}");
+    }
+}
+
+#[test]
+fn what_is_not_supported_is_refused_by_name() {
+    let http =
+        |over: Value| json!({"http": [with(json!({"route": [{"destination": {"host": "a"}}]}), over)]});
+    let abort = |over: Value| http(json!({"fault": {"abort": over}}));
+    let tls = |mode: &str| json!({"trafficPolicy": {"tls": {"mode": mode}}});
+    for (object, field) in [
+        (virtual_service("v", json!({"gateways": ["front"]})), "spec.gateways"),
+        (virtual_service("v", json!({"hosts": ["*.shop.svc.cluster.local"]})), "spec.hosts[0]"),
+        (virtual_service("v", json!({"hosts": null})), "spec.hosts"),
+        (virtual_service("v", json!({"http": [{"delegate": {"name": "x"}}]})), "spec.http[0].delegate"),
+        (
+            virtual_service("v", http(json!({"fault": {"delay": {"exponentialDelay": "1s"}}}))),
+            "spec.http[0].fault.delay.exponentialDelay",
+        ),
+        (virtual_service("v", abort(json!({"http2Error": "X"}))), "spec.http[0].fault.abort.http2Error"),
+        (virtual_service("v", abort(json!({"grpcStatus": "SO_SO"}))), "spec.http[0].fault.abort.grpcStatus"),
+        (
+            virtual_service(
+                "v",
+                json!({"tcp": [{
+                    "match": [{"sourceSubnet": "10.0.0.0/8"}], "route": [{"destination": {"host": "a"}}],
+                }]}),
+            ),
+            "spec.tcp[0].match[0].sourceSubnet",
+        ),
+        (rule("d", json!({"host": "*.shop.svc.cluster.local"})), "spec.host"),
+        (rule("d", json!({"exportTo": ["."]})), "spec.exportTo"),
+        (rule("d", json!({"workloadSelector": {"matchLabels": {"a": "b"}}})), "spec.workloadSelector"),
+        (rule("d", tls("SIMPLE")), "spec.trafficPolicy.tls.mode"),
+        (
+            rule(
+                "d",
+                json!({"subsets": [{"name": "s", "trafficPolicy": {"portLevelSettings": [
+                    {"port": {"number": 80}, "tls": {"mode": "SIMPLE"}},
+                ]}}]}),
+            ),
+            "spec.subsets[0].trafficPolicy.portLevelSettings[0].tls.mode",
+        ),
+        (rule("d", json!({"trafficPolicy": {"proxyProtocol": {}}})), "spec.trafficPolicy.proxyProtocol"),
+        (
+            rule("d", json!({"trafficPolicy": {"tunnel": {"targetHost": "x.org", "targetPort": 443}}})),
+            "spec.trafficPolicy.tunnel",
+        ),
+        (
+            constraint("x", json!({"targetRefs": [{"group": "x.org", "kind": "B", "name": "web"}]})),
+            "spec.targetRefs[0]",
+        ),
+        (constraint("x", json!({"sessionPersistence": {}})), "spec.sessionPersistence"),
+    ] {
+        let told = world([object]).problems();
+        let name = format!(": {field}: ");
+        assert!(
+            told.len() == 1 && told[0].starts_with("error") && told[0].contains(&name),
+            "{field}: {told:?}"
+        );
+    }
+    for mode in ["DISABLE", "ISTIO_MUTUAL"] {
+        assert_eq!(world([rule("d", tls(mode))]).problems(), [""; 0], "{mode}");
+    }
+}
+
+#[test]
+fn a_retry_constraint_stands_instead_of_every_other_budget() {
+    let budget = json!({"trafficPolicy": {"retryBudget": {"percent": 50.0}}, "subsets": [{"name": "s"}]});
+    let given = json!({"retryConstraint": {
+        "budget": {"percent": 30, "interval": "5s"}, "minRetryRate": {"count": 3, "interval": "2s"},
+    }});
+    for (case, over, want) in [
+        ("as the policy says", given, [30, 5_000, 3, 2_000]),
+        ("where it says nothing", json!({}), [20, 10_000, 10, 1_000]),
+    ] {
+        let world = world([rule("d", budget.clone()), constraint("x", over)]);
+        let destination = world.traffic_of("wp", "web").expect("wp stands before it").destination.clone();
+        for settings in [&destination.settings, &destination.subsets["s"].settings] {
+            let budget = serde_json::to_value(settings.retry_budget.as_ref()).expect("words are JSON");
+            let [percent, interval, always, within] = want;
+            assert_eq!(
+                budget,
+                json!({
+                    "share": percent * 10_000, "interval": interval, "always": always, "alwaysInterval": within,
+                }),
+                "{case}"
+            );
+        }
+    }
+}

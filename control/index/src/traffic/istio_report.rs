@@ -1,0 +1,144 @@
+//! What becomes of Istio's resources, and of policies for backends: they have no status, so their authors are told.
+
+use super::attached::groups;
+use super::hosts::Hosts;
+use super::virtual_service::{Place, destinations};
+use super::{Audience, Said, is_ruled, virtual_routes};
+use crate::cluster::Cluster;
+use crate::name::Name;
+use crate::waypoint;
+use weft_control_api::istio::virtual_service::VirtualService;
+use weft_control_api::problem::Note;
+
+/// A VirtualService: hosts that are nowhere or have no waypoint, and what comes before it.
+pub(super) fn of_virtual_service(cluster: &Cluster, said: &Said, name: &Name) -> Vec<Note> {
+    let Some(one) = said.virtual_services.get(name) else {
+        return Vec::new();
+    };
+    let hosts = Hosts { cluster };
+    let mut notes = Vec::new();
+    for (number, host) in one.spec.hosts.iter().enumerate() {
+        let why = match hosts.name(host, &name.namespace) {
+            None => Some(format!("{host} is no Service: the routes have no effect for it")),
+            Some(service) => of_host(cluster, said, (name, one), &service),
+        };
+        notes.extend(why.map(|why| Note::warning(format!("spec.hosts[{number}]"), why)));
+    }
+    let nowhere = destinations(one).filter(|to| hosts.find(&to.host, &name.namespace).is_none());
+    let mut nowhere: Vec<&String> = nowhere.map(|to| &to.host).collect();
+    nowhere.dedup();
+    notes.extend(nowhere.into_iter().map(|host| {
+        Note::warning("spec", format!("destination {host} is no Service: what is sent there gets 500"))
+    }));
+    notes
+}
+
+fn of_host(
+    cluster: &Cluster,
+    said: &Said,
+    (name, one): (&Name, &VirtualService),
+    service: &Name,
+) -> Option<String> {
+    let Some(facts) = cluster.services.get(service) else {
+        return Some(format!("there is no Service {service}: the routes have no effect for it"));
+    };
+    if waypoint::of_service(cluster, service, facts).is_none() {
+        return Some(no_waypoint(cluster, service, "the routes have no effect for it"));
+    }
+    let hosts = Hosts { cluster };
+    let groups = groups(said, service, facts);
+    let says = |other: &Name, one: &VirtualService, port: &weft_core::service::ServicePort| {
+        let place = Place { name: other, hosts: &hosts, port: port.service_port };
+        virtual_routes(one, &place, port.app_protocol).is_some()
+    };
+    let ports: Vec<_> = facts.told.ports.iter().filter(|port| says(name, one, port)).collect();
+    if ports.is_empty() {
+        return Some(format!(
+            "no route is for a port of Service {service}, or for what is spoken there: they have no effect for it"
+        ));
+    }
+    let free: Vec<_> = ports.into_iter().filter(|port| !is_ruled(&groups, port.service_port)).collect();
+    if free.is_empty() {
+        return Some(format!(
+            "Service {service} has routes of Gateway API there, which come before Istio's: these have no effect for it"
+        ));
+    }
+    // Those that are for some namespaces only leave the others alone.
+    let all = said.virtual_services_of(service);
+    let older = all.iter().take_while(|(other, _)| *other != name);
+    let mut wide = older.filter(|(name, other)| super::exported_to(name, other).is_none());
+    let first = wide.find(|(other, one)| free.iter().all(|port| says(other, one, port)));
+    first.map(|(first, _)| {
+        format!("VirtualService {first}, which is older, is for Service {service} too: this one has no effect for it")
+    })
+}
+
+/// A DestinationRule: a host that is nowhere, one of which no waypoint needs to know, and an older rule.
+pub(super) fn of_destination_rule(
+    cluster: &Cluster,
+    said: &Said,
+    audience: &Audience,
+    name: &Name,
+) -> Vec<Note> {
+    let Some(rule) = said.destination_rules.get(name) else {
+        return Vec::new();
+    };
+    let host = &rule.spec.host;
+    let why = match (Hosts { cluster }).name(host, &name.namespace) {
+        None => Some(format!("{host} is no Service: the rule has no effect")),
+        Some(service) => {
+            let first = said.destination_rule_of(&service).map(|(first, _)| first);
+            match first.filter(|first| *first != name) {
+                Some(first) => Some(format!(
+                    "DestinationRule {first}, which is older, is for Service {service} too: this one has no effect"
+                )),
+                None => of_backend(cluster, audience, &service, "the rule has no effect"),
+            }
+        }
+    };
+    why.map(|why| Note::warning("spec.host", why)).into_iter().collect()
+}
+
+/// An XBackendTrafficPolicy: the same.
+pub(super) fn of_backend_traffic_policy(
+    cluster: &Cluster,
+    said: &Said,
+    audience: &Audience,
+    name: &Name,
+) -> Vec<Note> {
+    let Some(policy) = said.retry_constraints.get(name) else {
+        return Vec::new();
+    };
+    let mut notes = Vec::new();
+    for (number, target) in policy.spec.target_refs.iter().enumerate() {
+        let service = Name::new(name.namespace.clone(), target.name.as_str());
+        let first = said.retry_constraint_of(&service).map(|(first, _)| first);
+        let why = match first.filter(|first| *first != name) {
+            Some(first) => Some(format!(
+                "XBackendTrafficPolicy {first}, which is older, is for Service {service} too: this one has no effect \
+                 on it"
+            )),
+            None => of_backend(cluster, audience, &service, "the policy has no effect on it"),
+        };
+        notes.extend(why.map(|why| Note::warning(format!("spec.targetRefs[{number}]"), why)));
+    }
+    notes
+}
+
+/// What is said of a backend is in force at the waypoints before it, and where routes lead to it.
+fn of_backend(cluster: &Cluster, audience: &Audience, service: &Name, then: &str) -> Option<String> {
+    let Some(facts) = cluster.services.get(service) else {
+        return Some(format!("there is no Service {service}: {then}"));
+    };
+    let known = audience.of(&facts.told.name).next().is_some();
+    (!known).then(|| no_waypoint(cluster, service, then))
+}
+
+fn no_waypoint(cluster: &Cluster, service: &Name, then: &str) -> String {
+    let broken =
+        cluster.services.get(service).is_some_and(|facts| waypoint::is_broken(cluster, service, facts));
+    if broken {
+        return format!("the waypoint that Service {service} asks for does not stand before it: {then}");
+    }
+    format!("no waypoint stands before Service {service}: {then}; bind it with the label weft.dev/waypoint")
+}

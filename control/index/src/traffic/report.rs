@@ -1,0 +1,245 @@
+//! What becomes of an object that says something of traffic: problems for its author, and the conditions of its status.
+
+use super::attached::{Group, Ports, Unattached, clients, groups, ports};
+use super::backend::BadReference;
+use super::gateway_route::{Family, GatewayRoute, UnknownFilter, service_of};
+use super::{Audience, Said, istio_report};
+use crate::cluster::Cluster;
+use crate::name::Name;
+use crate::waypoint;
+use weft_control_api::gateway_api::reference::ParentReference;
+use weft_control_api::gateway_api::status::{
+    CONTROLLER, Condition, ConditionType, Reason, RouteParentStatus, RouteStatus,
+};
+use weft_control_api::kind::{GATEWAY_GROUP, Kind, ObjectKey};
+use weft_control_api::problem::Note;
+
+/// What becomes of an object.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) notes: Vec<Note>,
+    /// Of a route of Gateway API.
+    pub(crate) status: Option<RouteStatus>,
+}
+
+/// True for the kinds that say something of services' traffic.
+pub(crate) fn says(kind: Kind) -> bool {
+    let others = matches!(kind, Kind::VirtualService | Kind::DestinationRule | Kind::BackendTrafficPolicy);
+    others || Family::of(kind).is_some()
+}
+
+/// What becomes of an object, the last good version of which `said` holds. `refused` is why its present version is not in
+/// force.
+pub(crate) fn report(
+    cluster: &Cluster,
+    said: &Said,
+    audience: &Audience,
+    key: &ObjectKey,
+    refused: Option<&str>,
+) -> Report {
+    let name = Name::new(key.namespace.clone(), key.name.clone());
+    match (Family::of(key.kind), key.kind) {
+        (Some(family), _) => {
+            let route = said.gateway_routes.get(&(family, name.clone()));
+            route.map(|route| of_route(cluster, said, family, &name, route, refused)).unwrap_or_default()
+        }
+        (None, Kind::VirtualService) => {
+            Report { notes: istio_report::of_virtual_service(cluster, said, &name), status: None }
+        }
+        (None, Kind::DestinationRule) => {
+            Report { notes: istio_report::of_destination_rule(cluster, said, audience, &name), status: None }
+        }
+        (None, Kind::BackendTrafficPolicy) => Report {
+            notes: istio_report::of_backend_traffic_policy(cluster, said, audience, &name),
+            status: None,
+        },
+        (None, _) => Report::default(),
+    }
+}
+
+fn of_route(
+    cluster: &Cluster,
+    said: &Said,
+    family: Family,
+    name: &Name,
+    route: &GatewayRoute,
+    refused: Option<&str>,
+) -> Report {
+    let around = said.around(cluster, family, name, route);
+    let backends = route.backends().into_iter();
+    let bad: Vec<(String, BadReference)> = backends
+        .filter_map(|(field, reference)| Some((field, around.check(cluster, &reference).err()?)))
+        .collect();
+    let unknown = route.unknown_filters();
+    let mut notes: Vec<Note> = bad
+        .iter()
+        .map(|(field, why)| Note::warning(field.clone(), format!("{why}: its share gets 500")))
+        .collect();
+    notes.extend(unknown.iter().map(|(field, why)| Note::warning(field.clone(), why.to_string())));
+    let resolved = resolved(&bad, &unknown);
+    let mut parents = Vec::new();
+    for (number, parent) in route.parents().iter().enumerate() {
+        let Some(accepted) = accepted(cluster, said, family, name, route, parent) else { continue };
+        if let Err(not) = &accepted {
+            notes.push(Note::warning(format!("spec.parentRefs[{number}]"), not.text()));
+        }
+        let accepted = accepted.map_err(|not| (not.reason(), not.text()));
+        let accepted = match (refused, unsupported(&unknown)) {
+            (Some(why), _) => {
+                Err((Reason::UnsupportedValue, format!("the last version that could be used stays: {why}")))
+            }
+            (None, Some(why)) => accepted.and(Err((Reason::UnsupportedValue, why))),
+            (None, None) => accepted,
+        };
+        let accepted = match accepted {
+            Ok(()) => Condition::holds(ConditionType::Accepted, Reason::Accepted, "the route is in force"),
+            Err((reason, text)) => Condition::fails(ConditionType::Accepted, reason, text),
+        };
+        parents.push(RouteParentStatus {
+            parent_ref: parent.clone(),
+            controller_name: CONTROLLER,
+            conditions: vec![accepted.of(route.generation), resolved.clone().of(route.generation)],
+        });
+    }
+    Report { notes, status: (!parents.is_empty()).then_some(RouteStatus { parents }) }
+}
+
+/// The first reference that leads nowhere says why.
+fn resolved(bad: &[(String, BadReference)], unknown: &[(String, UnknownFilter)]) -> Condition {
+    let extension = unknown.iter().find(|(_, filter)| matches!(filter, UnknownFilter::Extension { .. }));
+    match (bad.first(), extension) {
+        (Some((field, why)), _) => {
+            Condition::fails(ConditionType::ResolvedRefs, why.reason(), format!("{field}: {why}"))
+        }
+        (None, Some((field, why))) => {
+            Condition::fails(ConditionType::ResolvedRefs, Reason::InvalidKind, format!("{field}: {why}"))
+        }
+        (None, None) => Condition::holds(
+            ConditionType::ResolvedRefs,
+            Reason::ResolvedRefs,
+            "everything that the route names is there",
+        ),
+    }
+}
+
+fn unsupported(unknown: &[(String, UnknownFilter)]) -> Option<String> {
+    let other = unknown.iter().find(|(_, filter)| !matches!(filter, UnknownFilter::Extension { .. }));
+    other.map(|(field, why)| format!("{field}: {why}"))
+}
+
+/// Why a route is not in force at a parent.
+enum NotAccepted {
+    NoService(Name),
+    NoPort(Name),
+    NoAddress(Name),
+    NoWaypoint { service: Name, broken: bool },
+    Waypoint(String),
+    Conflicted { service: Name, winner: Kind },
+    Shadowed { service: Name, first: Name },
+}
+
+impl NotAccepted {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::NoService(_) | Self::NoPort(_) => Reason::NoMatchingParent,
+            Self::NoAddress(_) => Reason::UnsupportedValue,
+            Self::NoWaypoint { .. } => Reason::NoWaypoint,
+            Self::Waypoint(_) => Reason::NotAllowedByListeners,
+            Self::Conflicted { .. } | Self::Shadowed { .. } => Reason::Conflicted,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::NoService(service) => {
+                format!("there is no Service {service}: the route has no effect there")
+            }
+            Self::NoPort(service) => {
+                format!("Service {service} has no such port: the route has no effect there")
+            }
+            Self::NoAddress(service) => {
+                format!(
+                    "Service {service} has no address of its own (it is headless or an ExternalName): the route has no \
+                     effect there"
+                )
+            }
+            Self::NoWaypoint { service, broken: false } => {
+                format!(
+                    "no waypoint stands before Service {service}: the route has no effect there; bind it with the label \
+                     weft.dev/waypoint"
+                )
+            }
+            Self::NoWaypoint { service, broken: true } => {
+                format!(
+                    "the waypoint that Service {service} asks for does not stand before it: the route has no effect there"
+                )
+            }
+            Self::Waypoint(gateway) => {
+                format!("Gateway {gateway} is a waypoint: routes are attached to Services, not to waypoints")
+            }
+            Self::Conflicted { service, winner } => {
+                format!(
+                    "Service {service} has a {winner} there, which is more specific: the route has no effect (GEP-1294)"
+                )
+            }
+            Self::Shadowed { service, first } => {
+                format!("TCPRoute {first}, which is older, takes all connections to Service {service} there")
+            }
+        }
+    }
+}
+
+/// Whether a route is in force at a parent. `None` for parents that are somebody else's business.
+fn accepted(
+    cluster: &Cluster,
+    said: &Said,
+    family: Family,
+    name: &Name,
+    route: &GatewayRoute,
+    parent: &ParentReference,
+) -> Option<Result<(), NotAccepted>> {
+    let Some(service) = service_of(parent, &name.namespace) else {
+        return waypoint_parent(cluster, name, parent).map(|gateway| Err(NotAccepted::Waypoint(gateway)));
+    };
+    let Some(facts) = cluster.services.get(&service) else {
+        return Some(Err(NotAccepted::NoService(service)));
+    };
+    let attached = match ports(parent, facts) {
+        Ok(attached) => attached,
+        Err(Unattached::NoPort) => return Some(Err(NotAccepted::NoPort(service))),
+        Err(Unattached::NoAddress) => return Some(Err(NotAccepted::NoAddress(service))),
+    };
+    if waypoint::of_service(cluster, &service, facts).is_none() {
+        let broken = waypoint::is_broken(cluster, &service, facts);
+        return Some(Err(NotAccepted::NoWaypoint { service, broken }));
+    }
+    let groups = groups(said, &service, facts);
+    let audience = clients(name, &service);
+    let here = groups.iter().filter(|group| group.clients == audience && meets(group, attached));
+    let here: Vec<&Group<'_>> = here.collect();
+    if !here.iter().any(|group| group.family == family) {
+        let winner = here.first().map_or(family, |group| group.family).kind();
+        return Some(Err(NotAccepted::Conflicted { service, winner }));
+    }
+    // Nothing tells connections of one TCPRoute from those of another one.
+    let takes = |group: &&Group<'_>| group.routes.first().is_some_and(|(first, _)| *first == name);
+    if matches!(route.spec, super::Spec::Tcp(_)) && !here.iter().any(takes) {
+        let first = here.first().and_then(|group| group.routes.first()).map(|(first, _)| (*first).clone());
+        return first.map(|first| Err(NotAccepted::Shadowed { service, first }));
+    }
+    Some(Ok(()))
+}
+
+fn meets(group: &Group<'_>, attached: Ports) -> bool {
+    match (group.port, attached) {
+        (None, _) | (_, Ports::All) => true,
+        (Some(port), Ports::One(own)) => port == own,
+    }
+}
+
+/// The waypoint that a parent is, if it is one: then nobody else will say anything of it.
+fn waypoint_parent(cluster: &Cluster, name: &Name, parent: &ParentReference) -> Option<String> {
+    let gateway = Name::new(parent.namespace.as_deref().unwrap_or(&name.namespace), parent.name.as_str());
+    let is_gateway = parent.group == GATEWAY_GROUP && parent.kind == "Gateway";
+    (is_gateway && cluster.waypoint(&gateway).is_some()).then(|| gateway.to_string())
+}

@@ -1,0 +1,132 @@
+//! What a resource says that waypoints cannot do yet. It is refused by name: half of what was meant may be worse than what
+//! was there before.
+
+use super::virtual_service::MESH;
+use weft_control_api::gateway_api::backend_traffic_policy::BackendTrafficPolicySpec;
+use weft_control_api::istio::destination_rule::tls::{ClientTlsMode, ClientTlsSettings};
+use weft_control_api::istio::destination_rule::{DestinationRuleSpec, TrafficPolicy};
+use weft_control_api::istio::virtual_service::VirtualServiceSpec;
+use weft_control_api::istio::virtual_service::fault::{Failure, Wait};
+use weft_control_api::istio::virtual_service::http::HttpRoute;
+use weft_control_api::object::Object;
+use weft_control_api::problem::Note;
+
+/// Notes what of an object is not supported; an error refuses it.
+pub(crate) fn unsupported(object: &Object, notes: &mut Vec<Note>) {
+    match object {
+        Object::VirtualService(one) => virtual_service(&one.spec, notes),
+        Object::DestinationRule(one) => destination_rule(&one.spec, notes),
+        Object::BackendTrafficPolicy(one) => backend_traffic_policy(&one.spec, notes),
+        _ => {}
+    }
+}
+
+fn virtual_service(spec: &VirtualServiceSpec, notes: &mut Vec<Note>) {
+    if spec.hosts.is_empty() {
+        let reason = "is empty: a VirtualService that others delegate to is not supported";
+        notes.push(Note::error("spec.hosts", reason));
+    }
+    for (place, host) in spec.hosts.iter().enumerate().filter(|(_, host)| host.starts_with('*')) {
+        let reason = format!("{host} stands for several hosts, which is not supported: name each");
+        notes.push(Note::error(format!("spec.hosts[{place}]"), reason));
+    }
+    if !spec.gateways.is_empty() && !spec.gateways.iter().any(|gateway| gateway == MESH) {
+        let reason = "has Gateways only, and Weft runs none: without mesh the object has no use here";
+        notes.push(Note::error("spec.gateways", reason));
+    }
+    for (number, route) in spec.http.iter().enumerate() {
+        http_route(&format!("spec.http[{number}]"), route, notes);
+    }
+    for (number, route) in spec.tcp.iter().enumerate() {
+        for (place, _) in route.matches.iter().enumerate().filter(|(_, one)| one.source_subnet.is_some()) {
+            let field = format!("spec.tcp[{number}].match[{place}].sourceSubnet");
+            notes.push(Note::error(field, "is not supported: sourceNamespace and sourceLabels are"));
+        }
+    }
+}
+
+fn http_route(at: &str, route: &HttpRoute, notes: &mut Vec<Note>) {
+    for (place, _) in route.matches.iter().enumerate().filter(|(_, one)| one.stat_prefix.is_some()) {
+        let reason = "has no effect: metrics have no names of their own for matches";
+        notes.push(Note::warning(format!("{at}.match[{place}].statPrefix"), reason));
+    }
+    let mut refuse = |field: &str, reason: &str| notes.push(Note::error(format!("{at}.{field}"), reason));
+    if route.delegate.is_some() {
+        refuse("delegate", "is not supported: write the other VirtualService's routes here");
+    }
+    let Some(fault) = &route.fault else {
+        return;
+    };
+    if fault.delay.as_ref().is_some_and(|delay| matches!(delay.wait, Wait::Exponential(_))) {
+        refuse("fault.delay.exponentialDelay", "is not supported: fixedDelay is");
+    }
+    match fault.abort.as_ref().map(|abort| &abort.failure) {
+        Some(Failure::Http2(_)) => {
+            refuse("fault.abort.http2Error", "is not supported: httpStatus and grpcStatus are");
+        }
+        Some(Failure::Grpc(status)) if super::virtual_service::grpc_status(status).is_none() => {
+            refuse("fault.abort.grpcStatus", "is no status of gRPC: UNAVAILABLE and 14 are");
+        }
+        Some(Failure::Grpc(_) | Failure::Http(_)) | None => {}
+    }
+}
+
+fn destination_rule(spec: &DestinationRuleSpec, notes: &mut Vec<Note>) {
+    let mut refuse = |field: &str, reason: &str| notes.push(Note::error(field, reason));
+    if spec.host.starts_with('*') {
+        refuse("spec.host", "stands for several hosts, which is not supported: write a rule for each");
+    }
+    if spec.workload_selector.is_some() {
+        refuse("spec.workloadSelector", "is not supported: a rule is for all clients");
+    }
+    if spec.export_to.iter().any(|one| one != "*") {
+        refuse("spec.exportTo", "is not supported but for *: a rule is for all namespaces");
+    }
+    policy("spec.trafficPolicy", spec.traffic_policy.as_ref(), notes);
+    for (number, subset) in spec.subsets.iter().enumerate() {
+        policy(&format!("spec.subsets[{number}].trafficPolicy"), subset.traffic_policy.as_ref(), notes);
+    }
+}
+
+fn policy(at: &str, policy: Option<&TrafficPolicy>, notes: &mut Vec<Note>) {
+    let Some(policy) = policy else {
+        return;
+    };
+    tls(at, policy.tls.as_ref(), notes);
+    for (number, port) in policy.port_level_settings.iter().enumerate() {
+        tls(&format!("{at}.portLevelSettings[{number}]"), port.tls.as_ref(), notes);
+    }
+    let tunnel = "is not supported: waypoints open connections of their own to endpoints only";
+    for (field, written, reason) in [
+        ("tunnel", policy.tunnel.is_some(), tunnel),
+        ("proxyProtocol", policy.proxy_protocol.is_some(), "is not supported"),
+    ] {
+        if written {
+            notes.push(Note::error(format!("{at}.{field}"), reason));
+        }
+    }
+}
+
+/// Between pods of the mesh the tunnel is the TLS, whatever a rule says.
+fn tls(at: &str, settings: Option<&ClientTlsSettings>, notes: &mut Vec<Note>) {
+    match settings.map(|settings| settings.mode) {
+        None | Some(ClientTlsMode::Disable | ClientTlsMode::IstioMutual) => {}
+        Some(ClientTlsMode::Simple | ClientTlsMode::Mutual) => {
+            let reason = "is not supported: waypoints speak no TLS of their own to endpoints, and the tunnel is TLS already";
+            notes.push(Note::error(format!("{at}.tls.mode"), reason));
+        }
+    }
+}
+
+fn backend_traffic_policy(spec: &BackendTrafficPolicySpec, notes: &mut Vec<Note>) {
+    for (number, one) in spec.target_refs.iter().enumerate() {
+        if !one.group.is_empty() || one.kind != "Service" {
+            let reason = format!("{} {} is no Service", one.kind, one.name);
+            notes.push(Note::error(format!("spec.targetRefs[{number}]"), reason));
+        }
+    }
+    if spec.session_persistence.is_some() {
+        let reason = "is not supported here: write it in the rules of routes";
+        notes.push(Note::error("spec.sessionPersistence", reason));
+    }
+}
