@@ -14,6 +14,7 @@ pub mod service;
 pub mod table;
 pub mod traffic;
 pub mod balance;
+pub mod words;
 pub mod rule;
 pub mod outlier;
 pub mod limit;

@@ -178,6 +178,7 @@ fn environment(component: Component, site: &Site<'_>) -> Result<Vec<(&'static st
             ("WEFT_SERVICE_ACCOUNT", identity.service_account),
             ("WEFT_POD_IPS", pod.ips().map(|ip| ip.to_string()).join(",")),
             ("WEFT_STATE_DIR", text(&site.folder().join("state"))),
+            ("WEFT_ADMIN_SOCKET", text(&site.folder().join("waypoint-admin.sock"))),
         ]),
     }
     match component {
