@@ -2,6 +2,7 @@
 //! changes is its own services' computation and no other's.
 
 mod audience;
+pub(crate) mod findings;
 mod destination_rule;
 mod grants;
 mod hosts;
@@ -13,6 +14,7 @@ use crate::absorb::Dirty;
 use crate::cluster::Cluster;
 use crate::name::Name;
 pub(crate) use audience::Audience;
+pub(crate) use findings::Finding;
 use grants::Grants;
 use hosts::Hosts;
 use labels::{AskedOfClients, Asking};

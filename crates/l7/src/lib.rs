@@ -15,6 +15,7 @@ pub mod table;
 pub mod traffic;
 pub mod balance;
 pub mod words;
+mod cover;
 pub mod rule;
 pub mod outlier;
 pub mod limit;
