@@ -91,3 +91,6 @@ impl Live {
         Ok(problems)
     }
 }
+
+#[cfg(test)]
+mod tests;
