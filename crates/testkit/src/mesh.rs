@@ -263,7 +263,7 @@ impl Mesh {
         let process = self.process(Component::Waypoint, Seat::Pod(pod.clone()));
         process.start()?;
         process.wait_ready()?;
-        Ok(Waypoint(process))
+        Ok(Waypoint { process, kept: false })
     }
 
     fn process(&self, component: Component, seat: Seat) -> MeshProcess {
@@ -306,19 +306,32 @@ impl Drop for Mesh {
 /// A waypoint that runs in a pod.
 #[derive(Debug)]
 #[must_use = "a waypoint ends when dropped"]
-pub struct Waypoint(MeshProcess);
+pub struct Waypoint {
+    process: MeshProcess,
+    /// Whether it goes on when this is dropped.
+    kept: bool,
+}
+
+impl Waypoint {
+    /// Leaves it running when the program ends, for a world that is kept too.
+    pub fn keep(mut self) {
+        self.kept = true;
+    }
+}
 
 impl std::ops::Deref for Waypoint {
     type Target = MeshProcess;
 
     fn deref(&self) -> &MeshProcess {
-        &self.0
+        &self.process
     }
 }
 
 impl Drop for Waypoint {
     fn drop(&mut self) {
-        if let Err(error) = self.0.kill() {
+        if !self.kept
+            && let Err(error) = self.process.kill()
+        {
             tell(format_args!("ending a waypoint: {error:#}"));
         }
     }
