@@ -76,7 +76,12 @@ pub(crate) fn is_told_of(stage: &Stage) -> Result<()> {
     }
     drop(waypoint);
     let said = weft.say(&["routes", "shop/guarded"])?;
-    ensure!(said.code == Some(1) && said.out.is_empty() && said.err.contains("the process that made this socket has ended"), "{said:?}");
+    ensure!(
+        said.code == Some(1)
+            && said.out.is_empty()
+            && said.err.contains("the process that made this socket has ended"),
+        "{said:?}"
+    );
     let deleted =
         weft.say(&["waypoint", "delete", "--namespace", "shop", "--name", "gate", "--manifests", &folder])?;
     ensure!(deleted.code == Some(0) && !file.exists(), "{deleted:?}");

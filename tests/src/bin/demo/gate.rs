@@ -9,6 +9,7 @@ use weft_testkit::report::GetReport;
 use weft_tests::stage::start_waypoint;
 use weft_tests::waiting::eventually;
 
+use crate::policies::fields;
 use crate::scene::{Scene, seconds};
 use crate::telling::Telling;
 
@@ -45,7 +46,7 @@ pub(crate) fn stands(scene: &mut Scene, telling: &Telling) -> Result<()> {
     ));
     let line = waypoint.log().lines().rev().find(|line| line.contains(THROUGH)).map(str::to_owned);
     let line = line.context("its access line was there a moment ago")?;
-    telling.detail(&line.split_whitespace().collect::<Vec<_>>().join(" "));
+    telling.detail(&fields(&line, &["method", "path", "status", "src.workload", "dst.workload"]));
     scene.waypoint = Some(waypoint);
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
+use weft_tests::asking::ask;
 use weft_tests::waiting::eventually;
 
 use crate::gate::{EFFECT, of};
@@ -50,10 +51,12 @@ pub(crate) fn retries(scene: &Scene, telling: &Telling) -> Result<()> {
 
 /// A backend that fails again and again is left alone, and asked again when it is well.
 pub(crate) fn circuit(scene: &Scene, telling: &Telling) -> Result<()> {
-    let outliers = json!({"outlierDetection": {
+    let mut policy = json!({"outlierDetection": {
         "consecutive5xxErrors": IN_A_ROW, "interval": "1s", "baseEjectionTime": "3s", "maxEjectionPercent": 100,
     }});
-    let rule = json!({"host": "reviews", "trafficPolicy": outliers});
+    // In turns, so that both are asked alike whatever each has answered before.
+    policy["loadBalancer"] = json!({"simple": "ROUND_ROBIN"});
+    let rule = json!({"host": "reviews", "trafficPolicy": policy});
     scene.write(NETWORKING, "DestinationRule", "reviews", &rule)?;
     let all = json!([{"route": [{"destination": {"host": "reviews"}}], "retries": {"attempts": 0}}]);
     scene.write(NETWORKING, "VirtualService", "reviews", &json!({"hosts": ["reviews"], "http": all}))?;
@@ -64,10 +67,11 @@ pub(crate) fn circuit(scene: &Scene, telling: &Telling) -> Result<()> {
     })?;
     fails(scene, 1)?;
     let mut failed = 0;
-    eventually("v2 is left alone", EFFECT, || {
+    eventually("the circuit opens", EFFECT, || {
         let report = scene.ask(50, None)?;
         failed += report.failed;
         ensure!(report.ok == 50 && of(&report, "v1") == 50, "{report:?}");
+        ensure!(is_open(scene)?, "v2 fails, and the waypoint has not noticed");
         Ok(())
     })?;
     ensure!(failed >= IN_A_ROW, "it was left alone after {failed} failures");
@@ -86,6 +90,14 @@ pub(crate) fn circuit(scene: &Scene, telling: &Telling) -> Result<()> {
         seconds(since.elapsed())
     ));
     Ok(())
+}
+
+/// Whether the waypoint leaves v2 alone, as it says itself.
+fn is_open(scene: &Scene) -> Result<bool> {
+    let waypoint = scene.waypoint.as_ref().context("the waypoint stands")?;
+    let endpoints = ask(&waypoint.folder().join("waypoint-admin.sock"), "/endpoints")?;
+    let is_v2 = |row: &&Value| row["workload"] == "shop/reviews-v2" && row["ejected"] == true;
+    Ok(endpoints.as_array().into_iter().flatten().any(|row| is_v2(&row)))
 }
 
 /// A fault is made for one user, and nobody else notices.
