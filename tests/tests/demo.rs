@@ -12,7 +12,7 @@ use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use weft_testkit::{find_binary, leftovers};
 
 /// What each fact of the story begins with or has in it, in this order.
-const STORY: [&str; 19] = [
+const STORY: [&str; 29] = [
     "two nodes, four pods and a Service",
     "three pods enrolled after",
     "40 requests to http://reviews/:",
@@ -31,6 +31,16 @@ const STORY: [&str; 19] = [
     "0 plain-text packets among the",
     "node1's metrics count them",
     "one line for each connection",
+    "Gateway gate runs on node2",
+    "VirtualService, 90 to v1 and 10 to v2: of 1000 requests",
+    "VirtualService, Chrome's users to v2: 200 of 200",
+    "weft routes explain says so",
+    "HTTPRoute, 80 to reviews-v1 and 20 to reviews-v2: of 1000 requests",
+    "v2 answers every third request with 503",
+    "0 of 300 fail, and all are still v2's",
+    "the circuit is open",
+    "the circuit is closed",
+    "a fault for user ripley alone",
     "everything is removed",
 ];
 /// How a fact is marked.
@@ -230,6 +240,8 @@ fn look_around(told: &Told, world: &str) -> Result<()> {
         ("a request", &["\"name\":\"reviews-v", "GET /"][..]),
         ("the mesh", &["node1", "node2", "control"]),
         ("who may", &["allowed"]),
+        ("waypoints", &["shop/gate", "in sync", "reviews.shop.svc"]),
+        ("its routes", &["end-user = ripley", "VirtualService shop/reviews rule 0", "with 500, on purpose"]),
         ("metrics", &["istio_tcp_connections_opened_total{"]),
         ("namespaces", &["-fabric", "-node1", "-node2", "-shop.client"]),
     ] {

@@ -1,6 +1,7 @@
 //! Answers a request: refuses what is none, asks policy, finds the rule, and does what it says.
 
-use crate::client::{Connection, Destination};
+use crate::client::Connection;
+use crate::decide::{self, Asker, bring_into_form, in_words};
 use crate::forward::{self, Errand};
 use crate::telemetry::{Flag, Record};
 use crate::vet::vet;
@@ -12,14 +13,10 @@ use hyper::Request;
 use hyper::body::Incoming;
 use std::rc::Rc;
 use std::time::Instant;
-use weft_core::policy::Verdict;
 use weft_l7::apply::hop::{self, Upgrading};
 use weft_l7::apply::reply::{Speaks, abort, direct};
-use weft_l7::apply::rewrite::set_path;
 use weft_l7::apply::{self, cors, redirect};
 use weft_l7::matches::Subject as _;
-use weft_l7::path::normalise;
-use weft_l7::policy::{self, decide};
 use weft_l7::rule::{Action, Rule};
 use weft_l7::service::Found;
 
@@ -78,15 +75,6 @@ fn refuse_bad(way: &Way, head: &request::Parts, record: &mut Record, status: u16
     answer
 }
 
-fn bring_into_form(head: &mut request::Parts) -> Result<(), weft_l7::path::BadPath> {
-    let form = normalise(head.uri.path())?;
-    if *form != *head.uri.path() {
-        let form = form.into_owned();
-        set_path(head, &form)?;
-    }
-    Ok(())
-}
-
 /// Whether the connection is to become another protocol's (RFC 9110 §7.8). HTTP/2 has no such thing.
 fn upgrading(head: &request::Parts) -> Upgrading {
     let names_it = |line: &HeaderValue| {
@@ -127,30 +115,11 @@ fn request_id(way: &Way) -> HeaderValue {
 /// # Errors
 /// Why the request may not be, for people here.
 fn authorise(way: &Way, head: &request::Parts, record: &mut Record) -> Result<(), String> {
-    let Connection { client, addr, .. } = &*way.connection;
-    let policies = way.moment.applying(way.connection.service().map(|service| &service.name));
-    let seen = Seen { head, connection: &way.connection };
-    let request = policy::Request {
-        peer: Some(&client.peer),
-        source_ip: client.addr.ip(),
-        remote_ip: client.addr.ip(),
-        port: addr.port(),
-        authority: seen.authority(),
-        method: head.method.as_str(),
-        path: head.uri.path(),
-    };
-    let judgement = decide(policies, &request);
+    let Connection { client, addr, destination, .. } = &*way.connection;
+    let asker = Asker { peer: Some(&client.peer), ip: client.addr.ip(), destination, addr: *addr };
+    let judgement = decide::authorise(&way.moment, asker, &Seen::new(head, &way.connection));
     record.dry_run = judgement.dry_run.as_ref().map(in_words);
     judgement.permit().map(|_| ()).map_err(|denial| denial.to_string())
-}
-
-/// What dry-run policies would have done.
-pub(crate) fn in_words(verdict: &Verdict) -> String {
-    match verdict {
-        Verdict::Allowed(Some(policy)) => format!("allowed by policy {policy}"),
-        Verdict::Allowed(None) => "allowed".to_owned(),
-        Verdict::Denied(denial) => denial.to_string(),
-    }
 }
 
 async fn route(
@@ -161,20 +130,14 @@ async fn route(
     record: &mut Record,
 ) -> Answer {
     let connection = &way.connection;
-    let routes = match &connection.destination {
-        Destination::Workload { .. } => None,
-        Destination::Service { service, own } => {
-            let traffic = way.moment.traffic(&service.name);
-            traffic.and_then(|traffic| traffic.routes(own.port, connection.client.namespace()))
-        }
-    };
+    let routes = decide::routes(&way.moment, &connection.destination, connection.client.namespace());
     let Some(Found::Http(table)) = routes else {
         return match way.worker.destination(&connection.destination, &way.moment) {
             Ok(target) => forward::plainly(way, &target, head, incoming, upgrading, record).await,
             Err(error) => forward::no_endpoint(way, record, &error),
         };
     };
-    let Some(rule) = table.find(&Seen { head: &head, connection }).cloned() else {
+    let Some(rule) = table.find(&Seen::new(&head, connection)).cloned() else {
         let why = "no rule of the service's routes takes it".to_owned();
         return way.refuse(record, (404, ""), Flag::NoRoute, Some(why));
     };
@@ -239,7 +202,7 @@ fn redirected(
     head: &request::Parts,
     record: &mut Record,
 ) -> Answer {
-    let seen = Seen { head, connection: &way.connection };
+    let seen = Seen::new(head, &way.connection);
     let asked = redirect::Asked {
         scheme: "http",
         authority: seen.authority(),

@@ -1,5 +1,6 @@
 //! Builds the waypoint: reads the settings and wires the parts.
 
+use crate::admin::{Admin, Teller};
 use crate::config::{Config, Own};
 use crate::knowledge::WaypointMesh;
 use crate::run;
@@ -15,7 +16,7 @@ use weft_core::names::{NodeName, WorkloadUid};
 use weft_pki::{TrustBundle, live_trust};
 use weft_runtime::Settings;
 use weft_runtime::drain::{self, Stop};
-use weft_runtime::http::Server;
+use weft_runtime::http::{Listen, Server};
 use weft_runtime::metrics::Metrics;
 use weft_runtime::ready::{Condition, Readiness};
 use weft_xds::keeper::{Keeper, KeeperParts, follow_roots};
@@ -82,7 +83,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         metrics: telemetry::Metrics::register(&metrics)?,
         access: config.access,
     };
-    let threads = start_workers(&config, &knowledge, &stop)?;
+    let (threads, asks) = start_workers(&config, &knowledge, &stop)?;
+    if let Some(socket) = &config.admin {
+        let server =
+            Server::bind(&Listen::Unix(socket.clone())).await.context("opening the administrative socket")?;
+        tasks.spawn(server.serve(admin(&config, &knowledge, asks).routes(), stop.clone()));
+    }
     let signal = drain::signals().context("listening for signals")?.await;
     tracing::info!(?signal, "draining");
     stopper.stop();
@@ -127,22 +133,40 @@ async fn serve_http(
     Ok(())
 }
 
+fn admin(config: &Config, knowledge: &Knowledge, workers: Vec<Teller>) -> Admin {
+    let Own { namespace, pod, .. } = &config.own;
+    Admin {
+        pod: format!("{namespace}/{pod}").into(),
+        uid: knowledge.uid.clone(),
+        view: knowledge.view.clone(),
+        leaves: knowledge.leaves.clone(),
+        workers,
+    }
+}
+
+/// Questions to a worker that may wait.
+const ASKS_QUEUE: usize = 4;
+
+type Threads = Vec<std::thread::JoinHandle<()>>;
+
 fn start_workers(
     config: &Config,
     knowledge: &Knowledge,
     stop: &Stop,
-) -> anyhow::Result<Vec<std::thread::JoinHandle<()>>> {
+) -> anyhow::Result<(Threads, Vec<Teller>)> {
     let start = |index: usize| {
+        let (teller, asks) = mpsc::channel(ASKS_QUEUE);
         let (knowledge, stop, listen) = (knowledge.clone(), stop.clone(), config.tunnel);
-        std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-            if let Err(error) = run::run(knowledge, index, listen, stop) {
+        let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            if let Err(error) = run::run(knowledge, index, listen, asks, stop) {
                 tracing::error!(%error, worker = index, "a worker cannot run");
                 // Without a worker its share of the connections would wait for ever.
                 std::process::abort();
             }
-        })
+        })?;
+        Ok((thread, teller))
     };
-    Ok((0..config.workers).map(start).collect::<Result<_, _>>()?)
+    (0..config.workers).map(start).collect()
 }
 
 /// It can serve as soon as everything was told once, and its own pod with it.

@@ -65,10 +65,7 @@ pub(crate) enum Destination {
 impl Connection {
     /// The service that was asked for, if it was one.
     pub(crate) fn service(&self) -> Option<&Arc<Service>> {
-        match &self.destination {
-            Destination::Service { service, .. } => Some(service),
-            Destination::Workload { .. } => None,
-        }
+        self.destination.of_service()
     }
 
     /// What the application speaks, as far as it is written.
@@ -83,6 +80,14 @@ impl Destination {
     pub(crate) fn service(service: &Arc<Service>, port: u16) -> Self {
         let own = ServiceTarget { service: service.name.clone(), port, subset: None };
         Self::Service { service: service.clone(), own }
+    }
+
+    /// The service, if it is one.
+    pub(crate) fn of_service(&self) -> Option<&Arc<Service>> {
+        match self {
+            Self::Service { service, .. } => Some(service),
+            Self::Workload { .. } => None,
+        }
     }
 
     /// A workload, at a port.

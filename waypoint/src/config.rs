@@ -41,6 +41,8 @@ pub struct Config {
     pub metrics: Listen,
     /// Where readiness is served.
     pub ready: Listen,
+    /// The socket for `weft`, if there is to be one.
+    pub admin: Option<PathBuf>,
 }
 
 /// Who the waypoint is: the pod that it runs in.
@@ -114,6 +116,7 @@ impl Config {
             tunnel,
             metrics,
             ready,
+            admin: settings.optional("WEFT_ADMIN_SOCKET", "the path of a socket"),
             log: LogConfig::read(settings),
             access: settings.get("WEFT_ACCESS_LOG", "text, json or off", AccessFormat::default()),
             adaptive: settings.get("WEFT_ADAPTIVE_CONCURRENCY", "on or off", Adaptive::Off),

@@ -39,6 +39,11 @@ impl Moment {
         service.and_then(|service| self.applying.get(service)).unwrap_or(&self.wide)
     }
 
+    /// All policies for requests, in no order.
+    pub fn policies(&self) -> impl ExactSizeIterator<Item = &Arc<Policy>> {
+        self.policies.values()
+    }
+
     fn insert_policy(&mut self, policy: Policy) {
         let scope = policy.scope.clone();
         let old = self.policies.insert(policy.name.clone(), Arc::new(policy));

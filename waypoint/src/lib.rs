@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+mod admin;
 mod run;
 mod inbound;
 mod connection;
@@ -14,11 +15,13 @@ mod vet;
 mod forward;
 mod tries;
 mod mirror;
+mod decide;
 mod way;
 mod worker;
 mod telemetry;
 mod targets;
 mod target;
+mod standing;
 mod shed;
 mod head;
 mod endpoints;

@@ -41,7 +41,7 @@ pub(crate) fn send(way: &Way, mirror: &Mirror, head: &request::Parts, source: Op
         );
     };
     let mut head = head.clone();
-    let host = Seen { head: &head, connection: &way.connection }.authority().to_owned();
+    let host = Seen::new(&head, &way.connection).authority().to_owned();
     set_host(&mut head, &shadow(&host));
     let body = source.map_or(Body::Empty, |source| Body::Copied(source.copy()));
     let (worker, connection) = (way.worker.clone(), way.connection.clone());

@@ -1,11 +1,13 @@
 //! Runs one worker: a thread with a listener of its own.
 
 use crate::inbound;
+use crate::standing::Standing;
 use crate::worker::{Knowledge, Worker};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 use weft_runtime::drain::Stop;
 use weft_tunnel::socket::Socket;
@@ -15,6 +17,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// The pause after an accept that failed for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Questions how a worker's endpoints stand.
+pub(crate) type Asks = mpsc::Receiver<oneshot::Sender<Vec<Standing>>>;
+
 /// Runs a worker until it is told to stop and has drained.
 ///
 /// # Errors
@@ -23,6 +28,7 @@ pub(crate) fn run(
     knowledge: Knowledge,
     index: usize,
     listen: SocketAddr,
+    asks: Asks,
     mut stop: Stop,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -41,6 +47,8 @@ pub(crate) fn run(
                 ticking.tick();
             }
         });
+        let telling = worker.clone();
+        spawn_local(async move { tell(&telling, asks).await });
         let accepting = accept(worker.clone(), listener);
         tokio::select! {
             () = accepting => {}
@@ -55,6 +63,14 @@ pub(crate) fn run(
         worker.tick();
         Ok(())
     }))
+}
+
+/// Tells whoever asks how its endpoints stand.
+async fn tell(worker: &Worker, mut asks: Asks) {
+    while let Some(ask) = asks.recv().await {
+        // Who has not waited needs no answer.
+        drop(ask.send(worker.standings()));
+    }
 }
 
 async fn accept(worker: Rc<Worker>, listener: TcpListener) {

@@ -4,6 +4,7 @@
 use crate::endpoints::{Endpoint, NoEndpoint, reach, state};
 use crate::knowledge::Moment;
 use crate::lines::Lines;
+use crate::standing::{Standing, TargetName};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -24,15 +25,6 @@ use weft_l7::outlier::{self, Outcome, State, Watch};
 use weft_l7::retry::budget::Budget;
 use weft_l7::service::ServiceTraffic;
 use weft_l7::target::ServiceTarget;
-
-/// Somewhere that requests go.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum TargetName {
-    /// To an endpoint of a service, or of a part of it.
-    Service(ServiceTarget),
-    /// To a workload, at a port of its own.
-    Workload(WorkloadUid, u16),
-}
 
 /// What this worker knows of it.
 pub(crate) struct Target {
@@ -252,6 +244,15 @@ impl Target {
         let inner = self.inner.borrow();
         // Of any of them: which one does not matter to who waits.
         let _ = inner.balance.members().any(|member| member.endpoint.to.lines.close_one());
+    }
+
+    /// How its endpoints stand with this worker, by their names.
+    pub(crate) fn standings(&self, now: Instant) -> Vec<Standing> {
+        let inner = self.inner.borrow();
+        let mut all: Vec<_> =
+            inner.balance.members().map(|member| Standing::new(&self.name, member, now)).collect();
+        all.sort_by(|a, b| a.workload.cmp(&b.workload));
+        all
     }
 
     /// When it was last asked for an endpoint.

@@ -1,7 +1,8 @@
 //! Everything that one worker sends requests to.
 
 use crate::endpoints::NoEndpoint;
-use crate::target::{Making, Target, TargetName};
+use crate::standing::{Standing, TargetName};
+use crate::target::{Making, Target};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -48,6 +49,12 @@ impl Targets {
         chance: &mut impl Chance,
     ) -> Result<Rc<Target>, NoEndpoint> {
         find(&self.workloads, target, making, chance, |(uid, port)| TargetName::Workload(uid.clone(), *port))
+    }
+
+    /// How all endpoints stand that requests were sent to.
+    pub(crate) fn standings(&self, now: Instant) -> Vec<Standing> {
+        let (services, workloads) = (self.services.borrow(), self.workloads.borrow());
+        services.values().chain(workloads.values()).flat_map(|target| target.standings(now)).collect()
     }
 
     /// What is due from time to time: endpoints come back, idle connections are closed.

@@ -8,6 +8,7 @@ use crate::worker::{Now, Worker};
 use http::{Response, header, request};
 use std::rc::Rc;
 use std::time::Instant;
+use weft_core::workload::Workload;
 use weft_l7::apply::reply::{Said, Speaks, reply};
 use weft_l7::matches::Subject;
 
@@ -60,11 +61,24 @@ impl Way {
 }
 
 /// A request as rules see it.
+#[derive(Clone, Copy)]
 pub(crate) struct Seen<'a> {
-    /// Its head.
-    pub(crate) head: &'a request::Parts,
-    /// Whose it is.
-    pub(crate) connection: &'a Connection,
+    head: &'a request::Parts,
+    namespace: &'a str,
+    workload: Option<&'a Workload>,
+}
+
+impl<'a> Seen<'a> {
+    /// A request of a connection.
+    pub(crate) fn new(head: &'a request::Parts, connection: &'a Connection) -> Self {
+        let client = &connection.client;
+        Self::of(head, client.namespace(), client.workload.as_deref())
+    }
+
+    /// A request of a client of a namespace, empty if nobody knows it, and what discovery knows of that client.
+    pub(crate) fn of(head: &'a request::Parts, namespace: &'a str, workload: Option<&'a Workload>) -> Self {
+        Self { head, namespace, workload }
+    }
 }
 
 impl Subject for Seen<'_> {
@@ -94,11 +108,10 @@ impl Subject for Seen<'_> {
     }
 
     fn source_namespace(&self) -> &str {
-        self.connection.client.namespace()
+        self.namespace
     }
 
     fn source_label(&self, name: &str) -> Option<&str> {
-        let workload = self.connection.client.workload.as_ref()?;
-        workload.labels.get(name).map(|value| &**value)
+        self.workload?.labels.get(name).map(|value| &**value)
     }
 }

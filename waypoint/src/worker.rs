@@ -7,6 +7,7 @@ use crate::dice::Dice;
 use crate::ending::Ending;
 use crate::endpoints::NoEndpoint;
 use crate::knowledge::{Moment, WaypointMesh};
+use crate::standing::Standing;
 use crate::target::{Making, Target};
 use crate::targets::Targets;
 use crate::telemetry::{Metrics, Telemetry};
@@ -174,6 +175,11 @@ impl Worker {
             Adaptive::Off => None,
         };
         Ok(Making { moment, near, cores: self.cores, adaptive })
+    }
+
+    /// How all endpoints stand that it has sent requests to.
+    pub(crate) fn standings(&self) -> Vec<Standing> {
+        self.targets.standings(Instant::now())
     }
 
     /// What is due from time to time.

@@ -1,6 +1,7 @@
 //! Builds the control plane, runs it, and ends it in order. The only place that starts tasks freely.
 
 use crate::admin;
+use crate::analyze::Live;
 use crate::authority::{Keys, OwnCertificate};
 use crate::directory::source::{DirectorySource, Timing};
 use crate::keeper::Keeper;
@@ -8,6 +9,7 @@ use crate::known::Known;
 use crate::metrics::{self, Gauges};
 use crate::settings::{AccountSettings, ControlSettings};
 use crate::status::Status;
+use crate::waypoints::Waypoints;
 use anyhow::Context as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -67,6 +69,7 @@ pub async fn start(settings: ControlSettings, stop: &Stop) -> anyhow::Result<Joi
     let tokens = LocalTokens::open_or_create(&settings.ca.folder)?;
     let certificate = OwnCertificate::new(&keys, settings.listen.names.clone())?;
 
+    let index_config = settings.index.clone();
     let table = Table::new();
     let (view, known, clients) = (table.view(), Known::new(Index::new(settings.index)), Clients::new());
     let AccountSettings { node_proxy, agent } = settings.accounts;
@@ -81,6 +84,8 @@ pub async fn start(settings: ControlSettings, stop: &Stop) -> anyhow::Result<Joi
         certificates: certificates.counts(),
         authority: keys.authority(),
     };
+    let live = Live { folder: settings.directory.clone(), config: index_config, known: known.clone() };
+    let waypoints = Waypoints { known: known.clone(), clients: clients.clone() };
     let status = Status {
         known: known.clone(),
         table: view,
@@ -99,7 +104,13 @@ pub async fn start(settings: ControlSettings, stop: &Stop) -> anyhow::Result<Joi
     let routes = metrics::routes(&metrics, gauges)?.merge(readiness.routes()).merge(status.routes());
     let metrics = spawn_http(&mut tasks, Listen::Tcp(settings.listen.metrics), routes.clone(), stop).await?;
     if let Some(socket) = settings.listen.admin {
-        spawn_http(&mut tasks, Listen::Unix(socket), routes.merge(admin::routes(&keys)), stop).await?;
+        spawn_http(
+            &mut tasks,
+            Listen::Unix(socket),
+            routes.merge(waypoints.routes()).merge(live.routes()).merge(admin::routes(&keys)),
+            stop,
+        )
+        .await?;
     }
     let incoming = Incoming::bind(settings.listen.grpc, certificate.slot()).await?;
     tracing::info!(grpc = shown(incoming.local_addr()), metrics = shown(metrics), "serving");

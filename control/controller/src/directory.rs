@@ -5,8 +5,8 @@
 //! the folder and waits for the kernel's word that it changed.
 
 pub mod source;
-mod scan;
-mod watch;
+pub(crate) mod scan;
+pub(crate) mod watch;
 pub mod catalogue;
 pub mod manifest;
 mod json;

@@ -4,6 +4,8 @@
 pub mod app;
 pub mod local_token;
 mod admin;
+mod waypoints;
+pub mod analyze;
 mod status;
 mod metrics;
 mod keeper;

@@ -3,9 +3,10 @@
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use std::path::PathBuf;
 use weft_control::local_token::TokenArgs;
-use weft_control::settings::ControlSettings;
-use weft_control::{app, local_token};
+use weft_control::settings::{ControlSettings, read_index};
+use weft_control::{analyze, app, local_token};
 use weft_runtime::Settings;
 
 /// Weft's control plane. Without a subcommand it serves; its settings are environment variables, WEFT_….
@@ -20,6 +21,11 @@ struct Args {
 enum What {
     /// Writes a local token: what Kubernetes gives to pods, where there is no Kubernetes.
     Token(TokenArgs),
+    /// Writes everything that is wrong in a folder of manifests as JSON, with file, line and field.
+    Check {
+        /// The folder.
+        folder: PathBuf,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -27,6 +33,13 @@ fn main() -> anyhow::Result<()> {
     let mut settings = Settings::from_env();
     match args.what {
         Some(What::Token(args)) => local_token::write(&args, settings),
+        Some(What::Check { folder }) => {
+            let config = read_index(&mut settings);
+            let config = settings.finish(config)?;
+            let problems = analyze::folder(&folder, config)?;
+            println!("{:#}", analyze::json(&problems));
+            Ok(())
+        }
         None => {
             let read = ControlSettings::read(&mut settings);
             for name in settings.unread("WEFT_") {

@@ -92,7 +92,8 @@ impl ControlSettings {
 /// Where the mesh's own objects live, and policies for the whole mesh.
 const DEFAULT_ROOT: &str = "weft-system";
 
-fn read_index(settings: &mut Settings<'_>) -> IndexConfig {
+/// Reads what the index has to know; looking at a folder needs nothing else.
+pub fn read_index(settings: &mut Settings<'_>) -> IndexConfig {
     let default = IndexConfig::default();
     let text = |text: String| -> Arc<str> { text.into() };
     let trust_domain = settings.get("WEFT_TRUST_DOMAIN", "a trust domain", default.trust_domain.to_string());

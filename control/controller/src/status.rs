@@ -87,7 +87,8 @@ fn client(stream: &StreamStatus) -> Value {
     })
 }
 
-fn problem(problem: &Problem) -> Value {
+/// A problem, as all who tell of problems write it.
+pub(crate) fn problem(problem: &Problem) -> Value {
     json!({
         "source": &*problem.source,
         "line": problem.line,

@@ -8,7 +8,9 @@ use crate::cluster::Cluster;
 use crate::config::IndexConfig;
 use crate::dirty::Dirty;
 use crate::facts::{self, pod::Life, refuses};
+use crate::findings;
 use crate::name::Name;
+use crate::overview;
 use crate::policy;
 use crate::problems::{More, Problems};
 use crate::told::{AtWaypoints, Told};
@@ -324,6 +326,11 @@ impl Index {
         Some((gateway, &pod.identity))
     }
 
+    /// All waypoints, by name.
+    pub fn waypoints(&self) -> Vec<overview::Waypoint> {
+        overview::waypoints(&self.cluster)
+    }
+
     /// All pods that run on some node, as agents see them, in no order.
     pub fn agent_pods(&self) -> impl ExactSizeIterator<Item = &Arc<AgentPod>> {
         self.agents.all()
@@ -359,6 +366,19 @@ impl Index {
     /// What becomes of a route or a Gateway.
     pub fn status(&self, key: &ObjectKey) -> Option<&Status> {
         self.statuses.get(key)
+    }
+
+    /// What is wrong with objects beside each other, looked for now: O(everything), and rules of one service each with
+    /// each. What [`Index::problems`] says already is not said again.
+    pub fn findings(&self) -> Vec<(ObjectKey, Note)> {
+        findings::all(&findings::Held {
+            cluster: &self.cluster,
+            said: &self.said,
+            traffic: self.traffic.values().collect(),
+            workloads: self.workloads.values().collect(),
+            services: self.services.values().collect(),
+            policies: self.policies.values().collect(),
+        })
     }
 
     /// What the index was told about the mesh.

@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 mod index;
+pub mod overview;
+mod findings;
 mod requests;
 mod absorb;
 mod gateway_status;

@@ -1,6 +1,7 @@
 //! Routes and destination rules become the words of `weft-l7`, service by service. What a route costs when something
 //! changes is its own services' computation and no other's.
 
+pub(crate) mod findings;
 mod report;
 mod istio_report;
 mod unsupported;
@@ -29,6 +30,7 @@ use attached::{Group, groups};
 pub(crate) use audience::Audience;
 use backend::Around;
 use by_service::ByService;
+pub(crate) use findings::Finding;
 use gateway_route::{Family, GatewayRoute, RouteKey, Spec};
 use gateway_words::{Line, Rank};
 use grants::Grants;
@@ -138,7 +140,8 @@ impl Said {
         let old = self.virtual_services.get(name).map(|one| labels::of_sources(one)).unwrap_or_default();
         let new = now.as_ref().map(|(one, _)| labels::of_sources(one)).unwrap_or_default();
         let leads_to = now.as_ref().map(|(one, _)| {
-            let hosts = virtual_service::destinations(one).map(|destination| &destination.host);
+            let hosts =
+                virtual_service::destinations(one).into_iter().map(|(_, destination)| &destination.host);
             (Arc::new(()), services_of(cluster, &name.namespace, hosts))
         });
         self.leading.set(&virtual_service_key(name), leads_to);

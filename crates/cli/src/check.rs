@@ -1,6 +1,7 @@
 //! `weft check`: the agent knows how to find out, so it is run.
 
 use crate::output::Output;
+use crate::programs;
 use crate::yaml;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
@@ -48,7 +49,7 @@ impl CheckError {
 /// # Errors
 /// If it cannot be run.
 pub fn run(output: Output) -> Result<ExitCode, CheckError> {
-    let program = find().ok_or(CheckError::Missing)?;
+    let program = programs::find(AGENT).ok_or(CheckError::Missing)?;
     if !is_root() {
         eprintln!("weft: run it as root: without its privileges most of these answers are wrong");
     }
@@ -72,14 +73,4 @@ pub fn run(output: Output) -> Result<ExitCode, CheckError> {
 /// A process's own folder belongs to whom it runs as.
 fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
-}
-
-fn find() -> Option<PathBuf> {
-    let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.to_owned()));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    beside
-        .into_iter()
-        .chain(std::env::split_paths(&path))
-        .map(|dir| dir.join(AGENT))
-        .find(|path| path.is_file())
 }

@@ -9,6 +9,8 @@ const RUN: &str = "/run/weft";
 const PROXY_SOCKET: &str = "proxy-admin.sock";
 /// And the agent's.
 const AGENT_SOCKET: &str = "agent-admin.sock";
+/// A waypoint's, there or in the folder of its pod.
+const WAYPOINT_SOCKET: &str = "waypoint-admin.sock";
 /// And the control plane's, where it runs on the same machine.
 const CONTROL_SOCKET: &str = "control-admin.sock";
 /// The node proxy's socket in the folder of a node.
@@ -51,6 +53,9 @@ pub enum PlaceError {
         /// The folder.
         folder: PathBuf,
     },
+    /// No waypoint runs here.
+    #[error("no waypoint has its socket here ({WAYPOINT_SOCKET})")]
+    NoWaypoint,
     /// The node that was asked for is not among them.
     #[error("no node proxy here is of node {node}; there is {known}")]
     Unknown {
@@ -67,6 +72,10 @@ impl PlaceError {
         match self {
             Self::Folder { .. } | Self::None { .. } => {
                 "say where the sockets are with --world DIR or --socket PATH, and run it as root"
+            }
+            Self::NoWaypoint => {
+                "run it where weft-waypoint runs (its WEFT_ADMIN_SOCKET says where its socket is), and say where with \
+                 --socket PATH or --world DIR"
             }
             Self::Unknown { .. } => "choose one of these with --node, or leave it out",
         }
@@ -100,14 +109,29 @@ impl Chosen {
 impl Chosen {
     /// The control plane's socket, if there is one here.
     pub fn control(&self) -> Option<PathBuf> {
+        self.sockets(CONTROL_SOCKET).into_iter().next()
+    }
+
+    /// The sockets of the waypoints that run here.
+    pub fn waypoints(&self) -> Vec<PathBuf> {
+        match &self.socket {
+            Some(socket) => vec![socket.clone()],
+            None => self.sockets(WAYPOINT_SOCKET),
+        }
+    }
+
+    /// Sockets of this name in the folder, and in the folders in it.
+    fn sockets(&self, name: &str) -> Vec<PathBuf> {
         let folder = match (&self.socket, &self.world) {
-            (Some(_), _) => return None,
+            (Some(_), _) => return Vec::new(),
             (None, Some(folder)) => folder.as_path(),
             (None, None) => Path::new(RUN),
         };
         let below = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-        let folders = std::iter::once(folder.to_owned()).chain(below);
-        folders.map(|folder| folder.join(CONTROL_SOCKET)).find(|socket| socket.exists())
+        let mut folders: Vec<PathBuf> = below.collect();
+        folders.sort();
+        let folders = std::iter::once(folder.to_owned()).chain(folders);
+        folders.map(|folder| folder.join(name)).filter(|socket| socket.exists()).collect()
     }
 }
 
@@ -191,5 +215,9 @@ mod tests {
         let control = folder.path().join("logs").join(CONTROL_SOCKET);
         std::fs::write(&control, "").expect("a file");
         assert_eq!(chosen.control(), Some(control));
+        assert!(chosen.waypoints().is_empty());
+        let waypoints = ["logs", "node2"].map(|pod| folder.path().join(pod).join(WAYPOINT_SOCKET));
+        waypoints.iter().for_each(|socket| std::fs::write(socket, "").expect("a file"));
+        assert_eq!(chosen.waypoints(), waypoints);
     }
 }

@@ -14,6 +14,8 @@ pub mod service;
 pub mod table;
 pub mod traffic;
 pub mod balance;
+pub mod words;
+mod cover;
 pub mod rule;
 pub mod outlier;
 pub mod limit;

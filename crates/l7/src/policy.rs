@@ -175,6 +175,11 @@ impl Applying {
     pub fn to(service: Option<&ServiceName>, policies: &[Arc<Policy>]) -> Self {
         Self(policies.iter().filter(|policy| policy.scope.has(service)).cloned().collect())
     }
+
+    /// Which they are.
+    pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        self.0.iter()
+    }
 }
 
 /// Decides a request. Where servers disagree on what its path means, every meaning has to be allowed; the verdict is then

@@ -68,6 +68,16 @@ impl RouteTable {
 
     /// The rule that takes the request: of all entries that hold, the first. `None` if none does.
     pub fn find(&self, subject: &impl Subject) -> Option<&Arc<Rule>> {
+        self.find_entry(subject).map(|(_, rule)| rule)
+    }
+
+    /// All entries, in the order in which requests meet them.
+    pub fn entries(&self) -> &[(RequestMatch, Arc<Rule>)] {
+        &self.entries
+    }
+
+    /// The rule that takes the request, and by which of its matches.
+    pub fn find_entry(&self, subject: &impl Subject) -> Option<&(RequestMatch, Arc<Rule>)> {
         let mut best = None;
         self.look_through(&self.others, subject, &mut best);
         if !self.by_path.is_empty()
@@ -89,7 +99,7 @@ impl RouteTable {
             };
             self.look_through(list.map_or(&[][..], Vec::as_slice), subject, &mut best);
         }
-        best.map(|number: u32| &self.entries[number as usize].1)
+        best.map(|number: u32| &self.entries[number as usize])
     }
 
     /// Numbers rise within a list, so the first that holds is its best, and what is not better than the best so far

@@ -53,6 +53,33 @@ impl Request {
         let pairs = self.query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         pairs.into_iter().find_map(|(known, value)| (known == name).then_some(value))
     }
+
+    /// All values of a query parameter, without their escapes (RFC 3986 §2.1); `None` for one that is no text.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = Option<String>> {
+        let pairs = self.query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        pairs.filter(move |(known, _)| *known == name).map(|(_, value)| decoded(value))
+    }
+}
+
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let digit = |at: usize| tail.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        rest = match (first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                // Two digits of four bits.
+                bytes.push((high << 4 | low) as u8);
+                &tail[2..]
+            }
+            (b'%', ..) => return None,
+            (other, ..) => {
+                bytes.push(*other);
+                tail
+            }
+        };
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// An answer, sent whole.

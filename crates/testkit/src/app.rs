@@ -88,6 +88,11 @@ impl App {
         self.arg("--delay-ms").arg(delay.as_millis().to_string())
     }
 
+    /// Lets an HTTP server answer every Nth request with 503 for as long as this file is there; it holds the N.
+    pub fn fails_while(self, file: &std::path::Path) -> Self {
+        self.arg("--fail-file").arg(file)
+    }
+
     fn test_app(subcommand: &str, port_name: &str, port: u16) -> Self {
         Self {
             command: Command::TestApp,

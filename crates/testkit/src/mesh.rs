@@ -178,6 +178,7 @@ fn environment(component: Component, site: &Site<'_>) -> Result<Vec<(&'static st
             ("WEFT_SERVICE_ACCOUNT", identity.service_account),
             ("WEFT_POD_IPS", pod.ips().map(|ip| ip.to_string()).join(",")),
             ("WEFT_STATE_DIR", text(&site.folder().join("state"))),
+            ("WEFT_ADMIN_SOCKET", text(&site.folder().join("waypoint-admin.sock"))),
         ]),
     }
     match component {
@@ -262,7 +263,7 @@ impl Mesh {
         let process = self.process(Component::Waypoint, Seat::Pod(pod.clone()));
         process.start()?;
         process.wait_ready()?;
-        Ok(Waypoint(process))
+        Ok(Waypoint { process, kept: false })
     }
 
     fn process(&self, component: Component, seat: Seat) -> MeshProcess {
@@ -305,19 +306,32 @@ impl Drop for Mesh {
 /// A waypoint that runs in a pod.
 #[derive(Debug)]
 #[must_use = "a waypoint ends when dropped"]
-pub struct Waypoint(MeshProcess);
+pub struct Waypoint {
+    process: MeshProcess,
+    /// Whether it goes on when this is dropped.
+    kept: bool,
+}
+
+impl Waypoint {
+    /// Leaves it running when the program ends, for a world that is kept too.
+    pub fn keep(mut self) {
+        self.kept = true;
+    }
+}
 
 impl std::ops::Deref for Waypoint {
     type Target = MeshProcess;
 
     fn deref(&self) -> &MeshProcess {
-        &self.0
+        &self.process
     }
 }
 
 impl Drop for Waypoint {
     fn drop(&mut self) {
-        if let Err(error) = self.0.kill() {
+        if !self.kept
+            && let Err(error) = self.process.kill()
+        {
             tell(format_args!("ending a waypoint: {error:#}"));
         }
     }

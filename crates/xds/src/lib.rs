@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+pub mod describe;
 pub mod keeper;
 pub mod leaves;
 mod certificates;

@@ -6,7 +6,6 @@ use crate::worker::request::Command;
 use serde::Serialize;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::SystemTime;
 use tokio::sync::{mpsc, oneshot};
 use weft_core::names::{Network, NetworkAddr};
 use weft_core::policy::{Applicable, Connection, Enforcement, Policy, Ruleset, Verdict, decide};
@@ -14,6 +13,7 @@ use weft_core::service::Service;
 use weft_core::snapshot::Snapshot;
 use weft_core::workload::{Health, TunnelProtocol, Workload};
 use weft_runtime::http::{Answer, Request, Routes, StatusCode};
+use weft_xds::describe::{CertificateRow, DiscoveryRow, certificates, discovery};
 use weft_xds::leaves::Leaves;
 use weft_xds::{Mesh, View};
 
@@ -72,7 +72,7 @@ impl Admin {
             services: snapshot.services().len(),
             policies: snapshot.policies().len(),
             certificates: certificates(&self.leaves),
-            discovery: describe_sync(&self.view.sync()),
+            discovery: discovery(&self.view.sync()),
         }
     }
 }
@@ -123,54 +123,6 @@ struct PolicyRow {
     rules: usize,
     /// Why it cannot be understood; it denies then.
     unusable: Option<String>,
-}
-
-/// A certificate as `weft certificates` shows it. The key is never part of it.
-#[derive(Debug, Serialize)]
-struct CertificateRow {
-    identity: String,
-    serial: String,
-    valid: bool,
-    age_seconds: u64,
-    expires_in_seconds: u64,
-}
-
-/// Discovery as `weft status` shows it.
-#[derive(Debug, Serialize)]
-struct DiscoveryRow {
-    in_sync: bool,
-    connected_for_seconds: Option<u64>,
-    failures: u32,
-    last_error: Option<String>,
-    types: Vec<TypeRow>,
-}
-
-#[derive(Debug, Serialize)]
-struct TypeRow {
-    type_url: &'static str,
-    state: String,
-    resources: usize,
-    rejected: Vec<String>,
-}
-
-fn describe_sync(sync: &weft_xds::Sync) -> DiscoveryRow {
-    let age = |since: SystemTime| since.elapsed().unwrap_or_default().as_secs();
-    DiscoveryRow {
-        in_sync: sync.is_in_sync(),
-        connected_for_seconds: sync.connected_since.map(age),
-        failures: sync.failures,
-        last_error: sync.last_error.as_ref().map(ToString::to_string),
-        types: sync.types.iter().map(describe_type).collect(),
-    }
-}
-
-fn describe_type(one: &weft_xds::TypeSync) -> TypeRow {
-    TypeRow {
-        type_url: one.type_url,
-        state: format!("{:?}", one.state).to_lowercase(),
-        resources: one.resources,
-        rejected: one.rejected.iter().map(|rejected| format!("{rejected:?}")).collect(),
-    }
 }
 
 fn workloads(snapshot: &Snapshot) -> Vec<WorkloadRow> {
@@ -241,24 +193,6 @@ fn policy(one: &Policy) -> PolicyRow {
         rules,
         unusable,
     }
-}
-
-fn certificates(leaves: &Leaves) -> Vec<CertificateRow> {
-    let now = SystemTime::now();
-    let seconds = |from: SystemTime, to: SystemTime| to.duration_since(from).unwrap_or_default().as_secs();
-    let mut rows: Vec<_> = leaves
-        .table()
-        .iter()
-        .map(|leaf| CertificateRow {
-            identity: leaf.identity().to_string(),
-            serial: leaf.serial().iter().map(|byte| format!("{byte:02x}")).collect(),
-            valid: leaf.not_before() <= now && now < leaf.not_after(),
-            age_seconds: seconds(leaf.not_before(), now),
-            expires_in_seconds: seconds(now, leaf.not_after()),
-        })
-        .collect();
-    rows.sort_by(|a, b| a.identity.cmp(&b.identity));
-    rows
 }
 
 /// An answer to "which policy decides".

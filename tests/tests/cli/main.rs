@@ -5,6 +5,7 @@ mod check;
 mod explain;
 mod lists;
 mod status;
+mod waypoint;
 mod weft;
 mod yaml;
 
@@ -86,5 +87,6 @@ fn what_it_says_is_so() -> Result<()> {
     explain::agrees_with_what_happens(&stage)?;
     status::of_a_mesh_that_is_well(&stage)?;
     status::names_what_is_wrong_in_the_folder(&stage)?;
-    status::says_who_is_away(&stage)
+    status::says_who_is_away(&stage)?;
+    waypoint::is_told_of(&stage)
 }

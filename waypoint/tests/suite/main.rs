@@ -2,6 +2,7 @@
 //! Tunnels, certificates and HTTP are real; it needs no privilege. Each test has a waypoint and addresses of its own.
 #![expect(clippy::unwrap_used, reason = "a test; helpers outside test functions count too")]
 
+mod admin;
 mod attacks;
 mod backend;
 mod change;

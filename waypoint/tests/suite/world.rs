@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::future::Future;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -77,6 +78,7 @@ impl World {
             .env("WEFT_TUNNEL_ADDR", at(2, 15008).to_string())
             .env("WEFT_METRICS_ADDR", at(2, 15020).to_string())
             .env("WEFT_READY_ADDR", at(2, 15021).to_string())
+            .env("WEFT_ADMIN_SOCKET", folder.path().join("admin.sock"))
             .env("WEFT_WORKERS", "1")
             .env("WEFT_LOG", "debug,h2=info,hyper=info,tower=info")
             .env("WEFT_ACCESS_LOG", "json")
@@ -190,6 +192,23 @@ impl World {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         Some(answer)
+    }
+
+    /// What its administrative socket says: the status, and the body.
+    pub(crate) fn admin(&self, path: &str) -> (u16, String) {
+        let mut stream = UnixStream::connect(self.folder.path().join("admin.sock")).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head[9..12].parse().unwrap(), body.to_owned())
+    }
+
+    /// The same as JSON.
+    pub(crate) fn told(&self, path: &str) -> Value {
+        let (status, body) = self.admin(path);
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
     }
 
     /// The line of the access log whose path is this, once it is there.

@@ -41,6 +41,11 @@ impl<T, K: Clone + Ord + Hash> ByService<T, K> {
         touched
     }
 
+    /// All objects, in no order.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&K, &Arc<T>)> {
+        self.objects.iter().map(|(key, (object, _))| (key, object))
+    }
+
     pub(super) fn get(&self, key: &K) -> Option<&Arc<T>> {
         self.objects.get(key).map(|(object, _)| object)
     }

@@ -24,11 +24,11 @@ pub(super) fn of_virtual_service(cluster: &Cluster, said: &Said, name: &Name) ->
         };
         notes.extend(why.map(|why| Note::warning(format!("spec.hosts[{number}]"), why)));
     }
-    let nowhere = destinations(one).filter(|to| hosts.find(&to.host, &name.namespace).is_none());
-    let mut nowhere: Vec<&String> = nowhere.map(|to| &to.host).collect();
-    nowhere.dedup();
-    notes.extend(nowhere.into_iter().map(|host| {
-        Note::warning("spec", format!("destination {host} is no Service: what is sent there gets 500"))
+    let nowhere =
+        destinations(one).into_iter().filter(|(_, to)| hosts.find(&to.host, &name.namespace).is_none());
+    notes.extend(nowhere.map(|(field, to)| {
+        let reason = format!("destination {} is no Service: what is sent there gets 500", to.host);
+        Note::warning(format!("{field}.host"), reason)
     }));
     notes
 }

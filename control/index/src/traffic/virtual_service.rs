@@ -68,16 +68,31 @@ pub(super) fn lines(routes: &[HttpRoute], place: &Place<'_>) -> Vec<Line> {
 }
 
 /// Where its routes lead.
-pub(super) fn destinations(one: &VirtualService) -> impl Iterator<Item = &Destination> {
-    let tls = one.spec.tls.iter().flat_map(|route| &route.route);
-    let tcp = one.spec.tcp.iter().flat_map(|route| &route.route);
-    one.spec.http.iter().flat_map(of_http).chain(tls.chain(tcp).map(|one| &one.destination))
-}
-
-fn of_http(route: &HttpRoute) -> impl Iterator<Item = &Destination> {
-    let routes = route.route.iter().map(|one| &one.destination);
-    let mirrors = route.mirrors.iter().map(|one| &one.destination);
-    routes.chain(&route.mirror).chain(mirrors)
+pub(super) fn destinations(one: &VirtualService) -> Vec<(String, &Destination)> {
+    let mut found = Vec::new();
+    for (number, route) in one.spec.http.iter().enumerate() {
+        let at = format!("spec.http[{number}]");
+        let routes = route.route.iter().enumerate();
+        found.extend(
+            routes.map(|(place, one)| (format!("{at}.route[{place}].destination"), &one.destination)),
+        );
+        found.extend(route.mirror.iter().map(|one| (format!("{at}.mirror"), one)));
+        let mirrors = route.mirrors.iter().enumerate();
+        found.extend(
+            mirrors.map(|(place, one)| (format!("{at}.mirrors[{place}].destination"), &one.destination)),
+        );
+    }
+    let tls =
+        one.spec.tls.iter().enumerate().map(|(number, route)| (format!("spec.tls[{number}]"), &route.route));
+    let tcp =
+        one.spec.tcp.iter().enumerate().map(|(number, route)| (format!("spec.tcp[{number}]"), &route.route));
+    for (at, routes) in tls.chain(tcp) {
+        let routes = routes.iter().enumerate();
+        found.extend(
+            routes.map(|(place, one)| (format!("{at}.route[{place}].destination"), &one.destination)),
+        );
+    }
+    found
 }
 
 fn request_match(one: &HttpMatchRequest) -> Option<RequestMatch> {

@@ -3,6 +3,9 @@
 #![forbid(unsafe_code)]
 
 mod story;
+mod resilience;
+mod routes;
+mod gate;
 mod upgrade;
 mod policies;
 mod traffic;
@@ -38,8 +41,8 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args, telling: &Telling) -> Result<()> {
-    let scene = Scene::set(telling)?;
-    let told = story::tell(&scene, telling);
+    let mut scene = Scene::set(telling)?;
+    let told = story::tell(&mut scene, telling);
     if told.is_err() {
         eprintln!("{}", scene.log_tails());
     }

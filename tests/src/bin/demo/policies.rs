@@ -129,7 +129,7 @@ impl OpenConnection {
 }
 
 /// These fields of an access line, as they stand there.
-fn fields(line: &str, names: &[&str]) -> String {
+pub(crate) fn fields(line: &str, names: &[&str]) -> String {
     let find = |name: &&str| {
         let at = line.find(&format!(" {name}="))? + 1;
         let rest = &line[at..];

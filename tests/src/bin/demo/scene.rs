@@ -1,11 +1,14 @@
 //! The scene: a world of two nodes with its pods, captures on the wires between them, and a mesh. How it is set, kept
 //! and struck.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use weft_testkit::{App, Capture, Mesh, MeshSettings, Pod, TapOptions, World, find_binary, leftovers};
+use weft_testkit::{
+    App, Capture, Mesh, MeshSettings, Pod, ServiceBuilder, TapOptions, Waypoint, World, find_binary,
+    leftovers,
+};
 use weft_tests::asking::await_enrolled;
 use weft_tests::stage::start_mesh;
 
@@ -25,6 +28,8 @@ pub(crate) const PORT: u16 = 80;
 
 /// Everything that stands while the story is told.
 pub(crate) struct Scene {
+    /// Once the story has come so far.
+    pub(crate) waypoint: Option<Waypoint>,
     pub(crate) mesh: Mesh,
     /// One for each node's wire.
     pub(crate) captures: Vec<Capture>,
@@ -55,11 +60,11 @@ impl Scene {
             pod.labels([("app", "reviews"), ("version", version)]).service_account("reviews")
         };
         let v1 = reviews(1, "v1").app(App::http("v1")).start()?;
-        let v2 = reviews(2, "v2").app(App::http("v2")).start()?;
+        let v2 = App::http("v2").fails_while(&fail_file(&world));
+        let v2 = reviews(2, "v2").app(v2).start()?;
         let client = world.node(1).pod("shop", "client").service_account("client").start()?;
         let stranger = world.node(1).outside("stranger").start()?;
-        let builder =
-            world.service("shop", "reviews").select([("app", "reviews")]).port("http", PORT, "http");
+        let builder = service(&world);
         let service = builder.ips();
         builder.apply()?;
         telling.fact("two nodes, four pods and a Service, as namespaces and manifests on this machine");
@@ -86,7 +91,17 @@ impl Scene {
             seconds(started),
             seconds(start.elapsed())
         ));
-        Ok(Self { mesh, captures, client, v1, v2, stranger, service, world })
+        Ok(Self { waypoint: None, mesh, captures, client, v1, v2, stranger, service, world })
+    }
+
+    /// The Service, as it was written.
+    pub(crate) fn reviews(&self) -> ServiceBuilder {
+        service(&self.world)
+    }
+
+    /// While this file is there, `v2` answers every Nth request with 503; it holds the N.
+    pub(crate) fn fail_file(&self) -> PathBuf {
+        fail_file(&self.world)
     }
 
     /// The newest access line of a node's proxy that has all of this in it. Lines are written in batches, so it waits.
@@ -112,7 +127,7 @@ impl Scene {
     /// The ends of the logs of the mesh's processes, without the lines that are written for every connection.
     pub(crate) fn log_tails(&self) -> String {
         let mut out = String::new();
-        for process in self.mesh.all() {
+        for process in self.mesh.all().chain(self.waypoint.as_deref()) {
             let log = process.log();
             let lines: Vec<&str> = log.lines().filter(|line| !line.contains("log=access")).collect();
             let last = &lines[lines.len().saturating_sub(LOG_LINES)..];
@@ -137,6 +152,8 @@ impl Scene {
                 "who may",
                 format!("{weft} --world {} policy explain shop/client shop/reviews-v2:8080", run.display()),
             ),
+            ("waypoints", format!("{weft} --world {} waypoint status", run.display())),
+            ("its routes", format!("{weft} --world {} routes shop/reviews", run.display())),
             ("metrics", get(&self.world.node(1).netns(), "http://127.0.0.1:15020/metrics")),
             ("manifests", format!("{} (what is written there takes effect)", path(&run, "manifests"))),
             ("logs", path(&run, "logs")),
@@ -145,6 +162,9 @@ impl Scene {
         ] {
             println!("  {what:<14} {command}");
         }
+        if let Some(waypoint) = self.waypoint {
+            waypoint.keep();
+        }
         self.mesh.keep();
         self.world.keep();
     }
@@ -152,6 +172,7 @@ impl Scene {
     /// Removes everything, and looks whether something is left.
     pub(crate) fn strike(self, telling: &Telling) -> Result<()> {
         let prefix = self.world.prefix().to_owned();
+        drop(self.waypoint);
         drop(self.mesh);
         drop(self.captures);
         self.world.tear_down()?;
@@ -161,6 +182,14 @@ impl Scene {
         telling.fact("everything is removed: no process, namespace, cgroup or pinned map is left");
         Ok(())
     }
+}
+
+fn service(world: &World) -> ServiceBuilder {
+    world.service("shop", "reviews").select([("app", "reviews")]).port("http", PORT, "http")
+}
+
+fn fail_file(world: &World) -> PathBuf {
+    world.folder().join("v2-fails")
 }
 
 fn path(folder: &Path, name: &str) -> String {

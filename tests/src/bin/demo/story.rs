@@ -4,10 +4,10 @@ use anyhow::Result;
 
 use crate::scene::Scene;
 use crate::telling::Telling;
-use crate::{policies, traffic, upgrade};
+use crate::{gate, policies, resilience, routes, traffic, upgrade};
 
 /// Tells all of it.
-pub(crate) fn tell(scene: &Scene, telling: &Telling) -> Result<()> {
+pub(crate) fn tell(scene: &mut Scene, telling: &Telling) -> Result<()> {
     telling.chapter("Traffic flows, encrypted, and nobody notices");
     traffic::is_balanced(scene, telling)?;
     traffic::shows_true_addresses(scene, telling)?;
@@ -19,5 +19,14 @@ pub(crate) fn tell(scene: &Scene, telling: &Telling) -> Result<()> {
     upgrade::kill_under_load(scene, telling)?;
     traffic::never_was_plain(scene, telling)?;
     telling.chapter("What can be seen of it");
-    traffic::is_observed(scene, telling)
+    traffic::is_observed(scene, telling)?;
+    telling.chapter("A waypoint reads requests");
+    gate::stands(scene, telling)?;
+    routes::canary(scene, telling)?;
+    routes::browsers(scene, telling)?;
+    routes::split(scene, telling)?;
+    telling.chapter("A backend fails");
+    resilience::retries(scene, telling)?;
+    resilience::circuit(scene, telling)?;
+    resilience::fault_for_one(scene, telling)
 }

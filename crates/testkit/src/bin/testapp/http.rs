@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::error::Error as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{HOST, HeaderName, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{HeaderMap, Request, Response, Uri};
+use hyper::{HeaderMap, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,26 +28,52 @@ use crate::Server;
 use crate::socket::{accept, canonical, listen, resolve, word};
 
 /// Serves until killed.
-pub(crate) async fn serve(server: &Server, version: String, delay: Duration) -> Result<()> {
+pub(crate) async fn serve(
+    server: &Server,
+    version: String,
+    delay: Duration,
+    fail_file: Option<PathBuf>,
+) -> Result<()> {
     let listener = listen(server)?;
-    let who = Arc::new((server.name.clone(), version));
+    let name = server.name.clone();
+    let who = Arc::new(Who { name, version, delay, fail_file, asked: AtomicU64::new(0) });
     let mut connections = JoinSet::new();
     loop {
         let (stream, peer) = accept(&listener).await;
         let who = Arc::clone(&who);
-        connections.spawn(async move { serve_one(stream, peer, &who, delay).await });
+        connections.spawn(async move { serve_one(stream, peer, &who).await });
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn serve_one(stream: TcpStream, peer: SocketAddr, who: &(String, String), delay: Duration) {
+/// Who answers, and how.
+struct Who {
+    name: String,
+    version: String,
+    delay: Duration,
+    fail_file: Option<PathBuf>,
+    /// Requests so far.
+    asked: AtomicU64,
+}
+
+impl Who {
+    /// Whether the next request is one that fails.
+    fn fails(&self) -> bool {
+        let number = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        let text = self.fail_file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+        let every = text.and_then(|text| text.trim().parse::<u64>().ok());
+        every.is_some_and(|every| number.is_multiple_of(every))
+    }
+}
+
+async fn serve_one(stream: TcpStream, peer: SocketAddr, who: &Who) {
     let Ok(local) = stream.local_addr().map(canonical) else { return };
     let carried = AtomicU64::new(0);
     let service = service_fn(|request: Request<Incoming>| {
         let on_connection = carried.fetch_add(1, Ordering::Relaxed) + 1;
         let hello = Hello {
-            name: who.0.clone(),
-            version: who.1.clone(),
+            name: who.name.clone(),
+            version: who.version.clone(),
             peer,
             local,
             request: format!("{} {}", request.method(), request.uri()),
@@ -54,11 +81,14 @@ async fn serve_one(stream: TcpStream, peer: SocketAddr, who: &(String, String), 
             on_connection,
         };
         async move {
-            if !delay.is_zero() {
-                tokio::time::sleep(delay).await;
+            if !who.delay.is_zero() {
+                tokio::time::sleep(who.delay).await;
             }
             let body = serde_json::to_vec(&hello).unwrap_or_default();
             let mut response = Response::new(Full::new(Bytes::from(body)));
+            if who.fails() {
+                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            }
             response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
             Ok::<_, Infallible>(response)
         }

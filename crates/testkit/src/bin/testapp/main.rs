@@ -31,6 +31,9 @@ enum Command {
         version: String,
         #[arg(long, default_value_t = 0)]
         delay_ms: u64,
+        /// While this file is there, answers every Nth request with 503; it holds the N.
+        #[arg(long)]
+        fail_file: Option<std::path::PathBuf>,
     },
     /// A TCP server that sends back what it gets, and half-closes when the client has.
     Echo {
@@ -91,8 +94,8 @@ fn main() -> Result<()> {
 
 async fn run(command: Command) -> Result<()> {
     match command {
-        Command::Http { server, version, delay_ms } => {
-            http::serve(&server, version, Duration::from_millis(delay_ms)).await
+        Command::Http { server, version, delay_ms, fail_file } => {
+            http::serve(&server, version, Duration::from_millis(delay_ms), fail_file).await
         }
         Command::Echo { server } => servers::echo(&server, None).await,
         Command::First { server, banner } => servers::echo(&server, Some(banner)).await,
