@@ -1,3 +1,5 @@
+//! A folder with one mistake of each kind, and one without.
+
 use super::*;
 
 /// One mistake of each kind, and what is right beside it.
