@@ -171,7 +171,7 @@ async fn route(
     let Some(Found::Http(table)) = routes else {
         return match way.worker.destination(&connection.destination, &way.moment) {
             Ok(target) => forward::plainly(way, &target, head, incoming, upgrading, record).await,
-            Err(error) => forward::no_endpoint(way, record, &error),
+            Err(error) => way.no_endpoint(record, &error),
         };
     };
     let Some(rule) = table.find(&Seen { head: &head, connection }).cloned() else {

@@ -1,8 +1,6 @@
 //! Endpoints of services, and how they are reached.
 
-use crate::lines::Lines;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use weft_core::ports::{TUNNEL, is_mesh_port};
 use weft_core::service::{HealthPolicy, Service};
@@ -18,8 +16,6 @@ pub(crate) struct Endpoint {
     pub(crate) addr: SocketAddr,
     /// Where its tunnel is; none is plain text, for what is not in the mesh.
     pub(crate) tunnel: Option<SocketAddr>,
-    /// Connections that this worker has there.
-    pub(crate) lines: Rc<Lines>,
 }
 
 /// Why there is no endpoint.

@@ -1,8 +1,8 @@
 //! Connections that are passed on as they are.
 
 use crate::client::{Connection, Destination};
+use crate::dial::{DialError, dial};
 use crate::endpoints::NoEndpoint;
-use crate::lines::{LineError, connect};
 use crate::target::Target;
 use crate::worker::Worker;
 use std::rc::Rc;
@@ -26,7 +26,7 @@ enum TcpError {
     #[error(transparent)]
     Overflow(Overflow),
     #[error("reaching the endpoint")]
-    Line(#[source] LineError),
+    Dial(#[source] DialError),
     #[error("no route takes it")]
     NoRoute,
     #[error("its route leads nowhere: {0}")]
@@ -57,8 +57,9 @@ async fn carry(
     let member = target.choose(&Ask::default(), connection.addr, &mut worker.chance());
     let member: Rc<Member<_>> = member.map_err(TcpError::NoEndpoint)?;
     let _in_flight = member.begin(std::time::Instant::now());
-    let backend = connect(&member.endpoint.to, &connection.client, &worker.tunnels).await;
-    let mut backend = backend.map_err(TcpError::Line)?;
+    let limit = target.settings().limits.connect;
+    let backend = dial(&member.endpoint.to.endpoint, &connection.client, &worker.tunnels, limit).await;
+    let mut backend = backend.map_err(TcpError::Dial)?;
     // However it ends, dropping what is left tells both sides.
     let _ = tokio::io::copy_bidirectional(&mut io, &mut backend).await;
     Ok(())

@@ -2,6 +2,7 @@
 
 use crate::body::Body;
 use crate::client::Connection;
+use crate::endpoints::NoEndpoint;
 use crate::lines::Lease;
 use crate::telemetry::{Flag, Record};
 use crate::worker::{Now, Worker};
@@ -56,6 +57,12 @@ impl Way {
     ) -> Answer {
         (record.flag, record.why) = (flag, why);
         reply(self.speaks, Said::new(status, text)).into()
+    }
+
+    /// Nobody is there.
+    pub(crate) fn no_endpoint(&self, record: &mut Record, error: &NoEndpoint) -> Answer {
+        let text = "no healthy upstream";
+        self.refuse(record, (503, text), Flag::NoHealthyUpstream, Some(error.to_string()))
     }
 }
 
