@@ -6,7 +6,7 @@ use crate::endpoints::NoEndpoint;
 use crate::lines::Lease;
 use crate::telemetry::{Flag, Record};
 use crate::worker::{Now, Worker};
-use http::{Response, header, request};
+use http::{HeaderValue, Response, header, request};
 use std::rc::Rc;
 use std::time::Instant;
 use weft_l7::apply::reply::{Said, Speaks, reply};
@@ -96,8 +96,8 @@ impl Subject for Seen<'_> {
         self.head.uri.authority().map(http::uri::Authority::as_str).or_else(host).unwrap_or_default()
     }
 
-    fn header(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok())
+    fn header(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.head.headers.get_all(name).iter().map(HeaderValue::as_bytes)
     }
 
     fn source_namespace(&self) -> &str {
