@@ -96,6 +96,8 @@ pub struct Limits {
     pub body_idle: Duration,
     /// A client's connection of HTTP/1 without a request is closed after this.
     pub keep_alive: Duration,
+    /// A connection of bytes that carries nothing for so long is ended; never if it is not there.
+    pub idle: Option<Duration>,
     /// What is under way may take so long when the waypoint is told to end.
     pub drain: Duration,
 }
@@ -158,6 +160,8 @@ impl Limits {
             head: settings.seconds("WEFT_REQUEST_HEAD_SECONDS", Duration::from_secs(30)),
             body_idle: settings.seconds("WEFT_REQUEST_BODY_IDLE_SECONDS", Duration::from_secs(300)),
             keep_alive: settings.seconds("WEFT_KEEP_ALIVE_SECONDS", Duration::from_secs(3600)),
+            idle: Some(settings.seconds("WEFT_IDLE_TIMEOUT_SECONDS", Duration::ZERO))
+                .filter(|idle| !idle.is_zero()),
             drain: settings.seconds("WEFT_DRAIN_SECONDS", Duration::from_secs(10)),
         }
     }

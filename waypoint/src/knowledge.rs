@@ -26,6 +26,7 @@ pub struct Moment {
     /// Those that apply to a service that some of them name; to all others those for the whole waypoint apply.
     applying: HashMap<ServiceName, Arc<Applying>>,
     wide: Arc<Applying>,
+    policy_generation: u64,
 }
 
 impl Moment {
@@ -37,6 +38,11 @@ impl Moment {
     /// The policies that apply to what is asked of a service, or of a workload by its own address.
     pub fn applying(&self, service: Option<&ServiceName>) -> &Arc<Applying> {
         service.and_then(|service| self.applying.get(service)).unwrap_or(&self.wide)
+    }
+
+    /// Grows whenever policies for requests have changed.
+    pub fn policy_generation(&self) -> u64 {
+        self.policy_generation
     }
 
     fn insert_policy(&mut self, policy: Policy) {
@@ -54,6 +60,7 @@ impl Moment {
     /// What applies is made anew where a policy of one of these scopes may count: its own services, or all that any
     /// policy names.
     fn policies_changed<'a>(&mut self, scopes: impl Iterator<Item = &'a PolicyScope>) {
+        self.policy_generation += 1;
         let all: Vec<Arc<Policy>> = self.policies.values().cloned().collect();
         for scope in scopes {
             match scope {

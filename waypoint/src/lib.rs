@@ -16,6 +16,7 @@ mod tries;
 mod mirror;
 mod way;
 mod worker;
+mod open;
 mod telemetry;
 mod targets;
 mod target;

@@ -7,6 +7,7 @@ use crate::dice::Dice;
 use crate::ending::Ending;
 use crate::endpoints::NoEndpoint;
 use crate::knowledge::{Moment, WaypointMesh};
+use crate::open::Open;
 use crate::target::{Making, Target};
 use crate::targets::Targets;
 use crate::telemetry::{Metrics, Telemetry};
@@ -80,6 +81,8 @@ pub(crate) struct Worker {
     pub(crate) tunnels: Tunnels,
     /// What is told of requests.
     pub(crate) telemetry: Rc<Telemetry>,
+    /// Connections of bytes that are open.
+    pub(crate) open: Rc<Open>,
     /// Whether it ends.
     pub(crate) ending: Ending,
     /// Chance.
@@ -101,6 +104,7 @@ impl Worker {
         Rc::new(Self {
             tunnels: Tunnels::new(own.clone(), leaves.clone(), trust.clone(), limits),
             telemetry: Rc::new(Telemetry::new(metrics, AccessLog::new(access))),
+            open: Rc::default(),
             ending: Ending::default(),
             // Only so that workers and waypoints do not choose alike.
             dice: Dice::new(since.as_nanos() as u64 ^ (index as u64) << 48),
@@ -128,7 +132,8 @@ impl Worker {
         let mut view = self.view.clone();
         *self.now.borrow_mut() = Rc::new(Now(view.seen()));
         while let Some(moment) = view.changed().await {
-            *self.now.borrow_mut() = Rc::new(Now(moment));
+            *self.now.borrow_mut() = Rc::new(Now(moment.clone()));
+            self.open.judge_again(&moment);
         }
     }
 
@@ -179,6 +184,7 @@ impl Worker {
     /// What is due from time to time.
     pub(crate) fn tick(&self) {
         self.targets.tick(Instant::now());
+        self.open.tick(Instant::now());
         self.tunnels.close_idle();
         self.telemetry.flush();
     }

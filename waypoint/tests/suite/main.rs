@@ -7,6 +7,7 @@ mod backend;
 mod change;
 mod client;
 mod control;
+mod passage;
 mod policy;
 mod protocols;
 mod resilience;
