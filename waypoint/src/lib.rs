@@ -25,6 +25,7 @@ mod head;
 mod lines;
 mod dial;
 mod endpoints;
+mod origin;
 mod tunnels;
 mod executor;
 mod body;

@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::dial;
 use crate::endpoints::Endpoint;
 use crate::io::Io;
+use crate::origin::Within;
 use crate::tunnels::Tunnels;
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -162,7 +163,7 @@ fn key(demand: &Demand<'_>) -> IpAddr {
     if demand.upstream.endpoint.tunnel.is_some() { demand.client.addr.ip() } else { anybody }
 }
 
-async fn dial(demand: &Demand<'_>) -> Result<Io, LineError> {
+async fn dial(demand: &Demand<'_>, within: Within) -> Result<Io, LineError> {
     let Demand { upstream, client, tunnels, limits, .. } = demand;
-    dial::dial(&upstream.endpoint, client, tunnels, limits.connect).await.map_err(LineError::Dial)
+    dial::dial(&upstream.endpoint, client, tunnels, (within, limits.connect)).await.map_err(LineError::Dial)
 }

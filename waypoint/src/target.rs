@@ -6,6 +6,7 @@ mod basis;
 use crate::endpoints::NoEndpoint;
 use crate::knowledge::Moment;
 use crate::lines::Upstream;
+use crate::origin::Origin;
 use basis::{Basis, KeptLines};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -49,6 +50,7 @@ pub(crate) struct Target {
 struct Inner {
     basis: Basis,
     settings: Rc<Settings>,
+    origin: Option<Rc<Origin>>,
     protocol: AppProtocol,
     balance: Balance<Upstream>,
     watch: Option<Watch>,
@@ -83,6 +85,7 @@ impl Target {
         let basis = Basis::look_up(&name, making)?;
         let settings = basis.settings(&name)?;
         let mut inner = Inner {
+            origin: basis.origin(&settings)?,
             protocol: basis.protocol(&name),
             balance: Balance::new(&settings),
             watch: settings.outlier.clone().map(|words| Watch::new(words, now)),
@@ -120,6 +123,10 @@ impl Target {
         }
         let now = Instant::now();
         let new = inner.basis.settings(&self.name)?;
+        let same_tls = new.tls == inner.settings.tls;
+        if !same_tls {
+            inner.origin = inner.basis.origin(&new)?;
+        }
         inner.protocol = inner.basis.protocol(&self.name);
         let old = std::mem::replace(&mut inner.settings, new);
         let new = inner.settings.clone();
@@ -137,8 +144,9 @@ impl Target {
             && new.warm_up == old.warm_up
             && new.locality.healthy_min == old.locality.healthy_min;
         // Who is ejected is kept in the balance, so a new watch needs a new one too.
-        if !chooses_alike || new.outlier != old.outlier {
-            let lines = inner.lines();
+        if !chooses_alike || new.outlier != old.outlier || !same_tls {
+            // What was opened in plain text, or for another name, is of no more use.
+            let lines = if same_tls { inner.lines() } else { KeptLines::new() };
             inner.balance = Balance::new(&new);
             inner.fill_with(&self.name, lines, now, chance);
         } else {
@@ -170,12 +178,13 @@ impl Target {
         let now = Instant::now();
         self.used.set(now);
         let mut inner = self.inner.borrow_mut();
+        let asked = |member: &&Rc<Member<Upstream>>| member.endpoint.to.endpoint.addr == addr;
         let found = if inner.basis.passes_through(&inner.settings) {
-            let asked = |member: &&Rc<Member<Upstream>>| member.endpoint.to.endpoint.addr == addr;
             inner.balance.members().find(asked).cloned()
         } else {
-            inner.balance.choose(ask, now, chance)
+            None
         };
+        let found = found.or_else(|| inner.balance.choose(ask, now, chance));
         found.ok_or(NoEndpoint::Nobody)
     }
 
@@ -270,7 +279,7 @@ impl Inner {
     }
 
     fn fill_with(&mut self, name: &TargetName, mut lines: KeptLines, now: Instant, chance: &mut impl Chance) {
-        let endpoints = self.basis.endpoints(name, &self.settings, &mut lines);
+        let endpoints = self.basis.endpoints(name, &self.settings, self.origin.as_ref(), &mut lines);
         if let Some(watch) = &mut self.watch {
             let healthy = |one: &balance::Endpoint<Upstream>| one.state == EndpointState::Serving;
             watch.update(endpoints.iter().map(|one| (one.id.clone(), healthy(one))));

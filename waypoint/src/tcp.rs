@@ -8,6 +8,7 @@ use crate::dial::{DialError, dial};
 use crate::endpoints::NoEndpoint;
 use crate::lines::Upstream;
 use crate::open::{Entry, judge};
+use crate::origin::Within;
 use crate::target::Target;
 use crate::telemetry::{Flag, Passage};
 use crate::worker::{Now, Worker};
@@ -109,8 +110,9 @@ async fn carry(
     entry: &Entry,
     io: impl AsyncRead + AsyncWrite + Unpin,
 ) -> Result<End, TcpError> {
-    let (limit, client) = (admitted.target.settings().limits.connect, &entry.connection().client);
-    let backend = dial(&admitted.member.endpoint.to.endpoint, client, &worker.tunnels, limit).await;
+    let how = (Within::Bytes, admitted.target.settings().limits.connect);
+    let client = &entry.connection().client;
+    let backend = dial(&admitted.member.endpoint.to.endpoint, client, &worker.tunnels, how).await;
     let mut backend = backend.map_err(TcpError::Dial)?;
     entry.opened();
     let mut io = Counted::new(io, &entry.carried);

@@ -3,6 +3,7 @@
 use super::{Demand, Lease, LineError, Lines, STALE_MAX, Switched, dial};
 use crate::body::Body;
 use crate::config;
+use crate::origin::Within;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::{Request, Response};
@@ -134,7 +135,7 @@ async fn wait(demand: &Demand<'_>, key: IpAddr) -> Result<One, LineError> {
 }
 
 async fn open(demand: &Demand<'_>, permit: Permit) -> Result<One, LineError> {
-    let io = TokioIo::new(dial(demand).await?);
+    let io = TokioIo::new(dial(demand, Within::Http1).await?);
     let shaken = http1::Builder::new().max_headers(config::HEADERS_MAX).handshake(io).await;
     let (sender, mut connection) = shaken.map_err(LineError::Handshake)?;
     let (hand_over, switched) = oneshot::channel::<Switched>();

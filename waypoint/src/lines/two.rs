@@ -3,6 +3,7 @@
 use super::{Demand, Lease, LineError, Lines, STALE_MAX, dial};
 use crate::body::Body;
 use crate::executor::LocalExecutor;
+use crate::origin::Within;
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper::{Request, Response};
@@ -126,7 +127,7 @@ async fn wait(demand: &Demand<'_>, key: IpAddr) -> Result<Two, LineError> {
 }
 
 async fn open(demand: &Demand<'_>, permit: Permit) -> Result<Two, LineError> {
-    let io = TokioIo::new(dial(demand).await?);
+    let io = TokioIo::new(dial(demand, Within::Http2).await?);
     let shaken = http2::handshake(LocalExecutor, io).await;
     let (sender, connection) = shaken.map_err(LineError::Handshake)?;
     let freed = demand.freed.clone();

@@ -4,6 +4,7 @@ use super::{Making, TargetName};
 use crate::endpoints::{Endpoint, NoEndpoint, reach, state};
 use crate::knowledge::Moment;
 use crate::lines::{Lines, Upstream};
+use crate::origin::Origin;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -109,10 +110,21 @@ impl Basis {
             }
             (TargetName::Service(_) | TargetName::Workload(..), _) => Settings::default(),
         };
-        if settings.tls.is_some() {
-            return Err(NoEndpoint::Tls);
-        }
         Ok(Rc::new(settings))
+    }
+
+    /// TLS of its endpoints' own, as it is said.
+    ///
+    /// # Errors
+    /// [`NoEndpoint::Tls`], if it cannot be begun so.
+    pub(super) fn origin(&self, settings: &Settings) -> Result<Option<Rc<Origin>>, NoEndpoint> {
+        let name = match &self.subject {
+            Subject::Service(service) => &service.name.hostname,
+            // Nothing is said of a workload by itself.
+            Subject::Workload(workload) => &workload.hostname,
+        };
+        let origin = settings.tls.as_ref().map(|words| Origin::new(words, name).map(Rc::new));
+        origin.transpose().map_err(NoEndpoint::Tls)
     }
 
     /// What its endpoints speak.
@@ -129,13 +141,15 @@ impl Basis {
         &self,
         name: &TargetName,
         settings: &Settings,
+        origin: Option<&Rc<Origin>>,
         lines: &mut KeptLines,
     ) -> Vec<balance::Endpoint<Upstream>> {
         let mut make = |workload: &Arc<Workload>, port: u16, state, spot| {
             // One that cannot be reached is none: others may do.
             let (addr, tunnel) = reach(workload, port).ok()?;
             let lines = lines.remove(&(workload.uid.clone(), addr)).unwrap_or_default();
-            let endpoint = Endpoint { workload: workload.clone(), addr, tunnel };
+            let (origin, keep_alive) = (origin.cloned(), settings.limits.keep_alive);
+            let endpoint = Endpoint { workload: workload.clone(), addr, tunnel, origin, keep_alive };
             let to = Upstream { endpoint, lines };
             Some(balance::Endpoint { id: workload.uid.clone(), weight: workload.weight, state, spot, to })
         };

@@ -12,5 +12,6 @@ mod policy;
 mod protocols;
 mod resilience;
 mod routing;
+mod secured;
 mod words;
 mod world;

@@ -242,3 +242,19 @@ fn a_header_that_is_no_text_slips_past_no_rule() {
         assert_eq!(client.get("web", "/").await.status, OK);
     });
 }
+
+#[test]
+fn who_asks_for_the_service_s_own_address_gets_any_endpoint_of_a_passthrough() {
+    run(async {
+        let world = World::start().await;
+        let one = world.backend("web", 10, Backend::named("web")).await;
+        let other = world.backend("web", 11, Backend::named("web")).await;
+        world.traffic("web", &all_to("web"), &json!({"settings": {"balancer": "passthrough"}})).await;
+        let client = world.client().await;
+        for _ in 0..40 {
+            assert_eq!(client.get("web", "/").await.text(), "web");
+        }
+        // Of forty throws of a coin, all on one side are one in 2^39.
+        assert!(one.hits() > 0 && other.hits() > 0, "{} {}", one.hits(), other.hits());
+    });
+}
