@@ -62,6 +62,7 @@ async fn judge(way: &Way, mut head: request::Parts, incoming: Incoming, record: 
     // This side says it, when a backend takes the body.
     head.headers.remove(header::EXPECT);
     introduce(way, &mut head.headers);
+    record.span = way.worker.telemetry.begin_span(&mut head.headers, &mut way.worker.chance());
     record.identify(&head.headers);
     if let Err(why) = authorise(way, &head, record) {
         return way.refuse(record, (403, "RBAC: access denied"), Flag::Denied, Some(why));

@@ -18,6 +18,7 @@ mod way;
 mod worker;
 mod open;
 mod telemetry;
+mod trace;
 mod targets;
 mod target;
 mod shed;

@@ -8,12 +8,15 @@ mod pair;
 mod passage;
 mod record;
 mod series;
+mod span;
 
 pub(crate) use flags::Flag;
 pub(crate) use passage::Passage;
 pub(crate) use record::Record;
 pub(crate) use series::Metrics;
 
+use crate::trace::{Begun, Tracer};
+use http::HeaderMap;
 use labels::{PassageKey, RequestKey};
 use pair::Pair;
 use series::{All, Series};
@@ -21,6 +24,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use weft_core::balance::Chance;
 use weft_runtime::access::AccessLog;
 
 /// Series that no request has met for so long are looked up again when one does.
@@ -32,12 +36,18 @@ pub(crate) struct Telemetry {
     known: RefCell<HashMap<RequestKey, Series>>,
     pairs: RefCell<HashMap<PassageKey, Rc<Pair>>>,
     access: AccessLog,
+    tracer: Option<Tracer>,
 }
 
 impl Telemetry {
     /// Nothing counted yet.
-    pub(crate) fn new(all: Metrics, access: AccessLog) -> Self {
-        Self { all, known: RefCell::default(), pairs: RefCell::default(), access }
+    pub(crate) fn new(all: Metrics, access: AccessLog, tracer: Option<Tracer>) -> Self {
+        Self { all, known: RefCell::default(), pairs: RefCell::default(), access, tracer }
+    }
+
+    /// A request comes. Gives its span, if it is to have one, and makes its headers say so.
+    pub(crate) fn begin_span(&self, headers: &mut HeaderMap, chance: &mut impl Chance) -> Option<Begun> {
+        self.tracer.as_ref()?.begin(headers, chance)
     }
 
     /// A request is over.
@@ -52,6 +62,9 @@ impl Telemetry {
         });
         drop(known);
         self.access.add(|line| line::of_request(record, line));
+        if let (Some(tracer), Some(begun)) = (&self.tracer, record.span) {
+            tracer.end(span::of_request(record, begun));
+        }
     }
 
     /// The counters for a connection of bytes.

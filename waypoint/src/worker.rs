@@ -11,6 +11,7 @@ use crate::open::Open;
 use crate::target::{Making, Target};
 use crate::targets::Targets;
 use crate::telemetry::{Metrics, Telemetry};
+use crate::trace::Tracer;
 use crate::tunnels::Tunnels;
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
@@ -49,6 +50,8 @@ pub(crate) struct Knowledge {
     pub(crate) metrics: Metrics,
     /// How lines are written.
     pub(crate) access: AccessFormat,
+    /// Where spans go, if they go anywhere.
+    pub(crate) tracer: Option<Tracer>,
 }
 
 /// A moment, as one worker holds it: one more reference within the worker touches nothing that other cores touch.
@@ -98,12 +101,12 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(knowledge: Knowledge, index: usize) -> Rc<Self> {
-        let Knowledge { view, leaves, trust, own, uid, limits, workers, adaptive, metrics, access } =
+        let Knowledge { view, leaves, trust, own, uid, limits, workers, adaptive, metrics, access, tracer } =
             knowledge;
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Rc::new(Self {
             tunnels: Tunnels::new(own.clone(), leaves.clone(), trust.clone(), limits),
-            telemetry: Rc::new(Telemetry::new(metrics, AccessLog::new(access))),
+            telemetry: Rc::new(Telemetry::new(metrics, AccessLog::new(access), tracer)),
             open: Rc::default(),
             ending: Ending::default(),
             // Only so that workers and waypoints do not choose alike.

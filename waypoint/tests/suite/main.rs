@@ -13,5 +13,6 @@ mod protocols;
 mod resilience;
 mod routing;
 mod secured;
+mod trace;
 mod words;
 mod world;
