@@ -105,7 +105,7 @@ impl Sides {
             s_namespace,
             s_canonical.clone(),
             s_revision.clone(),
-            connection.client.identity.to_string(),
+            connection.client.name.to_string(),
             s_canonical,
             s_revision,
             s_cluster,

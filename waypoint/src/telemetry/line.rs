@@ -60,7 +60,7 @@ fn sides(connection: &Connection, endpoint: Option<&Arc<Workload>>, line: &mut L
         line.pair("src.workload", Value::Text(&workload.name));
         line.pair("src.namespace", Value::Text(&workload.namespace));
     }
-    line.pair("src.identity", Value::Text(&client.identity.to_string()));
+    line.pair("src.identity", Value::Text(&client.name));
     line.pair("dst.addr", Value::Addr(connection.addr));
     if let Some(service) = connection.service() {
         line.pair("dst.service", Value::Text(&service.name.hostname));

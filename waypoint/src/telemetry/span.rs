@@ -19,7 +19,7 @@ pub(super) fn of_request(record: &Record, begun: Begun) -> Span {
         ("http.response.status_code", Tag::Number(record.status().into())),
         ("response_flags", text(record.flag().letters())),
         ("weft.tries", Tag::Number(record.tries.into())),
-        ("source.principal", Tag::Text(connection.client.identity.to_string())),
+        ("source.principal", Tag::Text(connection.client.name.to_string())),
     ];
     if let Some(workload) = record.endpoint() {
         tags.push(("destination.workload", Tag::Text(workload.name.to_string())));
