@@ -59,6 +59,7 @@ async fn judge(way: &Way, mut head: request::Parts, incoming: Incoming, record: 
     // This side says it, when a backend takes the body.
     head.headers.remove(header::EXPECT);
     introduce(way, &mut head.headers);
+    record.span = way.worker.telemetry.begin_span(&mut head.headers, &mut way.worker.chance());
     record.identify(&head.headers);
     if let Err(why) = authorise(way, &head, record) {
         return way.refuse(record, (403, "RBAC: access denied"), Flag::Denied, Some(why));
@@ -134,7 +135,7 @@ async fn route(
     let Some(Found::Http(table)) = routes else {
         return match way.worker.destination(&connection.destination, &way.moment) {
             Ok(target) => forward::plainly(way, &target, head, incoming, upgrading, record).await,
-            Err(error) => forward::no_endpoint(way, record, &error),
+            Err(error) => way.no_endpoint(record, &error),
         };
     };
     let Some(rule) = table.find(&Seen::new(&head, connection)).cloned() else {

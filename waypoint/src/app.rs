@@ -5,10 +5,12 @@ use crate::config::{Config, Own};
 use crate::knowledge::WaypointMesh;
 use crate::run;
 use crate::telemetry;
+use crate::trace::Tracer;
 use crate::worker::Knowledge;
 use anyhow::Context as _;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use weft_core::identity::Identity;
@@ -71,6 +73,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         condition: readiness.condition("certificates", "none yet"),
     });
     tasks.spawn(keeper.run());
+    let service = format!("{service_account}.{namespace}");
+    let (tracer, exporter) = Tracer::new(&config.tracing, service, &metrics)?.unzip();
+    let mut exporting = JoinSet::new();
+    exporter.into_iter().for_each(|exporter| drop(exporting.spawn(exporter.run())));
     let knowledge = Knowledge {
         view,
         leaves,
@@ -82,6 +88,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         adaptive: config.adaptive,
         metrics: telemetry::Metrics::register(&metrics)?,
         access: config.access,
+        tracer,
     };
     let (threads, asks) = start_workers(&config, &knowledge, &stop)?;
     if let Some(socket) = &config.admin {
@@ -89,6 +96,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             Server::bind(&Listen::Unix(socket.clone())).await.context("opening the administrative socket")?;
         tasks.spawn(server.serve(admin(&config, &knowledge, asks).routes(), stop.clone()));
     }
+    // Once the workers have ended nobody makes spans any more, and the exporter ends too.
+    drop(knowledge);
     let signal = drain::signals().context("listening for signals")?.await;
     tracing::info!(?signal, "draining");
     stopper.stop();
@@ -100,8 +109,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         }
     })
     .await?;
+    // Spans of the last requests are worth a moment, and no more.
+    let _ = tokio::time::timeout(EXPORT_MAX, exporting.join_next()).await;
     Ok(())
 }
+
+/// What the exporter of spans gets at the end.
+const EXPORT_MAX: Duration = Duration::from_secs(2);
 
 fn client_config(config: &Config) -> ClientConfig {
     let Own { namespace, pod, node, ip, .. } = &config.own;

@@ -1,11 +1,17 @@
 //! Bodies, as they pass through: never gathered, but for what a second try would need.
 
-use crate::upload::{Copied, Upload};
+mod error;
+mod upload;
+
+pub(crate) use error::BodyError;
+pub(crate) use upload::{Keep, Source};
+
 use bytes::Bytes;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::time::Sleep;
+use upload::{Copied, Upload};
 
 /// A body on its way.
 pub(crate) enum Body {
@@ -19,23 +25,6 @@ pub(crate) enum Body {
     Copied(Copied),
     /// Of a backend's response.
     Download(Box<Download>),
-}
-
-/// Why a body did not come to its end.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BodyError {
-    /// The side that it comes from broke off.
-    #[error("the sender broke off")]
-    Sender(#[source] hyper::Error),
-    /// A limit was reached.
-    #[error("{0}")]
-    Late(&'static str),
-    /// Another try sends it now.
-    #[error("another try sends the body now")]
-    Superseded,
-    /// A copy that its receiver takes too slowly.
-    #[error("the receiver of the copy is too slow")]
-    Slow,
 }
 
 /// What wants to know how a response's body fares.

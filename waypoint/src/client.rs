@@ -32,6 +32,8 @@ pub(crate) struct Client {
     pub(crate) addr: SocketAddr,
     /// What its tunnel has proven.
     pub(crate) identity: Identity,
+    /// The same, as logs and metrics write it: made once, and not for each request.
+    pub(crate) name: Arc<str>,
     /// The same, as policies compare it.
     pub(crate) peer: Peer,
     /// What discovery knows of it.

@@ -21,6 +21,8 @@ pub struct Config {
     pub log: LogConfig,
     /// How a request's line is written.
     pub access: AccessFormat,
+    /// Where spans go, and of which requests.
+    pub tracing: Tracing,
     /// Whether each service's limit of requests at a time finds itself.
     pub adaptive: Adaptive,
     /// Who it is.
@@ -83,6 +85,104 @@ impl FromStr for Adaptive {
     }
 }
 
+/// Where spans go, and of which requests.
+#[derive(Debug, Clone)]
+pub struct Tracing {
+    /// The collector; without one there are no spans, and what requests say of traces goes on as it is.
+    pub collector: Option<Collector>,
+    /// What it takes.
+    pub protocol: TracingProtocol,
+    /// How many of the requests that come without a decision.
+    pub sampling: Sampling,
+}
+
+/// What a collector takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TracingProtocol {
+    /// OpenTelemetry's protocol by gRPC.
+    OtlpGrpc,
+    /// The same by HTTP, in protobuf.
+    OtlpHttp,
+    /// Zipkin's JSON (API v2).
+    Zipkin,
+}
+
+impl FromStr for TracingProtocol {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "otlp-grpc" => Ok(Self::OtlpGrpc),
+            "otlp-http" => Ok(Self::OtlpHttp),
+            "zipkin" => Ok(Self::Zipkin),
+            _ => Err(()),
+        }
+    }
+}
+
+/// Of a million so many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sampling(pub u32);
+
+impl FromStr for Sampling {
+    type Err = ();
+
+    /// Reads a percentage.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let percent: f64 = text.parse().map_err(|_| ())?;
+        (0.0..=100.0).contains(&percent).then(|| Self((percent * 10_000.0).round() as u32)).ok_or(())
+    }
+}
+
+/// Where a collector is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collector {
+    /// Its host and port as they were written.
+    pub authority: String,
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Whether TLS is spoken, with the authorities of this machine (`https`).
+    pub secured: bool,
+    /// Another path than the usual one.
+    pub path: Option<String>,
+}
+
+impl FromStr for Collector {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let uri: http::Uri = text.parse().map_err(|_| ())?;
+        let (secured, usual) = match uri.scheme_str() {
+            Some("http") => (false, 80),
+            Some("https") => (true, 443),
+            _ => return Err(()),
+        };
+        let authority = uri.authority().filter(|one| !one.as_str().contains('@')).ok_or(())?;
+        let path = Some(uri.path()).filter(|path| *path != "/").map(str::to_owned);
+        Ok(Self {
+            authority: authority.to_string(),
+            host: authority.host().to_owned(),
+            port: authority.port_u16().unwrap_or(usual),
+            secured,
+            path,
+        })
+    }
+}
+
+impl Tracing {
+    fn read(settings: &mut Settings<'_>) -> Self {
+        let wants = "otlp-grpc, otlp-http or zipkin";
+        Self {
+            collector: settings.optional("WEFT_TRACING_ENDPOINT", "http://host:port or https://host:port"),
+            protocol: settings.get("WEFT_TRACING_PROTOCOL", wants, TracingProtocol::OtlpGrpc),
+            // As Istio: one in a hundred.
+            sampling: settings.get("WEFT_TRACING_SAMPLING", "a percentage", Sampling(10_000)),
+        }
+    }
+}
+
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -98,6 +198,8 @@ pub struct Limits {
     pub body_idle: Duration,
     /// A client's connection of HTTP/1 without a request is closed after this.
     pub keep_alive: Duration,
+    /// A connection of bytes that carries nothing for so long is ended; never if it is not there.
+    pub idle: Option<Duration>,
     /// What is under way may take so long when the waypoint is told to end.
     pub drain: Duration,
 }
@@ -119,6 +221,7 @@ impl Config {
             admin: settings.optional("WEFT_ADMIN_SOCKET", "the path of a socket"),
             log: LogConfig::read(settings),
             access: settings.get("WEFT_ACCESS_LOG", "text, json or off", AccessFormat::default()),
+            tracing: Tracing::read(settings),
             adaptive: settings.get("WEFT_ADAPTIVE_CONCURRENCY", "on or off", Adaptive::Off),
             own: Own::read(settings),
             control: ControlSettings::read(settings),
@@ -161,6 +264,8 @@ impl Limits {
             head: settings.seconds("WEFT_REQUEST_HEAD_SECONDS", Duration::from_secs(30)),
             body_idle: settings.seconds("WEFT_REQUEST_BODY_IDLE_SECONDS", Duration::from_secs(300)),
             keep_alive: settings.seconds("WEFT_KEEP_ALIVE_SECONDS", Duration::from_secs(3600)),
+            idle: Some(settings.seconds("WEFT_IDLE_TIMEOUT_SECONDS", Duration::ZERO))
+                .filter(|idle| !idle.is_zero()),
             drain: settings.seconds("WEFT_DRAIN_SECONDS", Duration::from_secs(10)),
         }
     }

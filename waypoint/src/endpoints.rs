@@ -1,6 +1,6 @@
 //! Endpoints of services, and how they are reached.
 
-use crate::lines::Lines;
+use crate::origin::{BadOrigin, Origin};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use weft_core::ports::{TUNNEL, is_mesh_port};
 use weft_core::service::{HealthPolicy, Service};
 use weft_core::workload::{Health, TunnelProtocol, Workload};
 use weft_l7::balance::EndpointState;
+use weft_l7::destination::KeepAlive;
 
 /// An endpoint, and how it is reached.
 #[derive(Debug)]
@@ -18,8 +19,10 @@ pub(crate) struct Endpoint {
     pub(crate) addr: SocketAddr,
     /// Where its tunnel is; none is plain text, for what is not in the mesh.
     pub(crate) tunnel: Option<SocketAddr>,
-    /// Connections that this worker has there.
-    pub(crate) lines: Rc<Lines>,
+    /// TLS of the application's own.
+    pub(crate) origin: Option<Rc<Origin>>,
+    /// Keep-alive probes, where this side has a connection of TCP there.
+    pub(crate) keep_alive: Option<KeepAlive>,
 }
 
 /// Why there is no endpoint.
@@ -34,11 +37,9 @@ pub(crate) enum NoEndpoint {
     /// Nothing says what the subset is.
     #[error("no DestinationRule of the service names subset {0}")]
     NoSubset(Arc<str>),
-    /// What is asked for is not there: sending it in plain text instead would be worse than not at all.
-    #[error(
-        "the service wants TLS towards its endpoints (DestinationRule `tls`, BackendTLSPolicy), which this waypoint does not do"
-    )]
-    Tls,
+    /// The TLS that is asked for cannot be begun: sending it in plain text instead would be worse than not at all.
+    #[error("TLS towards the service's endpoints (DestinationRule `tls`, BackendTLSPolicy): {0}")]
+    Tls(BadOrigin),
     /// None may take it.
     #[error("no endpoint takes requests")]
     Nobody,

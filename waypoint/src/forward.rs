@@ -1,11 +1,11 @@
 //! Brings a request where its rule says, and its response back.
 
-use crate::endpoints::{Endpoint, NoEndpoint};
+use crate::body::{Keep, Source};
+use crate::lines::Upstream;
 use crate::mirror;
 use crate::target::Target;
 use crate::telemetry::{Flag, Record};
 use crate::tries::{self, Task};
-use crate::upload::{Keep, Source};
 use crate::way::{Answer, Way};
 use http::{HeaderName, HeaderValue, request};
 use hyper::body::{Body as _, Incoming};
@@ -56,7 +56,7 @@ pub(crate) async fn by_rule(
     };
     let target = match way.worker.service(word, &way.moment) {
         Ok(target) => target,
-        Err(error) => return respond(errand, Some(backend), no_endpoint(way, record, &error)),
+        Err(error) => return respond(errand, Some(backend), way.no_endpoint(record, &error)),
     };
     let request_deadline = deadline::of_request(&forward.timeouts, &head.headers, way.begun);
     if let Err(bad) = apply::request(rule, forward, backend, &mut head) {
@@ -115,12 +115,6 @@ pub(crate) async fn plainly(
     answer
 }
 
-/// Nobody is there.
-pub(crate) fn no_endpoint(way: &Way, record: &mut Record, error: &NoEndpoint) -> Answer {
-    let text = "no healthy upstream";
-    way.refuse(record, (503, text), Flag::NoHealthyUpstream, Some(error.to_string()))
-}
-
 fn respond(errand: Errand<'_>, backend: Option<&Backend>, mut answer: Answer) -> Answer {
     apply::response(errand.rule, backend, answer.response.headers_mut());
     answer
@@ -169,7 +163,7 @@ fn source(incoming: Incoming, keep: Keep, record: &mut Record) -> Option<Source>
 fn carry(
     forward: &Forward,
     token: Option<&Token>,
-    endpoint: &Member<Endpoint>,
+    endpoint: &Member<Upstream>,
 ) -> Option<(HeaderName, HeaderValue)> {
     session::write(forward.session.as_ref()?, token, &endpoint.endpoint.id, seconds())
 }

@@ -195,6 +195,7 @@ fn judge(
         client: Client {
             addr: SocketAddr::new(addr.ip(), 0),
             identity: peer.clone(),
+            name: peer.to_string().into(),
             peer: weft_l7::policy::Peer::new(peer.clone()),
             workload: source.cloned(),
         },

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 use weft_tunnel::io::TunnelIo;
 
 /// A connection to an application.
@@ -13,9 +14,11 @@ pub(crate) enum Io {
     Tunnel(Box<TunnelIo>),
     /// In plain text, to what is not in the mesh.
     Plain(TcpStream),
+    /// Either of them, in TLS of the application's own.
+    Tls(Box<TlsStream<Io>>),
 }
 
-macro_rules! both {
+macro_rules! each {
     ($self:ident, $io:ident => $call:expr) => {
         match $self.get_mut() {
             Io::Tunnel($io) => {
@@ -26,19 +29,23 @@ macro_rules! both {
                 let $io = Pin::new($io);
                 $call
             }
+            Io::Tls($io) => {
+                let $io = Pin::new(&mut **$io);
+                $call
+            }
         }
     };
 }
 
 impl AsyncRead for Io {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        both!(self, io => io.poll_read(cx, into))
+        each!(self, io => io.poll_read(cx, into))
     }
 }
 
 impl AsyncWrite for Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
-        both!(self, io => io.poll_write(cx, from))
+        each!(self, io => io.poll_write(cx, from))
     }
 
     fn poll_write_vectored(
@@ -46,7 +53,7 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         from: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        both!(self, io => io.poll_write_vectored(cx, from))
+        each!(self, io => io.poll_write_vectored(cx, from))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -54,10 +61,10 @@ impl AsyncWrite for Io {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        both!(self, io => io.poll_flush(cx))
+        each!(self, io => io.poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        both!(self, io => io.poll_shutdown(cx))
+        each!(self, io => io.poll_shutdown(cx))
     }
 }

@@ -26,6 +26,7 @@ pub struct Moment {
     /// Those that apply to a service that some of them name; to all others those for the whole waypoint apply.
     applying: HashMap<ServiceName, Arc<Applying>>,
     wide: Arc<Applying>,
+    policy_generation: u64,
 }
 
 impl Moment {
@@ -44,6 +45,11 @@ impl Moment {
         self.policies.values()
     }
 
+    /// Grows whenever policies for requests have changed.
+    pub fn policy_generation(&self) -> u64 {
+        self.policy_generation
+    }
+
     fn insert_policy(&mut self, policy: Policy) {
         let scope = policy.scope.clone();
         let old = self.policies.insert(policy.name.clone(), Arc::new(policy));
@@ -59,6 +65,7 @@ impl Moment {
     /// What applies is made anew where a policy of one of these scopes may count: its own services, or all that any
     /// policy names.
     fn policies_changed<'a>(&mut self, scopes: impl Iterator<Item = &'a PolicyScope>) {
+        self.policy_generation += 1;
         let all: Vec<Arc<Policy>> = self.policies.values().cloned().collect();
         for scope in scopes {
             match scope {

@@ -1,10 +1,9 @@
 //! Copies of requests: they go elsewhere, and nobody waits for what becomes of them.
 
-use crate::body::Body;
+use crate::body::{Body, Source};
 use crate::head;
 use crate::lines::{Demand, Lines};
 use crate::target::Target;
-use crate::upload::Source;
 use crate::way::{Seen, Way};
 use http::{Request, request};
 use http_body_util::BodyExt as _;
@@ -68,7 +67,7 @@ impl Errand<'_> {
         let Ok(member) = target.choose(&Ask::default(), self.addr, &mut self.worker.chance()) else { return };
         let _in_flight = member.begin(Instant::now());
         let demand = Demand {
-            endpoint: &member.endpoint.to,
+            upstream: &member.endpoint.to,
             client: self.client,
             tunnels: &self.worker.tunnels,
             room: &target.room,

@@ -2,6 +2,7 @@
 //! left alone, and how busy it is.
 
 use crate::endpoints::Endpoint;
+use crate::lines::Upstream;
 use serde::Serialize;
 use std::fmt;
 use std::net::SocketAddr;
@@ -52,8 +53,8 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    pub(crate) fn new(target: &TargetName, member: &Member<Endpoint>, now: Instant) -> Self {
-        let Endpoint { workload, addr, tunnel, .. } = &member.endpoint.to;
+    pub(crate) fn new(target: &TargetName, member: &Member<Upstream>, now: Instant) -> Self {
+        let Endpoint { workload, addr, tunnel, .. } = &member.endpoint.to.endpoint;
         Self {
             target: target.to_string(),
             workload: format!("{}/{}", workload.namespace, workload.name),

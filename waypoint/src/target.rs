@@ -1,30 +1,30 @@
 //! What one worker knows of somewhere that requests go: its endpoints and their load, who is left alone, and how much room
 //! there is. It is brought up to date when a request meets a moment that it has not seen; what goes on in it goes on.
 
-use crate::endpoints::{Endpoint, NoEndpoint, reach, state};
+mod basis;
+
+use crate::endpoints::NoEndpoint;
 use crate::knowledge::Moment;
-use crate::lines::Lines;
+use crate::lines::Upstream;
+use crate::origin::Origin;
 use crate::standing::{Standing, TargetName};
+use basis::{Basis, KeptLines};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::Notify;
-use weft_core::balance::{Chance, endpoint_port};
+use weft_core::balance::Chance;
 use weft_core::names::WorkloadUid;
-use weft_core::service::{AppProtocol, LoadBalancingMode, Service};
+use weft_core::service::AppProtocol;
 use weft_core::workload::Workload;
 use weft_l7::adaptive::{Adaptive, Limiter};
-use weft_l7::balance::place::{Arrangement, Place, Spot};
 use weft_l7::balance::{self, Ask, Balance, EndpointState, Member};
-use weft_l7::destination::{Balancer, Destination, Settings};
+use weft_l7::destination::Settings;
 use weft_l7::limit::Room;
 use weft_l7::outlier::{self, Outcome, State, Watch};
 use weft_l7::retry::budget::Budget;
-use weft_l7::service::ServiceTraffic;
-use weft_l7::target::ServiceTarget;
 
 /// What this worker knows of it.
 pub(crate) struct Target {
@@ -41,24 +41,12 @@ pub(crate) struct Target {
 struct Inner {
     basis: Basis,
     settings: Rc<Settings>,
+    origin: Option<Rc<Origin>>,
     protocol: AppProtocol,
-    balance: Balance<Endpoint>,
+    balance: Balance<Upstream>,
     watch: Option<Watch>,
     budget: Option<Budget>,
     limiter: Option<Rc<RefCell<Limiter>>>,
-}
-
-/// What it was made from.
-struct Basis {
-    moment: Arc<Moment>,
-    near: Arc<Workload>,
-    subject: Subject,
-    traffic: Option<Arc<ServiceTraffic>>,
-}
-
-enum Subject {
-    Service(Arc<Service>),
-    Workload(Arc<Workload>),
 }
 
 /// What a target is made from and for.
@@ -88,6 +76,7 @@ impl Target {
         let basis = Basis::look_up(&name, making)?;
         let settings = basis.settings(&name)?;
         let mut inner = Inner {
+            origin: basis.origin(&settings)?,
             protocol: basis.protocol(&name),
             balance: Balance::new(&settings),
             watch: settings.outlier.clone().map(|words| Watch::new(words, now)),
@@ -117,11 +106,7 @@ impl Target {
             return Ok(());
         }
         let basis = Basis::look_up(&self.name, making)?;
-        let same_traffic = match (&basis.traffic, &inner.basis.traffic) {
-            (Some(one), Some(another)) => Arc::ptr_eq(one, another),
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        };
+        let same_traffic = basis.has_traffic_of(&inner.basis);
         let same_endpoints = basis.has_endpoints_of(&inner.basis, &self.name);
         inner.basis = basis;
         if same_traffic && same_endpoints {
@@ -129,6 +114,10 @@ impl Target {
         }
         let now = Instant::now();
         let new = inner.basis.settings(&self.name)?;
+        let same_tls = new.tls == inner.settings.tls;
+        if !same_tls {
+            inner.origin = inner.basis.origin(&new)?;
+        }
         inner.protocol = inner.basis.protocol(&self.name);
         let old = std::mem::replace(&mut inner.settings, new);
         let new = inner.settings.clone();
@@ -146,8 +135,9 @@ impl Target {
             && new.warm_up == old.warm_up
             && new.locality.healthy_min == old.locality.healthy_min;
         // Who is ejected is kept in the balance, so a new watch needs a new one too.
-        if !chooses_alike || new.outlier != old.outlier {
-            let lines = inner.lines();
+        if !chooses_alike || new.outlier != old.outlier || !same_tls {
+            // What was opened in plain text, or for another name, is of no more use.
+            let lines = if same_tls { inner.lines() } else { KeptLines::new() };
             inner.balance = Balance::new(&new);
             inner.fill_with(&self.name, lines, now, chance);
         } else {
@@ -175,16 +165,17 @@ impl Target {
         ask: &Ask<'_>,
         addr: SocketAddr,
         chance: &mut impl Chance,
-    ) -> Result<Rc<Member<Endpoint>>, NoEndpoint> {
+    ) -> Result<Rc<Member<Upstream>>, NoEndpoint> {
         let now = Instant::now();
         self.used.set(now);
         let mut inner = self.inner.borrow_mut();
-        let found = if inner.passes_through() {
-            let asked = |member: &&Rc<Member<Endpoint>>| member.endpoint.to.addr == addr;
+        let asked = |member: &&Rc<Member<Upstream>>| member.endpoint.to.endpoint.addr == addr;
+        let found = if inner.basis.passes_through(&inner.settings) {
             inner.balance.members().find(asked).cloned()
         } else {
-            inner.balance.choose(ask, now, chance)
+            None
         };
+        let found = found.or_else(|| inner.balance.choose(ask, now, chance));
         found.ok_or(NoEndpoint::Nobody)
     }
 
@@ -231,8 +222,8 @@ impl Target {
     /// Who comes back, though nobody asks.
     pub(crate) fn tick(&self, now: Instant) {
         let inner = &mut *self.inner.borrow_mut();
-        let idle = inner.settings.limits.idle;
-        inner.balance.members().for_each(|member| member.endpoint.to.lines.close_idle(idle));
+        let limits = &inner.settings.limits;
+        inner.balance.members().for_each(|member| member.endpoint.to.lines.close_idle(limits));
         let Some(watch) = &mut inner.watch else { return };
         for change in watch.tick(now) {
             obey(&mut inner.balance, &change);
@@ -261,7 +252,7 @@ impl Target {
     }
 }
 
-fn obey(balance: &mut Balance<Endpoint>, change: &outlier::Change) {
+fn obey(balance: &mut Balance<Upstream>, change: &outlier::Change) {
     match change.now {
         State::Ejected(cause, time) => {
             tracing::info!(endpoint = %change.endpoint, ?cause, ?time, "an endpoint is left alone");
@@ -275,17 +266,10 @@ fn obey(balance: &mut Balance<Endpoint>, change: &outlier::Change) {
 }
 
 impl Inner {
-    fn passes_through(&self) -> bool {
-        let by_service = match &self.basis.subject {
-            Subject::Service(service) => service.load_balancing.mode == LoadBalancingMode::Passthrough,
-            Subject::Workload(_) => false,
-        };
-        by_service || self.settings.balancer == Balancer::Passthrough
-    }
-
     /// Connections outlive changes of their endpoint.
-    fn lines(&self) -> HashMap<(WorkloadUid, SocketAddr), Rc<Lines>> {
-        let key = |member: &Rc<Member<Endpoint>>| (member.endpoint.id.clone(), member.endpoint.to.addr);
+    fn lines(&self) -> KeptLines {
+        let key =
+            |member: &Rc<Member<Upstream>>| (member.endpoint.id.clone(), member.endpoint.to.endpoint.addr);
         self.balance.members().map(|member| (key(member), member.endpoint.to.lines.clone())).collect()
     }
 
@@ -294,120 +278,12 @@ impl Inner {
         self.fill_with(name, lines, now, chance);
     }
 
-    fn fill_with(
-        &mut self,
-        name: &TargetName,
-        mut lines: HashMap<(WorkloadUid, SocketAddr), Rc<Lines>>,
-        now: Instant,
-        chance: &mut impl Chance,
-    ) {
-        let endpoints = self.basis.endpoints(name, &self.settings, &mut lines);
+    fn fill_with(&mut self, name: &TargetName, mut lines: KeptLines, now: Instant, chance: &mut impl Chance) {
+        let endpoints = self.basis.endpoints(name, &self.settings, self.origin.as_ref(), &mut lines);
         if let Some(watch) = &mut self.watch {
-            let healthy = |one: &balance::Endpoint<Endpoint>| one.state == EndpointState::Serving;
+            let healthy = |one: &balance::Endpoint<Upstream>| one.state == EndpointState::Serving;
             watch.update(endpoints.iter().map(|one| (one.id.clone(), healthy(one))));
         }
         self.balance.update(endpoints, now, chance);
-    }
-}
-
-impl Basis {
-    fn look_up(name: &TargetName, making: Making<'_>) -> Result<Self, NoEndpoint> {
-        let Making { moment, near, .. } = making;
-        let (subject, traffic) = match name {
-            TargetName::Service(target) => {
-                let service = moment.mesh.service(&target.service);
-                let service = service.ok_or_else(|| NoEndpoint::NoService(target.service.clone()))?;
-                if service.port(target.port).is_none() {
-                    return Err(NoEndpoint::NoPort(target.port));
-                }
-                (Subject::Service(service.clone()), moment.traffic(&target.service).cloned())
-            }
-            TargetName::Workload(uid, _) => {
-                let workload = moment.mesh.workload(uid).ok_or(NoEndpoint::Nobody)?;
-                (Subject::Workload(workload.clone()), None)
-            }
-        };
-        Ok(Self { moment: moment.clone(), near: near.clone(), subject, traffic })
-    }
-
-    /// Whether nothing that endpoints follow from has changed.
-    fn has_endpoints_of(&self, before: &Self, name: &TargetName) -> bool {
-        let same = match (&self.subject, &before.subject, name) {
-            (Subject::Service(one), Subject::Service(another), TargetName::Service(target)) => {
-                Arc::ptr_eq(one, another)
-                    && self.moment.mesh.shares_endpoints(&before.moment.mesh, &target.service)
-            }
-            (Subject::Workload(one), Subject::Workload(another), _) => Arc::ptr_eq(one, another),
-            _ => false,
-        };
-        same && Arc::ptr_eq(&self.near, &before.near)
-    }
-
-    fn destination(&self) -> Option<&Destination> {
-        self.traffic.as_ref().map(|traffic| &traffic.said().destination)
-    }
-
-    fn settings(&self, name: &TargetName) -> Result<Rc<Settings>, NoEndpoint> {
-        let settings = match (name, self.destination()) {
-            (TargetName::Service(ServiceTarget { port, subset, .. }), Some(destination)) => {
-                let missing = || NoEndpoint::NoSubset(subset.clone().unwrap_or_default());
-                destination.settings(*port, subset.as_deref()).ok_or_else(missing)?.clone()
-            }
-            (TargetName::Service(ServiceTarget { subset: Some(subset), .. }), None) => {
-                return Err(NoEndpoint::NoSubset(subset.clone()));
-            }
-            (TargetName::Service(_) | TargetName::Workload(..), _) => Settings::default(),
-        };
-        if settings.tls.is_some() {
-            return Err(NoEndpoint::Tls);
-        }
-        Ok(Rc::new(settings))
-    }
-
-    fn protocol(&self, name: &TargetName) -> AppProtocol {
-        let port = match (&self.subject, name) {
-            (Subject::Service(service), TargetName::Service(target)) => service.port(target.port),
-            _ => None,
-        };
-        port.map_or(AppProtocol::Unknown, |port| port.app_protocol)
-    }
-
-    fn endpoints(
-        &self,
-        name: &TargetName,
-        settings: &Settings,
-        lines: &mut HashMap<(WorkloadUid, SocketAddr), Rc<Lines>>,
-    ) -> Vec<balance::Endpoint<Endpoint>> {
-        let mut make = |workload: &Arc<Workload>, port: u16, state, spot| {
-            // One that cannot be reached is none: others may do.
-            let (addr, tunnel) = reach(workload, port).ok()?;
-            let lines = lines.remove(&(workload.uid.clone(), addr)).unwrap_or_default();
-            let to = Endpoint { workload: workload.clone(), addr, tunnel, lines };
-            Some(balance::Endpoint { id: workload.uid.clone(), weight: workload.weight, state, spot, to })
-        };
-        let (service, target) = match (&self.subject, name) {
-            (Subject::Workload(workload), TargetName::Workload(_, port)) => {
-                // Who asks for one endpoint has chosen it, whatever discovery thinks of it.
-                let one = make(workload, *port, EndpointState::Serving, Spot::default());
-                return one.map(|one| balance::Endpoint { weight: 1, ..one }).into_iter().collect();
-            }
-            (Subject::Service(service), TargetName::Service(target)) => (service, target),
-            _ => return Vec::new(),
-        };
-        let place = |workload| Place { workload, labels: &workload.labels };
-        let arrangement = Arrangement::new(&settings.locality, &service.load_balancing, place(&self.near));
-        let subset = target.subset.as_ref().and_then(|name| self.destination()?.subsets.get(name));
-        let labels = subset.map(|subset| &subset.labels);
-        let carries = |workload: &&Arc<Workload>| {
-            let wanted = labels.into_iter().flatten();
-            wanted.into_iter().all(|(name, value)| workload.labels.get(name) == Some(value))
-        };
-        let all = self.moment.mesh.endpoints(&service.name).filter(carries);
-        all.filter_map(|workload| {
-            let port = endpoint_port(&service.name, service, target.port, workload)?;
-            let spot = arrangement.spot(place(workload))?;
-            make(workload, port, state(service, workload), spot)
-        })
-        .collect()
     }
 }

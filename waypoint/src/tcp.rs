@@ -1,20 +1,30 @@
 //! Connections that are passed on as they are.
 
+mod counted;
+
 use crate::client::{Connection, Destination};
+use crate::decide::in_words;
+use crate::dial::{DialError, dial};
 use crate::endpoints::NoEndpoint;
-use crate::lines::{LineError, connect};
+use crate::lines::Upstream;
+use crate::open::{Entry, judge};
+use crate::origin::Within;
 use crate::target::Target;
-use crate::worker::Worker;
+use crate::telemetry::{Flag, Passage};
+use crate::worker::{Now, Worker};
+use counted::Counted;
 use std::rc::Rc;
+use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use weft_core::policy::Denial;
+use weft_l7::balance::load::InFlight;
 use weft_l7::balance::{Ask, Member};
-use weft_l7::limit::Overflow;
-use weft_l7::policy::{ConnectionAsk, decide_connection};
+use weft_l7::limit::{Overflow, Permit};
 use weft_l7::service::Found;
 use weft_l7::target::{ServiceTarget, Target as Word, Weighted, choose};
 use weft_l7::traffic::TcpRoute;
 use weft_runtime::log::describe;
+use weft_tunnel::end::{Broken, End};
 
 /// Why a connection is not passed on.
 #[derive(Debug, thiserror::Error)]
@@ -26,54 +36,94 @@ enum TcpError {
     #[error(transparent)]
     Overflow(Overflow),
     #[error("reaching the endpoint")]
-    Line(#[source] LineError),
+    Dial(#[source] DialError),
     #[error("no route takes it")]
     NoRoute,
     #[error("its route leads nowhere: {0}")]
     Nowhere(std::sync::Arc<str>),
 }
 
-/// Carries bytes both ways until both are done.
+impl TcpError {
+    fn flag(&self) -> Flag {
+        match self {
+            Self::Denied(_) => Flag::Denied,
+            Self::NoEndpoint(_) => Flag::NoHealthyUpstream,
+            Self::Overflow(_) => Flag::Overflow,
+            Self::Dial(_) => Flag::UpstreamFailure,
+            Self::NoRoute | Self::Nowhere(_) => Flag::NoRoute,
+        }
+    }
+}
+
+/// Proof that a connection may go to an endpoint, and the room that it takes there.
+struct Admitted {
+    target: Rc<Target>,
+    member: Rc<Member<Upstream>>,
+    _room: Permit,
+    _in_flight: InFlight,
+}
+
+/// Carries bytes both ways until both are done, policy says otherwise, or nothing is carried for too long.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     connection: Connection,
     io: impl AsyncRead + AsyncWrite + Unpin,
 ) {
     let _alive = worker.ending.alive();
-    if let Err(error) = carry(&worker, &connection, io).await {
-        let (client, to) = (&connection.client, connection.addr);
-        tracing::info!(client = %client.addr, identity = %client.identity, %to, error = describe(&error), "refused a connection");
+    let mut passage = Passage::new(&worker.telemetry, connection);
+    let moment = worker.now();
+    let admitted = match admit(&worker, &moment, &mut passage) {
+        Ok(admitted) => admitted,
+        Err(error) => return passage.refuse(error.flag(), describe(&error)),
+    };
+    let idle = admitted.target.settings().limits.idle.or(worker.limits.idle);
+    // Nothing is waited for since the verdict: who changes policy from here on finds the connection.
+    let entry = worker.open.enter(passage, idle);
+    tokio::select! {
+        biased;
+        stop = entry.carried.stopped() => entry.set_end(End::Stopped(stop)),
+        carried = carry(&worker, &admitted, &entry, io) => match carried {
+            Ok(end) => entry.set_end(end),
+            Err(error) => entry.refuse(error.flag(), describe(&error)),
+        },
     }
 }
 
+fn admit(worker: &Worker, moment: &Rc<Now>, passage: &mut Passage) -> Result<Admitted, TcpError> {
+    let judgement = judge(moment, passage.connection());
+    passage.dry_run = judgement.dry_run.as_ref().map(in_words);
+    judgement.permit().map_err(TcpError::Denied)?;
+    let connection = passage.connection();
+    let target = target(worker, moment, connection)?;
+    let room = target.room.connection().map_err(TcpError::Overflow)?;
+    let chosen = target.choose(&Ask::default(), connection.addr, &mut worker.chance());
+    let member = chosen.map_err(TcpError::NoEndpoint)?;
+    passage.asked = Some(member.endpoint.to.endpoint.workload.clone());
+    let in_flight = member.begin(Instant::now());
+    Ok(Admitted { target, member, _room: room, _in_flight: in_flight })
+}
+
+/// Dropping what is left tells both sides, however it ends.
 async fn carry(
     worker: &Worker,
-    connection: &Connection,
-    mut io: impl AsyncRead + AsyncWrite + Unpin,
-) -> Result<(), TcpError> {
-    authorise(worker, connection)?;
-    let target = target(worker, connection)?;
-    let _room = target.room.connection().map_err(TcpError::Overflow)?;
-    let member = target.choose(&Ask::default(), connection.addr, &mut worker.chance());
-    let member: Rc<Member<_>> = member.map_err(TcpError::NoEndpoint)?;
-    let _in_flight = member.begin(std::time::Instant::now());
-    let backend = connect(&member.endpoint.to, &connection.client, &worker.tunnels).await;
-    let mut backend = backend.map_err(TcpError::Line)?;
-    // However it ends, dropping what is left tells both sides.
-    let _ = tokio::io::copy_bidirectional(&mut io, &mut backend).await;
-    Ok(())
+    admitted: &Admitted,
+    entry: &Entry,
+    io: impl AsyncRead + AsyncWrite + Unpin,
+) -> Result<End, TcpError> {
+    let how = (Within::Bytes, admitted.target.settings().limits.connect);
+    let client = &entry.connection().client;
+    let backend = dial(&admitted.member.endpoint.to.endpoint, client, &worker.tunnels, how).await;
+    let mut backend = backend.map_err(TcpError::Dial)?;
+    entry.opened();
+    let mut io = Counted::new(io, &entry.carried);
+    Ok(match tokio::io::copy_bidirectional(&mut io, &mut backend).await {
+        Ok(_) => End::Closed,
+        Err(_) if io.has_failed() => End::AppReset,
+        Err(error) => Broken::find(&error).map_or(End::PeerReset, End::from),
+    })
 }
 
-fn authorise(worker: &Worker, connection: &Connection) -> Result<(), TcpError> {
-    let moment = worker.now();
-    let policies = moment.applying(connection.service().map(|service| &service.name));
-    let Connection { client, addr, .. } = connection;
-    let ask = ConnectionAsk { peer: Some(&client.peer), source_ip: client.addr.ip(), port: addr.port() };
-    decide_connection(policies, &ask).permit().map(|_| ()).map_err(TcpError::Denied)
-}
-
-fn target(worker: &Worker, connection: &Connection) -> Result<Rc<Target>, TcpError> {
-    let moment = worker.now();
+fn target(worker: &Worker, moment: &Rc<Now>, connection: &Connection) -> Result<Rc<Target>, TcpError> {
     let found = match &connection.destination {
         Destination::Workload { .. } => None,
         Destination::Service { service, own } => {
@@ -84,7 +134,7 @@ fn target(worker: &Worker, connection: &Connection) -> Result<Rc<Target>, TcpErr
     let takes = |route: &&TcpRoute| takes(route, connection);
     let route = match found {
         None | Some(Found::Http(_)) => {
-            return worker.destination(&connection.destination, &moment).map_err(TcpError::NoEndpoint);
+            return worker.destination(&connection.destination, moment).map_err(TcpError::NoEndpoint);
         }
         Some(Found::Tls(routes)) => {
             let name = connection.server_name.as_deref();
@@ -94,7 +144,7 @@ fn target(worker: &Worker, connection: &Connection) -> Result<Rc<Target>, TcpErr
         Some(Found::Tcp(routes)) => routes.iter().find(takes),
     };
     let word = target_of(&route.ok_or(TcpError::NoRoute)?.backends, worker)?;
-    worker.service(word, &moment).map_err(TcpError::NoEndpoint)
+    worker.service(word, moment).map_err(TcpError::NoEndpoint)
 }
 
 /// Whether a route takes a connection.

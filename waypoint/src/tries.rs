@@ -1,14 +1,11 @@
 //! Tries to get a response: one endpoint after the other, as long as the rule says and there is time and room.
 
-use crate::body::{Body, BodyError, Follow};
-use crate::endpoints::Endpoint;
-use crate::forward::no_endpoint;
+use crate::body::{Body, BodyError, Follow, Source};
 use crate::head::{self, Outbound};
-use crate::lines::{Demand, Lease, LineError, Lines};
+use crate::lines::{Demand, Lease, LineError, Lines, Upstream};
 use crate::shed::{Shed, Shedding};
 use crate::target::Target;
 use crate::telemetry::{Flag, Record};
-use crate::upload::Source;
 use crate::way::{Answer, Way};
 use bytes::Bytes;
 use http::{Request, Response, request};
@@ -87,7 +84,7 @@ pub(crate) async fn run(
     mut head: request::Parts,
     source: Option<Source>,
     record: &mut Record,
-) -> (Answer, Option<Rc<Member<Endpoint>>>) {
+) -> (Answer, Option<Rc<Member<Upstream>>>) {
     let target = task.target;
     let settings = target.settings();
     let outbound = head::prepare(&mut head, target.protocol(), settings.limits.upgrade, task.upgrading);
@@ -107,10 +104,10 @@ pub(crate) async fn run(
         let chosen = target.choose(&ask, way.connection.addr, &mut way.worker.chance());
         let member = match chosen {
             Ok(member) => member,
-            Err(error) => return (no_endpoint(way, record, &error), None),
+            Err(error) => return (way.no_endpoint(record, &error), None),
         };
         record.tries += 1;
-        record.asked = Some(member.endpoint.to.workload.clone());
+        record.asked = Some(member.endpoint.to.endpoint.workload.clone());
         let may_follow = task.retry.is_some_and(|retry| number < retry.retries);
         let this = if may_follow { head.clone() } else { std::mem::replace(&mut head, empty()) };
         let request = Request::from_parts(this, body(source.as_ref()));
@@ -173,7 +170,7 @@ async fn once(
     way: &Way,
     task: &Task<'_>,
     settings: &Settings,
-    (member, outbound): (&Rc<Member<Endpoint>>, Outbound),
+    (member, outbound): (&Rc<Member<Upstream>>, Outbound),
     mut request: Request<Body>,
     begun: Instant,
 ) -> Tried {
@@ -182,7 +179,7 @@ async fn once(
     deadline::hand_on(request.headers_mut(), deadline, begun);
     let in_flight = member.begin(begun);
     let demand = Demand {
-        endpoint: &member.endpoint.to,
+        upstream: &member.endpoint.to,
         client: &way.connection.client,
         tunnels: &way.worker.tunnels,
         room: &target.room,
@@ -208,7 +205,7 @@ impl Tried {
 }
 
 /// What the try says of its endpoint.
-fn learn(target: &Target, member: &Member<Endpoint>, tried: &Tried, now: Instant) {
+fn learn(target: &Target, member: &Member<Upstream>, tried: &Tried, now: Instant) {
     let (outcome, answer) = match &tried.result {
         Ok((response, _)) => {
             let status = response.status();

@@ -85,6 +85,11 @@ impl Tunnels {
         self.limits.connect
     }
 
+    /// The same for a handshake of TLS.
+    pub(crate) fn handshake_limit(&self) -> Duration {
+        self.limits.handshake
+    }
+
     /// Begins a stream to a pod of this identity, by the tunnel at this address.
     ///
     /// # Errors

@@ -2,10 +2,11 @@
 
 use crate::body::Body;
 use crate::client::Connection;
+use crate::endpoints::NoEndpoint;
 use crate::lines::Lease;
 use crate::telemetry::{Flag, Record};
 use crate::worker::{Now, Worker};
-use http::{Response, header, request};
+use http::{HeaderValue, Response, header, request};
 use std::rc::Rc;
 use std::time::Instant;
 use weft_core::workload::Workload;
@@ -58,6 +59,12 @@ impl Way {
         (record.flag, record.why) = (flag, why);
         reply(self.speaks, Said::new(status, text)).into()
     }
+
+    /// Nobody is there.
+    pub(crate) fn no_endpoint(&self, record: &mut Record, error: &NoEndpoint) -> Answer {
+        let text = "no healthy upstream";
+        self.refuse(record, (503, text), Flag::NoHealthyUpstream, Some(error.to_string()))
+    }
 }
 
 /// A request as rules see it.
@@ -103,8 +110,8 @@ impl Subject for Seen<'_> {
         self.head.uri.authority().map(http::uri::Authority::as_str).or_else(host).unwrap_or_default()
     }
 
-    fn header(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok())
+    fn header(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.head.headers.get_all(name).iter().map(HeaderValue::as_bytes)
     }
 
     fn source_namespace(&self) -> &str {

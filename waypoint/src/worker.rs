@@ -7,10 +7,12 @@ use crate::dice::Dice;
 use crate::ending::Ending;
 use crate::endpoints::NoEndpoint;
 use crate::knowledge::{Moment, WaypointMesh};
+use crate::open::Open;
 use crate::standing::Standing;
 use crate::target::{Making, Target};
 use crate::targets::Targets;
 use crate::telemetry::{Metrics, Telemetry};
+use crate::trace::Tracer;
 use crate::tunnels::Tunnels;
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
@@ -49,6 +51,8 @@ pub(crate) struct Knowledge {
     pub(crate) metrics: Metrics,
     /// How lines are written.
     pub(crate) access: AccessFormat,
+    /// Where spans go, if they go anywhere.
+    pub(crate) tracer: Option<Tracer>,
 }
 
 /// A moment, as one worker holds it: one more reference within the worker touches nothing that other cores touch.
@@ -81,6 +85,8 @@ pub(crate) struct Worker {
     pub(crate) tunnels: Tunnels,
     /// What is told of requests.
     pub(crate) telemetry: Rc<Telemetry>,
+    /// Connections of bytes that are open.
+    pub(crate) open: Rc<Open>,
     /// Whether it ends.
     pub(crate) ending: Ending,
     /// Chance.
@@ -96,12 +102,13 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(knowledge: Knowledge, index: usize) -> Rc<Self> {
-        let Knowledge { view, leaves, trust, own, uid, limits, workers, adaptive, metrics, access } =
+        let Knowledge { view, leaves, trust, own, uid, limits, workers, adaptive, metrics, access, tracer } =
             knowledge;
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Rc::new(Self {
             tunnels: Tunnels::new(own.clone(), leaves.clone(), trust.clone(), limits),
-            telemetry: Rc::new(Telemetry::new(metrics, AccessLog::new(access))),
+            telemetry: Rc::new(Telemetry::new(metrics, AccessLog::new(access), tracer)),
+            open: Rc::default(),
             ending: Ending::default(),
             // Only so that workers and waypoints do not choose alike.
             dice: Dice::new(since.as_nanos() as u64 ^ (index as u64) << 48),
@@ -129,7 +136,8 @@ impl Worker {
         let mut view = self.view.clone();
         *self.now.borrow_mut() = Rc::new(Now(view.seen()));
         while let Some(moment) = view.changed().await {
-            *self.now.borrow_mut() = Rc::new(Now(moment));
+            *self.now.borrow_mut() = Rc::new(Now(moment.clone()));
+            self.open.judge_again(&moment);
         }
     }
 
@@ -185,6 +193,7 @@ impl Worker {
     /// What is due from time to time.
     pub(crate) fn tick(&self) {
         self.targets.tick(Instant::now());
+        self.open.tick(Instant::now());
         self.tunnels.close_idle();
         self.telemetry.flush();
     }

@@ -89,7 +89,8 @@ pub enum Balancer {
     RoundRobin,
     /// Any.
     Random,
-    /// The address that the client asked for.
+    /// The address that the client asked for, if it is an endpoint's own; who asked for the service's address gets any
+    /// endpoint, as without a waypoint.
     Passthrough,
     /// The same for the same key, on a ring of at least so many points.
     RingHash {

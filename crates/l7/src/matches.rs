@@ -19,8 +19,8 @@ pub trait Subject {
     fn scheme(&self) -> &str;
     /// The host that the client asks for, with the port if it names one.
     fn authority(&self) -> &str;
-    /// The values of a header, whose name is in lower case. A value that is no text matches nothing.
-    fn header(&self, name: &str) -> impl Iterator<Item = &str>;
+    /// The values of a header, whose name is in lower case. They need be no text.
+    fn header(&self, name: &str) -> impl Iterator<Item = &[u8]>;
     /// The client's namespace; empty if nobody knows it.
     fn source_namespace(&self) -> &str;
     /// A label of the client's workload.
@@ -130,11 +130,11 @@ impl NamedMatch {
         let mut values = subject.header(&self.name);
         let holds = match (values.next(), values.next()) {
             (None, _) => false,
-            (Some(one), None) => self.value.holds(one),
+            (Some(one), None) => self.value.holds_bytes(one),
             // Several lines are one list (RFC 9110 §5.3).
             (Some(_), Some(_)) => {
-                let all: Vec<&str> = subject.header(&self.name).collect();
-                self.value.holds(&all.join(","))
+                let all: Vec<&[u8]> = subject.header(&self.name).collect();
+                self.value.holds_bytes(&all.join(&b','))
             }
         };
         holds != self.not
@@ -145,15 +145,15 @@ impl NamedMatch {
         let first = query
             .split('&')
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-            .find(|(name, _)| *decode(name) == *self.name);
-        first.is_some_and(|(_, value)| self.value.holds(&decode(value))) != self.not
+            .find(|(name, _)| *decode(name) == *self.name.as_bytes());
+        first.is_some_and(|(_, value)| self.value.holds_bytes(&decode(value))) != self.not
     }
 }
 
-/// A name or value of a query without its escapes. What is no escape, and what is no text, stays as it is.
-fn decode(text: &str) -> Cow<'_, str> {
+/// A name or value of a query without its escapes. What is no escape stays as it is.
+fn decode(text: &str) -> Cow<'_, [u8]> {
     if !text.contains(['%', '+']) {
-        return Cow::Borrowed(text);
+        return Cow::Borrowed(text.as_bytes());
     }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -175,7 +175,7 @@ fn decode(text: &str) -> Cow<'_, str> {
             }
         }
     }
-    String::from_utf8(bytes).map_or(Cow::Borrowed(text), Cow::Owned)
+    Cow::Owned(bytes)
 }
 
 #[cfg(test)]
@@ -189,7 +189,7 @@ pub(crate) mod tests {
         pub(crate) query: &'static str,
         pub(crate) method: &'static str,
         pub(crate) authority: &'static str,
-        pub(crate) headers: Vec<(&'static str, &'static str)>,
+        pub(crate) headers: Vec<(&'static str, &'static [u8])>,
         pub(crate) namespace: &'static str,
         pub(crate) labels: Vec<(&'static str, &'static str)>,
     }
@@ -210,7 +210,7 @@ pub(crate) mod tests {
         fn authority(&self) -> &str {
             self.authority
         }
-        fn header(&self, name: &str) -> impl Iterator<Item = &str> {
+        fn header(&self, name: &str) -> impl Iterator<Item = &[u8]> {
             self.headers.iter().filter(move |(one, _)| *one == name).map(|(_, value)| *value)
         }
         fn source_namespace(&self) -> &str {
@@ -224,10 +224,15 @@ pub(crate) mod tests {
     pub(crate) fn request() -> Request {
         Request {
             path: "/reviews/7",
-            query: "page=2&flag&q=a+b%2Bc&page=3",
+            query: "page=2&flag&q=a+b%2Bc&page=3&who=%72oot%ff",
             method: "GET",
             authority: "reviews:9080",
-            headers: vec![("user-agent", "Mozilla Chrome/1"), ("x-list", "a"), ("x-list", "b")],
+            headers: vec![
+                ("user-agent", b"Mozilla Chrome/1"),
+                ("x-list", b"a"),
+                ("x-list", b"b"),
+                ("x-odd", b"root\xff"),
+            ],
             namespace: "shop",
             labels: vec![("app", "web"), ("version", "v1")],
         }
@@ -259,11 +264,19 @@ pub(crate) mod tests {
             (r#"{"headers": [{"name": "x-none", "value": "present"}]}"#, false),
             (r#"{"headers": [{"name": "x-none", "value": "present", "not": true}]}"#, true),
             (r#"{"headers": [{"name": "x-list", "value": {"exact": "a,b"}}]}"#, true),
+            (r#"{"headers": [{"name": "x-odd", "value": "present"}]}"#, true),
+            (r#"{"headers": [{"name": "x-odd", "value": {"prefix": "root"}}]}"#, true),
+            (r#"{"headers": [{"name": "x-odd", "value": {"pattern": "root.?"}}]}"#, true),
+            // A rule that spares who says `root` does not spare who says it with a byte that is no text.
+            (r#"{"headers": [{"name": "x-odd", "value": {"pattern": ".*root.*"}, "not": true}]}"#, false),
+            (r#"{"headers": [{"name": "x-odd", "value": "present", "not": true}]}"#, false),
             (r#"{"query": [{"name": "page", "value": {"exact": "2"}}]}"#, true),
             (r#"{"query": [{"name": "page", "value": {"exact": "3"}}]}"#, false),
             (r#"{"query": [{"name": "flag", "value": {"exact": ""}}]}"#, true),
             (r#"{"query": [{"name": "q", "value": {"exact": "a b+c"}}]}"#, true),
             (r#"{"query": [{"name": "none", "value": "present"}]}"#, false),
+            (r#"{"query": [{"name": "who", "value": {"pattern": "root."}}]}"#, true),
+            (r#"{"query": [{"name": "who", "value": {"pattern": ".*root.*"}, "not": true}]}"#, false),
             (r#"{"client": {"namespace": "shop"}}"#, true),
             (r#"{"client": {"namespace": "other"}}"#, false),
             (r#"{"client": {"labels": {"app": "web", "version": "v1"}}}"#, true),

@@ -92,10 +92,15 @@ impl RouteTable {
         }
         for (name, by_value) in &self.by_header {
             let mut values = subject.header(name);
+            // What is no text equals none.
+            let text = |bytes| std::str::from_utf8(bytes).ok();
             let list = match (values.next(), values.next()) {
                 (None, _) => None,
-                (Some(one), None) => by_value.get(one),
-                (Some(_), Some(_)) => by_value.get(&*subject.header(name).collect::<Vec<_>>().join(",")),
+                (Some(one), None) => text(one).and_then(|one| by_value.get(one)),
+                (Some(_), Some(_)) => {
+                    let all = subject.header(name).collect::<Vec<_>>().join(&b',');
+                    text(&all).and_then(|all| by_value.get(all))
+                }
             };
             self.look_through(list.map_or(&[][..], Vec::as_slice), subject, &mut best);
         }
@@ -229,7 +234,8 @@ mod tests {
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
             let table = table(&texts);
             for path in paths {
-                for headers in [vec![], vec![("x", "0")], vec![("x", "1")], vec![("x", "1"), ("x", "1")]] {
+                let (no, yes): (&[u8], &[u8]) = (b"0", b"1");
+                for headers in [vec![], vec![("x", no)], vec![("x", yes)], vec![("x", yes), ("x", yes)]] {
                     let request = Request { path, headers, ..Request::default() };
                     let plain = table.entries.iter().find(|(when, _)| when.holds(&request));
                     let found = table.find(&request).map(|rule| &rule.origin.rule);

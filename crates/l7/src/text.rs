@@ -25,6 +25,24 @@ pub enum TextMatch {
 }
 
 impl TextMatch {
+    /// Whether a value of bytes is as it should be. What a client may put there need be no text (RFC 9110 §5.5,
+    /// `obs-text`), and must not slip past a rule by that: comparisons are of bytes, and to a pattern a byte that belongs
+    /// to no character is a character that nobody names (U+FFFD), as in Go's RE2.
+    pub fn holds_bytes(&self, bytes: &[u8]) -> bool {
+        match (self, std::str::from_utf8(bytes)) {
+            (_, Ok(text)) => self.holds(text),
+            (Self::Prefix(want), Err(_)) => bytes.starts_with(want.as_bytes()),
+            (Self::PrefixIgnoringCase(want), Err(_)) => {
+                bytes.get(..want.len()).is_some_and(|head| head.eq_ignore_ascii_case(want.as_bytes()))
+            }
+            (Self::Suffix(want), Err(_)) => bytes.ends_with(want.as_bytes()),
+            (Self::Pattern(pattern), Err(_)) => pattern.holds(&readable(bytes)),
+            (Self::Present, Err(_)) => true,
+            // They are texts, and this is none.
+            (Self::Exact(_) | Self::ExactIgnoringCase(_), Err(_)) => false,
+        }
+    }
+
     /// Whether the text is as it should be.
     pub fn holds(&self, text: &str) -> bool {
         match self {
@@ -40,6 +58,16 @@ impl TextMatch {
             Self::Present => true,
         }
     }
+}
+
+/// Each byte that belongs to no character becomes a character that stands for none.
+fn readable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -68,6 +96,27 @@ mod tests {
             (pattern("(?i)chrome"), "CHROME", true),
         ] {
             assert_eq!(how.holds(text), want, "{how:?} {text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_compared_all_the_same() {
+        let pattern = |text: &str| TextMatch::Pattern(Pattern::new(text).expect("a pattern"));
+        for (how, bytes, want) in [
+            (TextMatch::Exact("caf\u{e9}".into()), "caf\u{e9}".as_bytes(), true),
+            (TextMatch::Exact("caf".into()), b"caf\xe9", false),
+            (TextMatch::Prefix("caf".into()), b"caf\xe9", true),
+            (TextMatch::PrefixIgnoringCase("CAF".into()), b"caf\xe9", true),
+            (TextMatch::PrefixIgnoringCase("CAFE!".into()), b"caf\xe9", false),
+            (TextMatch::Suffix("min".into()), b"\xffadmin", true),
+            (TextMatch::Present, b"\xff", true),
+            (pattern(".*admin.*"), b"\xffadmin\xfe", true),
+            (pattern("[^a]admin"), b"\xffadmin", true),
+            (pattern("..admin"), b"\xff\xfeadmin", true),
+            (pattern("[a-z]*"), b"admin\xff", false),
+            (pattern("caf\u{e9}"), "caf\u{e9}".as_bytes(), true),
+        ] {
+            assert_eq!(how.holds_bytes(bytes), want, "{how:?} {bytes:?}");
         }
     }
 }

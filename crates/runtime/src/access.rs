@@ -78,7 +78,7 @@ impl AccessLog {
         }
         let mut text = self.line.borrow_mut();
         text.clear();
-        fill(&mut Line { text: &mut text, format: self.format });
+        fill(&mut Line::new(&mut text, self.format));
         let mut buffer = self.buffer.borrow_mut();
         match self.format {
             AccessFormat::Json => {
@@ -118,7 +118,12 @@ fn write_out(buffer: &mut Vec<u8>) {
     buffer.clear();
 }
 
-impl Line<'_> {
+impl<'a> Line<'a> {
+    /// Of pairs that go to the end of `text`, without what stands around them.
+    pub fn new(text: &'a mut String, format: AccessFormat) -> Self {
+        Self { text, format }
+    }
+
     /// Adds a pair. Keys are words of ours and need no quotes.
     pub fn pair(&mut self, key: &str, value: Value<'_>) {
         // Writing to a text does not fail.
@@ -190,6 +195,18 @@ fn civil(days: u64) -> (u64, u64, u64) {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn moments_are_written_in_utc() {
+        for (seconds, want) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400, "2000-02-29T00:00:00.000Z"),
+            (1_795_257_015, "2026-11-21T10:30:15.000Z"),
+        ] {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(Rfc3339(time).to_string(), want);
+        }
+    }
 
     #[test]
     fn lines_of_both_forms() {

@@ -4,9 +4,10 @@ use std::cell::Cell;
 use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -213,17 +214,24 @@ impl Carried {
         }
     }
 
-    pub(crate) fn add_from_app(&self, bytes: usize) {
+    /// So many more came from it.
+    pub fn add_from_app(&self, bytes: usize) {
         self.from_app.set(self.from_app.get() + bytes as u64);
     }
 
-    pub(crate) fn add_to_app(&self, bytes: usize) {
+    /// So many more went to it.
+    pub fn add_to_app(&self, bytes: usize) {
         self.to_app.set(self.to_app.get() + bytes as u64);
     }
 
     /// What counts the bytes to the application, for whoever delivers them.
     pub(crate) fn to_app_count(&self) -> Rc<Cell<u64>> {
         self.to_app.clone()
+    }
+
+    /// Waits until it shall end. Cancel-safe; one at a time may wait.
+    pub async fn stopped(&self) -> Stop {
+        poll_fn(|cx| self.poll_stop(cx.waker()).map_or(Poll::Pending, Poll::Ready)).await
     }
 
     /// Why it shall end, if it shall; else remembers whom to wake.

@@ -1,7 +1,6 @@
 //! The proxy's settings.
 
 use crate::sandbox::SandboxConfig;
-use crate::telemetry::access::AccessFormat;
 use crate::worker::Limits;
 use crate::worker::dns::{DnsRules, DnsUpstream};
 use ipnet::IpNet;
@@ -10,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use weft_core::route::{Egress, MeshRules, SameNode};
 use weft_runtime::Settings;
+use weft_runtime::access::AccessFormat;
 use weft_runtime::http::Listen;
 use weft_runtime::log::LogConfig;
 use weft_xds::ControlSettings;

@@ -1,14 +1,17 @@
-//! The labels of a request's metrics (wire facts §5), and what tells one set of them from another without writing them.
+//! The labels of metrics (wire facts §5), and what tells one set of them from another without writing them.
 
 use super::flags::Flag;
+use super::passage::Passage;
 use super::record::Record;
+use crate::client::Connection;
 use std::sync::Arc;
 use weft_core::identity::Identity;
+use weft_core::service::Service;
 use weft_core::workload::Workload;
 use weft_l7::grpc;
 
-/// The names, in the order of [`values`].
-pub(super) const NAMES: [&str; 25] = [
+/// The names that all metrics have, in the order of [`Sides::values`].
+const OF_SIDES: [&str; 21] = [
     "reporter",
     "source_workload",
     "source_workload_namespace",
@@ -29,38 +32,113 @@ pub(super) const NAMES: [&str; 25] = [
     "destination_service",
     "destination_service_name",
     "destination_service_namespace",
-    "request_protocol",
-    "response_code",
-    "grpc_response_status",
-    "response_flags",
     "connection_security_policy",
 ];
 
-/// What the labels follow from. Workloads and services are told apart by where they lie in memory, which the [`Series`]
-/// behind the key keeps them at.
-///
-/// [`Series`]: super::series::Series
+/// The names for requests, in the order of [`of_request`].
+pub(super) fn names_of_requests() -> Vec<&'static str> {
+    let own = ["request_protocol", "response_code", "grpc_response_status", "response_flags"];
+    OF_SIDES.into_iter().chain(own).collect()
+}
+
+/// The names for connections of bytes, in the order of [`of_passage`].
+pub(super) fn names_of_passages() -> Vec<&'static str> {
+    OF_SIDES.into_iter().chain(["request_protocol", "response_flags"]).collect()
+}
+
+/// Who is at the ends. Workloads and services are told apart by where they lie in memory, which the [`Kept`] beside the
+/// key keeps them at.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub(super) struct Sides {
     source: usize,
     identity: Identity,
     endpoint: usize,
     service: usize,
+}
+
+/// What a key tells by its place in memory stays there.
+pub(super) struct Kept {
+    _source: Option<Arc<Workload>>,
+    _endpoint: Option<Arc<Workload>>,
+    _service: Option<Arc<Service>>,
+}
+
+/// What the labels of a request follow from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct RequestKey {
+    sides: Sides,
     protocol: &'static str,
     status: u16,
     grpc: Option<u32>,
     flag: Flag,
 }
 
-impl Key {
-    pub(super) fn of(record: &Record) -> Self {
+/// What the labels of a connection of bytes follow from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct PassageKey {
+    sides: Sides,
+    flag: Flag,
+}
+
+impl Sides {
+    fn of(connection: &Connection, endpoint: Option<&Arc<Workload>>) -> Self {
         let at = |workload: Option<&Arc<Workload>>| workload.map_or(0, |one| Arc::as_ptr(one).addr());
-        let connection = record.connection();
         Self {
             source: at(connection.client.workload.as_ref()),
             identity: connection.client.identity.clone(),
-            endpoint: at(record.endpoint()),
+            endpoint: at(endpoint),
             service: connection.service().map_or(0, |one| Arc::as_ptr(one).addr()),
+        }
+    }
+
+    fn values(connection: &Connection, endpoint: Option<&Arc<Workload>>) -> [String; 21] {
+        let source = side(connection.client.workload.as_deref());
+        let destination = side(endpoint.map(|one| &**one));
+        let principal = |workload: &Arc<Workload>| workload.identity.to_string();
+        let service = connection.service();
+        let service_label = |of: fn(&Service) -> &str| service.map_or("unknown", |one| of(one)).to_owned();
+        let [s_name, s_namespace, s_canonical, s_revision, s_cluster] = source;
+        let [d_name, d_namespace, d_canonical, d_revision, d_cluster] = destination;
+        [
+            "waypoint".to_owned(),
+            s_name,
+            s_namespace,
+            s_canonical.clone(),
+            s_revision.clone(),
+            connection.client.name.to_string(),
+            s_canonical,
+            s_revision,
+            s_cluster,
+            d_name,
+            d_namespace,
+            d_canonical.clone(),
+            d_revision.clone(),
+            endpoint.map_or_else(|| "unknown".to_owned(), principal),
+            d_canonical,
+            d_revision,
+            d_cluster,
+            service_label(|one| &one.name.hostname),
+            service_label(|one| &one.short_name),
+            service_label(|one| &one.name.namespace),
+            "mutual_tls".to_owned(),
+        ]
+    }
+}
+
+impl Kept {
+    pub(super) fn of(connection: &Connection, endpoint: Option<&Arc<Workload>>) -> Self {
+        Self {
+            _source: connection.client.workload.clone(),
+            _endpoint: endpoint.cloned(),
+            _service: connection.service().cloned(),
+        }
+    }
+}
+
+impl RequestKey {
+    pub(super) fn of(record: &Record) -> Self {
+        Self {
+            sides: Sides::of(record.connection(), record.endpoint()),
             protocol: record.protocol(),
             status: record.status(),
             grpc: record.grpc(),
@@ -69,44 +147,28 @@ impl Key {
     }
 }
 
+impl PassageKey {
+    pub(super) fn of(passage: &Passage) -> Self {
+        let sides = Sides::of(passage.connection(), passage.asked.as_ref());
+        Self { sides, flag: passage.flag() }
+    }
+}
+
 /// The values for a request.
-pub(super) fn values(record: &Record) -> [String; 25] {
-    let connection = record.connection();
-    let source = side(connection.client.workload.as_deref());
-    let destination = side(record.endpoint().map(|one| &**one));
-    let principal = |workload: &Arc<Workload>| workload.identity.to_string();
-    let service = connection.service();
-    let service_label =
-        |of: fn(&weft_core::service::Service) -> &str| service.map_or("unknown", |one| of(one)).to_owned();
-    let [s_name, s_namespace, s_canonical, s_revision, s_cluster] = source;
-    let [d_name, d_namespace, d_canonical, d_revision, d_cluster] = destination;
-    [
-        "waypoint".to_owned(),
-        s_name,
-        s_namespace,
-        s_canonical.clone(),
-        s_revision.clone(),
-        connection.client.identity.to_string(),
-        s_canonical,
-        s_revision,
-        s_cluster,
-        d_name,
-        d_namespace,
-        d_canonical.clone(),
-        d_revision.clone(),
-        record.endpoint().map_or_else(|| "unknown".to_owned(), principal),
-        d_canonical,
-        d_revision,
-        d_cluster,
-        service_label(|one| &one.name.hostname),
-        service_label(|one| &one.short_name),
-        service_label(|one| &one.name.namespace),
+pub(super) fn of_request(record: &Record) -> Vec<String> {
+    let own = [
         record.protocol().to_owned(),
         record.status().to_string(),
         record.grpc().map_or_else(String::new, status_of_grpc),
         record.flag().letters().to_owned(),
-        "mutual_tls".to_owned(),
-    ]
+    ];
+    Sides::values(record.connection(), record.endpoint()).into_iter().chain(own).collect()
+}
+
+/// The values for a connection of bytes.
+pub(super) fn of_passage(passage: &Passage) -> Vec<String> {
+    let own = ["tcp".to_owned(), passage.flag().letters().to_owned()];
+    Sides::values(passage.connection(), passage.asked.as_ref()).into_iter().chain(own).collect()
 }
 
 /// A backend may say any number; those that mean something are few.

@@ -1,14 +1,16 @@
-//! A request's line in the access log.
+//! Lines of the access log.
 
+use super::passage::Passage;
 use super::record::Record;
+use crate::client::Connection;
 use http::Version;
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use weft_core::workload::Workload;
 use weft_runtime::access::{Line, Value};
 
 /// Writes all that is known of a request.
-pub(super) fn write(record: &Record, line: &mut Line<'_>) {
-    let connection = record.connection();
-    let client = &connection.client;
+pub(super) fn of_request(record: &Record, line: &mut Line<'_>) {
     line.pair("time", Value::Time(SystemTime::now()));
     line.pair("log", Value::Text("access"));
     line.pair("protocol", Value::Text(version(record.version())));
@@ -19,34 +21,66 @@ pub(super) fn write(record: &Record, line: &mut Line<'_>) {
         line.pair("grpc_status", Value::Number(status.into()));
     }
     line.pair("flags", Value::Text(record.flag().letters()));
+    sides(record.connection(), record.endpoint(), line);
+    if let Some(rule) = &record.rule {
+        line.pair("rule", Value::Text(&rule.origin.to_string()));
+    }
+    line.pair("tries", Value::Number(record.tries.into()));
+    carried((record.request_bytes(), record.response_bytes()), record.took(), line);
+    texts(
+        [
+            ("why", record.why.as_deref()),
+            ("dry_run", record.dry_run.as_deref()),
+            ("request_id", record.id()),
+            ("traceparent", record.trace()),
+        ],
+        line,
+    );
+}
+
+/// The same of a connection of bytes.
+pub(super) fn of_passage(passage: &Passage, line: &mut Line<'_>) {
+    line.pair("time", Value::Time(SystemTime::now()));
+    line.pair("log", Value::Text("access"));
+    line.pair("protocol", Value::Text("TCP"));
+    line.pair("flags", Value::Text(passage.flag().letters()));
+    sides(passage.connection(), passage.asked.as_ref(), line);
+    if let Some(name) = &passage.connection().server_name {
+        line.pair("server_name", Value::Text(name));
+    }
+    carried((passage.carried.from_app(), passage.carried.to_app()), passage.took(), line);
+    line.pair("end", Value::Text(&passage.end()));
+    texts([("why", passage.why()), ("dry_run", passage.dry_run.as_deref())], line);
+}
+
+fn sides(connection: &Connection, endpoint: Option<&Arc<Workload>>, line: &mut Line<'_>) {
+    let client = &connection.client;
     line.pair("src.addr", Value::Addr(client.addr));
     if let Some(workload) = &client.workload {
         line.pair("src.workload", Value::Text(&workload.name));
         line.pair("src.namespace", Value::Text(&workload.namespace));
     }
-    line.pair("src.identity", Value::Text(&client.identity.to_string()));
+    line.pair("src.identity", Value::Text(&client.name));
     line.pair("dst.addr", Value::Addr(connection.addr));
     if let Some(service) = connection.service() {
         line.pair("dst.service", Value::Text(&service.name.hostname));
     }
-    if let Some(workload) = record.endpoint() {
+    if let Some(workload) = endpoint {
         line.pair("dst.workload", Value::Text(&workload.name));
         line.pair("dst.namespace", Value::Text(&workload.namespace));
         line.pair("dst.identity", Value::Text(&workload.identity.to_string()));
     }
-    if let Some(rule) = &record.rule {
-        line.pair("rule", Value::Text(&rule.origin.to_string()));
-    }
-    line.pair("tries", Value::Number(record.tries.into()));
-    line.pair("bytes_received", Value::Number(record.request_bytes()));
-    line.pair("bytes_sent", Value::Number(record.response_bytes()));
-    line.pair("duration_ms", Value::Millis(record.took().as_secs_f64() * 1e3));
-    for (key, text) in [
-        ("why", record.why.as_deref()),
-        ("dry_run", record.dry_run.as_deref()),
-        ("request_id", record.id()),
-        ("traceparent", record.trace()),
-    ] {
+}
+
+/// Bytes from the client and to it, and how long that took.
+fn carried((received, sent): (u64, u64), took: Duration, line: &mut Line<'_>) {
+    line.pair("bytes_received", Value::Number(received));
+    line.pair("bytes_sent", Value::Number(sent));
+    line.pair("duration_ms", Value::Millis(took.as_secs_f64() * 1e3));
+}
+
+fn texts<const N: usize>(pairs: [(&str, Option<&str>); N], line: &mut Line<'_>) {
+    for (key, text) in pairs {
         if let Some(text) = text {
             line.pair(key, Value::Text(text));
         }

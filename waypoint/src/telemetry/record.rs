@@ -4,6 +4,7 @@ use super::{Flag, Telemetry};
 use crate::body::{BodyError, Follow};
 use crate::client::Connection;
 use crate::gate::Busy;
+use crate::trace::Begun;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, request};
 use hyper::body::Frame;
@@ -45,6 +46,8 @@ pub(crate) struct Record {
     pub(crate) busy: Option<Busy>,
     /// What dry-run policies would have done, in words.
     pub(crate) dry_run: Option<String>,
+    /// Its span, if it has one.
+    pub(crate) span: Option<Begun>,
 }
 
 impl Record {
@@ -82,6 +85,7 @@ impl Record {
             why: None,
             busy: None,
             dry_run: None,
+            span: None,
         })
     }
 

@@ -1,13 +1,11 @@
 //! The metrics, and one worker's part of a series.
 
-use super::labels::{NAMES, values};
+use super::labels::{Kept, names_of_requests, of_request};
+use super::pair::Families;
 use super::record::Record;
 use prometheus::local::{LocalHistogram, LocalIntCounter};
 use prometheus::{HistogramVec, IntCounterVec};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-use weft_core::service::Service;
-use weft_core::workload::Workload;
 use weft_runtime::metrics::MetricError;
 
 /// What is counted, shared by all workers.
@@ -17,6 +15,7 @@ pub(crate) struct Metrics {
     duration: HistogramVec,
     request_bytes: HistogramVec,
     response_bytes: HistogramVec,
+    pub(super) connections: Families,
 }
 
 /// What one worker has counted under one set of labels and not yet added.
@@ -28,13 +27,6 @@ pub(super) struct Series {
     used: Instant,
     is_used: bool,
     _kept: Kept,
-}
-
-/// What the key tells by its place in memory stays there.
-struct Kept {
-    _source: Option<Arc<Workload>>,
-    _endpoint: Option<Arc<Workload>>,
-    _service: Option<Arc<Service>>,
 }
 
 /// What is counted of a request.
@@ -50,9 +42,10 @@ impl Metrics {
     /// # Errors
     /// If one of the names is taken.
     pub(crate) fn register(metrics: &weft_runtime::metrics::Metrics) -> Result<Self, MetricError> {
-        let histograms = |name, help, buckets| metrics.histograms(name, help, &NAMES, buckets);
+        let names = names_of_requests();
+        let histograms = |name, help, buckets| metrics.histograms(name, help, &names, buckets);
         Ok(Self {
-            requests: metrics.counters("istio_requests_total", "Requests.", &NAMES)?,
+            requests: metrics.counters("istio_requests_total", "Requests.", &names)?,
             duration: histograms(
                 "istio_request_duration_milliseconds",
                 "Milliseconds from a request's head to the end of its response.",
@@ -60,13 +53,13 @@ impl Metrics {
             )?,
             request_bytes: histograms("istio_request_bytes", "Bytes of requests' bodies.", BYTES)?,
             response_bytes: histograms("istio_response_bytes", "Bytes of responses' bodies.", BYTES)?,
+            connections: Families::register(metrics)?,
         })
     }
 
     pub(super) fn series(&self, record: &Record) -> Series {
-        let values = values(record);
+        let values = of_request(record);
         let values: Vec<&str> = values.iter().map(String::as_str).collect();
-        let connection = record.connection();
         Series {
             requests: self.requests.with_label_values(&values).local(),
             duration: self.duration.with_label_values(&values).local(),
@@ -74,11 +67,7 @@ impl Metrics {
             response_bytes: self.response_bytes.with_label_values(&values).local(),
             used: Instant::now(),
             is_used: true,
-            _kept: Kept {
-                _source: connection.client.workload.clone(),
-                _endpoint: record.endpoint().cloned(),
-                _service: connection.service().cloned(),
-            },
+            _kept: Kept::of(record.connection(), record.endpoint()),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::world::{OK, World, all_to, eventually, run};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use serde_json::json;
+use serde_json::{Value, json};
 use weft_core::service::AppProtocol;
 
 async fn two() -> (World, Backend, Backend) {
@@ -209,5 +209,52 @@ fn a_service_without_routes_gets_its_own_endpoints() {
             Some(())
         })
         .await;
+    });
+}
+
+#[test]
+fn a_header_that_is_no_text_slips_past_no_rule() {
+    run(async {
+        let world = World::start().await;
+        let web = world.backend("web", 10, Backend::named("web")).await;
+        let header =
+            |value: Value, not: bool| json!({"headers": [{"name": "x-user", "value": value, "not": not}]});
+        let refuse = json!({"action": {"respond": {"status": 403, "body": []}}});
+        let rules = [
+            (header(json!({"pattern": ".*root.*"}), false), refuse.clone()),
+            // What `withoutHeaders` says: nobody but who has no such header.
+            (header(json!("present"), true), forward(&[to("web", 1)], json!({}))),
+            (json!({}), refuse),
+        ];
+        world.routes("web", &rules).await;
+        let client = world.client().await;
+        let before = web.hits();
+        let ask = async |value: &[u8]| {
+            let value = http::HeaderValue::from_bytes(value).unwrap();
+            let mut request = get("/", &[]);
+            request.headers_mut().insert("x-user", value);
+            client.ask("web", request).await.status.as_u16()
+        };
+        for value in [&b"root"[..], b"root\xff", b"\xe9root", b"other\xff", "caf\u{e9} root".as_bytes()] {
+            assert_eq!(ask(value).await, 403, "{value:?}");
+        }
+        assert_eq!(web.hits(), before);
+        assert_eq!(client.get("web", "/").await.status, OK);
+    });
+}
+
+#[test]
+fn who_asks_for_the_service_s_own_address_gets_any_endpoint_of_a_passthrough() {
+    run(async {
+        let world = World::start().await;
+        let one = world.backend("web", 10, Backend::named("web")).await;
+        let other = world.backend("web", 11, Backend::named("web")).await;
+        world.traffic("web", &all_to("web"), &json!({"settings": {"balancer": "passthrough"}})).await;
+        let client = world.client().await;
+        for _ in 0..40 {
+            assert_eq!(client.get("web", "/").await.text(), "web");
+        }
+        // Of forty throws of a coin, all on one side are one in 2^39.
+        assert!(one.hits() > 0 && other.hits() > 0, "{} {}", one.hits(), other.hits());
     });
 }

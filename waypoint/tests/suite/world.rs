@@ -10,7 +10,6 @@ use std::future::Future;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -213,14 +212,20 @@ impl World {
 
     /// The line of the access log whose path is this, once it is there.
     pub(crate) async fn line(&self, path: &str) -> Value {
-        let file: PathBuf = self.folder.path().join("access");
-        eventually(|| async {
-            let text = std::fs::read_to_string(&file).unwrap();
-            // The last line may be written by half.
-            let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            lines.into_iter().find(|line| line["path"] == path)
-        })
-        .await
+        self.line_where(|line| line["path"] == path).await
+    }
+
+    /// The first line of the access log of this kind, once it is there.
+    pub(crate) async fn line_where(&self, is: impl Fn(&Value) -> bool) -> Value {
+        eventually(|| async { self.find_line(&is) }).await
+    }
+
+    /// The first line of the access log of this kind, if it is there by now.
+    pub(crate) fn find_line(&self, is: impl Fn(&Value) -> bool) -> Option<Value> {
+        let text = std::fs::read_to_string(self.folder.path().join("access")).unwrap();
+        // The last line may be written by half.
+        let mut lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.find(is)
     }
 }
 

@@ -42,14 +42,19 @@ pub fn strip(headers: &mut HeaderMap, upgrading: Upgrading) {
 }
 
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    let lines = headers.get_all(header::CONNECTION).iter().filter_map(|line| line.to_str().ok());
-    let names = lines.flat_map(|line| line.split(',')).filter_map(|name| name.trim().parse().ok());
+    let entries = list(headers, header::CONNECTION);
+    let names = entries.filter_map(|name| HeaderName::from_bytes(name).ok());
     names.filter(|name| !OF_THE_MESSAGE.contains(name)).collect()
 }
 
 fn takes_trailers(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(header::TE).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|one| one.trim().eq_ignore_ascii_case("trailers"))
+    list(headers, header::TE).any(|one| one.eq_ignore_ascii_case(b"trailers"))
+}
+
+/// The entries of a list, whatever its other entries are: one that is no text hides none.
+fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+    lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 #[cfg(test)]

@@ -62,7 +62,8 @@ pub fn of(how: &HashKey, from: KeySource<'_>, chance: &mut impl Chance) -> Keyed
 
 /// The value of a request's cookie (RFC 6265 §4.2.1): the first of the name.
 pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let text = |line: &'a HeaderValue| std::str::from_utf8(line.as_bytes()).ok();
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(text);
     let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(one, _)| *one == name).map(|(_, value)| value)
 }

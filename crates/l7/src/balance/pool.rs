@@ -33,8 +33,6 @@ enum Picker {
     Turns(Turns),
     Ring(Ring),
     Maglev(Maglev),
-    /// Whoever the client asked for; nothing is chosen.
-    Nobody,
 }
 
 /// What makes one endpoint better than another.
@@ -83,8 +81,7 @@ impl<T> Pool<T> {
             Balancer::PeakEwma => Picker::Two(Draw::new(&weights), Better::Faster),
             Balancer::LeastRequest => Picker::Two(Draw::new(&weights), Better::LessBusy),
             Balancer::RoundRobin => Picker::Turns(Turns::new(&weights, chance)),
-            Balancer::Random => Picker::One(Draw::new(&weights)),
-            Balancer::Passthrough => Picker::Nobody,
+            Balancer::Random | Balancer::Passthrough => Picker::One(Draw::new(&weights)),
             Balancer::RingHash { points_min, .. } => Picker::Ring(Ring::new(&named, *points_min)),
             Balancer::Maglev { entries, .. } => Picker::Maglev(Maglev::new(&named, *entries)),
         };
@@ -102,7 +99,6 @@ impl<T> Pool<T> {
             return None;
         }
         let place = match picker {
-            Picker::Nobody => None,
             Picker::One(draw) => drawn(members, draw, seek, chance),
             Picker::Two(draw, better) => two(members, draw, *better, seek, chance),
             Picker::Turns(turns) => turn(members, turns, seek, chance),

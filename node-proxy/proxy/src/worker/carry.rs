@@ -130,7 +130,7 @@ impl Attempt {
         for pair in self.pairs(worker) {
             pair.failed.inc();
         }
-        worker.access.add(&Line {
+        let line = Line {
             direction: direction_word(self.direction),
             client: self.client,
             target: self.target,
@@ -142,7 +142,8 @@ impl Attempt {
             end: "refused",
             error: &why.to_string(),
             dry_run: &self.dry_run,
-        });
+        };
+        worker.access.add(|out| line.write(out));
     }
 
     fn pairs(&self, worker: &Worker) -> Vec<Rc<Pair>> {
@@ -189,7 +190,7 @@ impl Drop for Ongoing {
             None => "aborted".to_owned(),
         };
         self.worker.metrics.ended(&end);
-        self.worker.access.add(&Line {
+        let line = Line {
             direction: direction_word(self.entry.direction),
             client: self.entry.client,
             target: self.entry.target,
@@ -201,7 +202,8 @@ impl Drop for Ongoing {
             end: &end,
             error: "",
             dry_run: &self.dry_run,
-        });
+        };
+        self.worker.access.add(|out| line.write(out));
     }
 }
 

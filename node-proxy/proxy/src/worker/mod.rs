@@ -19,7 +19,6 @@ mod stock;
 pub mod affinity;
 pub mod request;
 
-use crate::telemetry::access::{AccessFormat, AccessLog};
 use crate::telemetry::metrics::{Families, WorkerMetrics};
 use affinity::Affinity;
 use dns::DnsRules;
@@ -42,6 +41,7 @@ use weft_core::route::{Hop, MeshRules};
 use weft_core::snapshot::Snapshot;
 use weft_core::workload::Workload;
 use weft_pki::{Fingerprint, TrustView};
+use weft_runtime::access::{AccessFormat, AccessLog};
 use weft_tunnel::end::Stop;
 use weft_xds::leaves::Leaves;
 use weft_xds::{Mesh, View};

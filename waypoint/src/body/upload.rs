@@ -1,6 +1,6 @@
 //! A request's body: passed on as it comes, kept for another try as far as a limit allows, and copied for mirrors.
 
-use crate::body::BodyError;
+use super::BodyError;
 use bytes::Bytes;
 use http::HeaderMap;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};

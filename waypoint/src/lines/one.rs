@@ -1,0 +1,167 @@
+//! Connections of HTTP/1.1: one request at a time.
+
+use super::{Demand, Lease, LineError, Lines, STALE_MAX, Switched, dial};
+use crate::body::Body;
+use crate::config;
+use crate::origin::Within;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::spawn_local;
+use tokio::time::Instant;
+use weft_l7::destination::Limits;
+use weft_l7::limit::Permit;
+use weft_l7::retry::Sent;
+use weft_runtime::log::describe;
+
+/// Idle connections of one client to one endpoint.
+const IDLE_MAX: usize = 64;
+
+/// A connection.
+pub(super) struct One {
+    sender: http1::SendRequest<Body>,
+    opened: Instant,
+    idle_since: Instant,
+    requests: u32,
+    switched: oneshot::Receiver<Switched>,
+}
+
+/// A whole connection, until its response is over.
+pub(crate) struct LeaseOne {
+    lines: Rc<Lines>,
+    client: IpAddr,
+    one: One,
+    freed: Rc<Notify>,
+    requests_max: Option<u32>,
+}
+
+impl LeaseOne {
+    /// The connection is free.
+    pub(super) fn give_back(self) {
+        let Self { lines, client, mut one, freed, requests_max } = self;
+        if !one.sender.is_closed() && requests_max.is_none_or(|most| one.requests < most) {
+            let mut all = lines.0.borrow_mut();
+            let kept = all.entry(client).or_default();
+            if kept.idle.len() < IDLE_MAX {
+                one.idle_since = Instant::now();
+                kept.idle.push(one);
+            }
+        }
+        freed.notify_one();
+    }
+
+    /// The connection itself, once it is none of HTTP any more. `None` if it broke.
+    pub(super) async fn switched(self) -> Option<Switched> {
+        self.one.switched.await.ok()
+    }
+}
+
+impl One {
+    /// Whether it has not idled for so long, and is open.
+    pub(super) fn lives(&self, idle: Duration) -> bool {
+        self.idle_since.elapsed() < idle && !self.sender.is_closed()
+    }
+
+    async fn is_usable(&mut self, limits: &Limits) -> bool {
+        let is_old = limits.age.is_some_and(|age| self.opened.elapsed() >= age);
+        !is_old && self.lives(super::idle(limits)) && self.sender.ready().await.is_ok()
+    }
+}
+
+/// Sends a request on one of them.
+///
+/// # Errors
+/// As [`LineError`] says.
+pub(super) async fn send(
+    demand: Demand<'_>,
+    mut request: Request<Body>,
+) -> Result<(Response<Incoming>, Lease), LineError> {
+    let (key, lines) = (super::key(&demand), &demand.upstream.lines);
+    let mut stale = 0;
+    loop {
+        let idle = if stale < STALE_MAX { take_idle(lines, key, demand.limits).await } else { None };
+        let is_idle = idle.is_some();
+        let mut one = match idle {
+            Some(one) => one,
+            // Boxed: else every request would keep the space of it for as long as it lives.
+            None => Box::pin(wait(&demand, key)).await?,
+        };
+        one.requests = one.requests.saturating_add(1);
+        match one.sender.try_send_request(request).await {
+            Ok(response) => {
+                let lease = LeaseOne {
+                    lines: lines.clone(),
+                    client: key,
+                    one,
+                    freed: demand.freed.clone(),
+                    requests_max: demand.limits.requests_per_connection,
+                };
+                return Ok((response, Lease::One(Box::new(lease))));
+            }
+            Err(mut error) => match error.take_message() {
+                // It was closed while it idled, and nothing was sent: that is no failure yet.
+                Some(unsent) if is_idle => {
+                    stale += 1;
+                    request = unsent;
+                }
+                Some(_) => return Err(LineError::Broken { source: error.into_error(), sent: Sent::Nothing }),
+                None => return Err(LineError::Broken { source: error.into_error(), sent: Sent::Kept }),
+            },
+        }
+    }
+}
+
+/// A connection of HTTP/1.1: a new one, or one that becomes free while there is no room for a new one.
+async fn wait(demand: &Demand<'_>, key: IpAddr) -> Result<One, LineError> {
+    let _waits = demand.room.pending().map_err(LineError::Overflow)?;
+    loop {
+        if let Ok(permit) = demand.room.connection() {
+            return open(demand, permit).await;
+        }
+        // A limit without a queue would refuse what the next moment has room for; the queue has its own limit.
+        (demand.make_room)();
+        demand.freed.notified().await;
+        if let Some(one) = take_idle(&demand.upstream.lines, key, demand.limits).await {
+            return Ok(one);
+        }
+    }
+}
+
+async fn open(demand: &Demand<'_>, permit: Permit) -> Result<One, LineError> {
+    let io = TokioIo::new(dial(demand, Within::Http1).await?);
+    let shaken = http1::Builder::new().max_headers(config::HEADERS_MAX).handshake(io).await;
+    let (sender, mut connection) = shaken.map_err(LineError::Handshake)?;
+    let (hand_over, switched) = oneshot::channel::<Switched>();
+    let freed = demand.freed.clone();
+    spawn_local(async move {
+        if let Err(error) = poll_fn(|cx| connection.poll_without_shutdown(cx)).await {
+            tracing::debug!(error = describe(&error), "a backend's connection ended");
+        }
+        let parts = connection.into_parts();
+        // Most often nobody waits for it: it is closed in order then.
+        if let Err((mut io, _)) = hand_over.send((parts.io.into_inner(), parts.read_buf)) {
+            // It may be gone already.
+            let _ = io.shutdown().await;
+        }
+        drop(permit);
+        freed.notify_one();
+    });
+    let now = Instant::now();
+    Ok(One { sender, opened: now, idle_since: now, requests: 0, switched })
+}
+
+async fn take_idle(lines: &Lines, key: IpAddr, limits: &Limits) -> Option<One> {
+    loop {
+        let mut one = lines.0.borrow_mut().get_mut(&key)?.idle.pop()?;
+        if one.is_usable(limits).await {
+            return Some(one);
+        }
+    }
+}

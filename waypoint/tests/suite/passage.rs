@@ -1,0 +1,129 @@
+//! Connections of bytes: what is told of them, and what ends them.
+
+use crate::client::Client;
+use crate::words::{PORT, workload};
+use crate::world::{World, eventually, run};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::task::spawn_local;
+use weft_core::service::AppProtocol;
+use weft_core::workload::TunnelProtocol;
+use weft_tunnel::io::TunnelIo;
+
+/// A waypoint before a server that sends back what it gets.
+async fn echo(settings: &[(&str, &str)]) -> World {
+    let world = World::start_with(settings).await;
+    world.put_service("tcp", AppProtocol::Tcp);
+    world.put_workload(&workload("tcp-10", world.ip(10), "tcp", TunnelProtocol::Plain));
+    let listener = TcpListener::bind((world.ip(10), PORT)).await.unwrap();
+    spawn_local(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            spawn_local(async move {
+                let (mut read, mut write) = stream.split();
+                // Whoever breaks off is not this server's concern.
+                drop(tokio::io::copy(&mut read, &mut write).await);
+            });
+        }
+    });
+    world
+}
+
+/// A connection that has carried five bytes there and back.
+async fn open(client: &Client) -> TunnelIo {
+    eventually(|| async {
+        let mut io = client.raw("tcp").await;
+        let mut back = [0; 5];
+        let sent = io.write_all(b"hello").await.is_ok();
+        (sent && io.read_exact(&mut back).await.is_ok() && back == *b"hello").then_some(io)
+    })
+    .await
+}
+
+#[test]
+fn a_connection_is_counted_and_told() {
+    run(async {
+        let world = echo(&[]).await;
+        let client = world.client().await;
+        let mut io = open(&client).await;
+        io.shutdown().await.unwrap();
+        let mut rest = Vec::new();
+        io.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.is_empty(), "{rest:?}");
+        let line = world.line_where(|line| line["end"] == "closed").await;
+        let fields = ["protocol", "flags", "dst.workload", "dst.service", "src.workload"];
+        let told = fields.map(|field| line[field].as_str().unwrap_or_default());
+        assert_eq!(told, ["TCP", "-", "tcp-10", "tcp.shop.svc.cluster.local", "client"], "{line}");
+        assert_eq!(
+            (line["bytes_received"].as_u64(), line["bytes_sent"].as_u64()),
+            (Some(5), Some(5)),
+            "{line}"
+        );
+        // Those before it, if discovery was behind, have not been opened.
+        eventually(|| async {
+            let text = world.http(15020, "/metrics")?;
+            let of_tcp = |name: &str, value: &str| {
+                let ours = |line: &str| {
+                    line.starts_with(&format!("{name}{{"))
+                        && line.contains(r#"destination_workload="tcp-10""#)
+                        && line.contains(r#"request_protocol="tcp""#)
+                        && line.ends_with(&format!(" {value}"))
+                };
+                text.lines().any(ours)
+            };
+            let all = [
+                ("istio_tcp_connections_opened_total", "1"),
+                ("istio_tcp_connections_closed_total", "1"),
+                ("istio_tcp_received_bytes_total", "5"),
+                ("istio_tcp_sent_bytes_total", "5"),
+            ];
+            all.iter().all(|(name, value)| of_tcp(name, value)).then_some(())
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_policy_that_denies_ends_what_is_open() {
+    run(async {
+        let world = echo(&[]).await;
+        let client = world.client().await;
+        let mut io = open(&client).await;
+        // One that denies others changes nothing.
+        let others = json!([{"from": [{"principals": ["cluster.local/ns/shop/sa/other"]}]}]);
+        world.policy("others", "deny", "enforced", &others);
+        world.policy("dry", "deny", "dryRun", &json!([{}]));
+        eventually(|| async {
+            let mut other = client.raw("tcp").await;
+            let _ = other.write_all(b"x").await;
+            let _ = other.shutdown().await;
+            let mut back = Vec::new();
+            let _ = other.read_to_end(&mut back).await;
+            world.find_line(|line| line["dry_run"] == "denied by policy shop/dry").map(|_| ())
+        })
+        .await;
+        io.write_all(b"hello").await.unwrap();
+        let mut back = [0; 5];
+        io.read_exact(&mut back).await.unwrap();
+        world.policy("all", "deny", "enforced", &json!([{"to": [{"ports": [80]}]}]));
+        assert!(io.read_u8().await.is_err(), "it is ended, and nothing is said on it");
+        let line = world.line_where(|line| line["end"] == "policy_changed").await;
+        assert_eq!(line["bytes_received"], 10, "{line}");
+        let mut refused = client.raw("tcp").await;
+        let _ = refused.write_all(b"x").await;
+        assert!(refused.read_u8().await.is_err());
+        let line = world.line_where(|line| line["end"] == "refused" && line["flags"] == "UAEX").await;
+        assert_eq!(line["why"], "denied by policy shop/all", "{line}");
+    });
+}
+
+#[test]
+fn what_idles_too_long_is_ended() {
+    run(async {
+        let world = echo(&[("WEFT_IDLE_TIMEOUT_SECONDS", "1")]).await;
+        let client = world.client().await;
+        let mut io = open(&client).await;
+        assert!(io.read_u8().await.is_err());
+        world.line_where(|line| line["end"] == "idle_timeout").await;
+    });
+}
