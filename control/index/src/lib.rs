@@ -8,6 +8,7 @@ mod index;
 mod requests;
 mod absorb;
 mod gateway_status;
+mod entries;
 mod workload;
 mod traffic;
 mod endpoints;

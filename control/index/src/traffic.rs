@@ -168,6 +168,7 @@ impl Said {
         for ((service, before), after) in concerned.iter().zip(before).zip(after) {
             if before != after {
                 dirty.pods.extend(cluster.endpoints_of(service));
+                cluster.mark_entries(service, dirty);
             }
         }
     }
@@ -397,5 +398,5 @@ fn services_of<'a>(
     hosts: impl IntoIterator<Item = &'a String>,
 ) -> BTreeSet<Name> {
     let finder = Hosts { cluster };
-    hosts.into_iter().filter_map(|host| finder.name(host, namespace)).collect()
+    hosts.into_iter().flat_map(|host| finder.names(host, namespace)).collect()
 }
