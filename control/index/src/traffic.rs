@@ -34,7 +34,7 @@ use gateway_words::{Line, Rank};
 use grants::Grants;
 use hosts::Hosts;
 use labels::{AskedOfClients, Asking};
-pub(crate) use report::{Report, report, says};
+pub(crate) use report::{Report, Seen, report, says};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 pub(crate) use unsupported::unsupported;

@@ -8,7 +8,7 @@ use crate::facts;
 use crate::gateway_status;
 use crate::name::Name;
 use crate::policy::Target;
-use crate::traffic::Report;
+use crate::traffic::{Report, Seen};
 use crate::{entries, peers, requests, traffic, waypoint, workload};
 use std::collections::BTreeSet;
 use weft_control_api::gateway_api::status::Status;
@@ -90,10 +90,15 @@ impl Index {
 
     /// What becomes of routes, and of what else is said of traffic.
     fn settle_reports(&mut self, dirty: &Dirty, diff: &mut Diff) -> BTreeSet<ObjectKey> {
-        for key in dirty.reports.iter().filter(|key| traffic::says(key.kind)) {
+        let mut seen = Seen::default();
+        let asked = dirty.reports.iter().filter(|key| traffic::says(key.kind));
+        let reports = asked.map(|key| {
             let refused = self.problems.refused(key);
-            let Report { notes, status } =
-                traffic::report(&self.cluster, &self.said, &self.audience, key, refused.as_deref());
+            let asked = (key, refused.as_deref());
+            (key, traffic::report(&self.cluster, &self.said, &self.audience, asked, &mut seen))
+        });
+        let reports: Vec<(&ObjectKey, Report)> = reports.collect();
+        for (key, Report { notes, status }) in reports {
             self.problems.set_beside_others(key, notes);
             self.set_status(key, status.map(Status::Route), diff);
         }
