@@ -4,6 +4,7 @@ pub(crate) mod pods;
 pub(crate) mod slices;
 pub(crate) mod policies;
 pub(crate) mod askers;
+pub(crate) mod entries;
 
 use crate::config::IndexConfig;
 use crate::facts::gateway::{GatewayFacts, Takes, WaypointFacts};
@@ -14,6 +15,7 @@ use crate::facts::waypoint::Use;
 use crate::name::Name;
 use crate::selector::SelectorIndex;
 use askers::Askers;
+use entries::Entries;
 use pods::Pods;
 use policies::{Authorizations, PeerAuthentications};
 use slices::Slices;
@@ -43,6 +45,7 @@ pub(crate) struct Cluster {
     /// Service accounts whose pods ask for a waypoint.
     pub(crate) accounts: HashMap<Name, Use>,
     pub(crate) askers: Askers,
+    pub(crate) entries: Entries,
 }
 
 impl Cluster {
@@ -62,6 +65,7 @@ impl Cluster {
             classes: HashMap::new(),
             accounts: HashMap::new(),
             askers: Askers::default(),
+            entries: Entries::default(),
         }
     }
 

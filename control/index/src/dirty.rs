@@ -12,6 +12,8 @@ pub(crate) struct Dirty {
     pub(crate) slices: BTreeSet<Name>,
     pub(crate) services: BTreeSet<Name>,
     pub(crate) policies: BTreeSet<PolicyName>,
+    /// ServiceEntries and WorkloadEntries, for the workloads that they are.
+    pub(crate) entries: BTreeSet<ObjectKey>,
     /// Services about whose traffic something else may be said now.
     pub(crate) traffic: BTreeSet<Name>,
     /// Policies of which waypoints may have to be told something else.

@@ -9,6 +9,8 @@ pub(crate) mod node;
 pub(crate) mod owner;
 pub(crate) mod pod;
 pub(crate) mod port;
+pub(crate) mod service_entry;
+pub(crate) mod workload_entry;
 pub(crate) mod service;
 pub(crate) mod gateway;
 pub(crate) mod waypoint;

@@ -46,8 +46,8 @@ pub struct Index {
     told_traffic: AtWaypoints<ServiceName, Arc<Traffic>>,
     told_requests: AtWaypoints<PolicyName, RequestPolicy>,
     agents: Agents,
-    /// Workloads that only a slice knows, by the slice.
-    loose: HashMap<Name, Vec<WorkloadUid>>,
+    /// Workloads that are no pods, by the object that speaks of them: a slice or an entry.
+    loose: HashMap<ObjectKey, Vec<WorkloadUid>>,
     problems: Problems,
     /// What becomes of Gateway API's objects.
     statuses: BTreeMap<ObjectKey, Status>,
@@ -194,10 +194,19 @@ impl Index {
                     cluster.set_class(&key.name, takes, dirty);
                 }
             }
-            Object::BackendTlsPolicy(_)
-            | Object::ServiceEntry(_)
-            | Object::WorkloadEntry(_)
-            | Object::Telemetry(_) => notes.push(not_enforced(object)),
+            Object::ServiceEntry(one) => {
+                let facts = facts::service_entry::read(one, &name, &cluster.config, notes);
+                if !refuses(notes) {
+                    cluster.set_service_entry(&name, Some(facts), dirty);
+                }
+            }
+            Object::WorkloadEntry(one) => {
+                let facts = facts::workload_entry::read(&one.spec, "spec", &cluster.config, notes);
+                if !refuses(notes) {
+                    cluster.set_workload_entry(&name, facts, dirty);
+                }
+            }
+            Object::BackendTlsPolicy(_) | Object::Telemetry(_) => notes.push(not_enforced(object)),
         }
     }
 
@@ -261,7 +270,9 @@ impl Index {
             | Kind::DestinationRule => self.said.forget(&self.cluster, key.kind, &name, dirty),
             Kind::Gateway => cluster.set_gateway(&name, None, dirty),
             Kind::GatewayClass => cluster.set_class(&key.name, None, dirty),
-            Kind::BackendTlsPolicy | Kind::ServiceEntry | Kind::WorkloadEntry | Kind::Telemetry => {}
+            Kind::ServiceEntry => cluster.set_service_entry(&name, None, dirty),
+            Kind::WorkloadEntry => cluster.set_workload_entry(&name, None, dirty),
+            Kind::BackendTlsPolicy | Kind::Telemetry => {}
         }
     }
 }

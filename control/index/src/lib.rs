@@ -10,6 +10,7 @@ mod findings;
 mod requests;
 mod absorb;
 mod gateway_status;
+mod entries;
 mod workload;
 mod traffic;
 mod endpoints;

@@ -36,7 +36,7 @@ use gateway_words::{Line, Rank};
 use grants::Grants;
 use hosts::Hosts;
 use labels::{AskedOfClients, Asking};
-pub(crate) use report::{Report, report, says};
+pub(crate) use report::{Report, Seen, report, says};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 pub(crate) use unsupported::unsupported;
@@ -171,6 +171,7 @@ impl Said {
         for ((service, before), after) in concerned.iter().zip(before).zip(after) {
             if before != after {
                 dirty.pods.extend(cluster.endpoints_of(service));
+                cluster.mark_entries(service, dirty);
             }
         }
     }
@@ -400,5 +401,5 @@ fn services_of<'a>(
     hosts: impl IntoIterator<Item = &'a String>,
 ) -> BTreeSet<Name> {
     let finder = Hosts { cluster };
-    hosts.into_iter().filter_map(|host| finder.name(host, namespace)).collect()
+    hosts.into_iter().flat_map(|host| finder.names(host, namespace)).collect()
 }

@@ -20,7 +20,7 @@ use weft_control_api::problem::Note;
 use weft_core::names::GatewayName;
 use weft_core::policy::Enforcement;
 use weft_core::ports::TUNNEL;
-use weft_core::service::Service;
+use weft_core::service::{LoadBalancingMode, Service};
 use weft_core::workload::{GatewayAddr, GatewayDestination};
 
 /// Why a waypoint that is asked for does not stand there.
@@ -64,8 +64,10 @@ pub(crate) fn is_broken(cluster: &Cluster, name: &Name, facts: &ServiceFacts) ->
 
 fn wanted_by_service<'a>(cluster: &'a Cluster, name: &Name, facts: &'a ServiceFacts) -> Option<&'a Wanted> {
     // What stands for a waypoint is reached directly, and a name for another name has no traffic of its own.
-    let reached = facts.author == Author::Written && cluster.waypoint(name).is_none();
-    if !reached || facts.told.external_name.is_some() {
+    let reached = facts.author != Author::Waypoint && cluster.waypoint(name).is_none();
+    // What is passed on to whatever address was asked for leaves a waypoint nothing to choose.
+    let passed_on = facts.told.load_balancing.mode == LoadBalancingMode::Passthrough;
+    if !reached || facts.told.external_name.is_some() || passed_on {
         return None;
     }
     wanted([facts.waypoint.as_ref(), by_namespace(cluster, &name.namespace)])
@@ -179,18 +181,22 @@ pub(crate) fn notes(cluster: &Cluster, asker: &ObjectKey) -> Vec<Note> {
         let name = Name::new(asker.namespace.clone(), asker.name.clone());
         return of_gateway(cluster, &name).into_iter().collect();
     }
+    let mut notes = match asker.kind {
+        Kind::ServiceEntry => taken_hosts(cluster, asker),
+        _ => Vec::new(),
+    };
     let (namespace, sent_to) = match asker.kind {
         Kind::Namespace => (&asker.name, None),
-        Kind::Service => (&asker.namespace, Some(SentTo::Service)),
+        Kind::Service | Kind::ServiceEntry => (&asker.namespace, Some(SentTo::Service)),
         _ => (&asker.namespace, Some(SentTo::Workload)),
     };
     let Some(Use::Gateway(Wanted { gateway, label })) = own_wish(cluster, asker) else {
-        return Vec::new();
+        return notes;
     };
     let why = match check(cluster, gateway, namespace, sent_to.unwrap_or(SentTo::Service)) {
-        Ok(()) => return Vec::new(),
+        Ok(()) => return notes,
         // Of a namespace's services and pods those are bound that it takes.
-        Err(Unbound::TakesOther(_)) if sent_to.is_none() => return Vec::new(),
+        Err(Unbound::TakesOther(_)) if sent_to.is_none() => return notes,
         Err(Unbound::Missing) => format!("there is no Gateway {gateway}"),
         Err(Unbound::Foreign(class)) => format!("Gateway {gateway} is of class {class}, and no waypoint"),
         Err(Unbound::NotAllowed) => {
@@ -203,7 +209,24 @@ pub(crate) fn notes(cluster: &Cluster, asker: &ObjectKey) -> Vec<Note> {
             )
         }
     };
-    vec![Note::warning(format!("metadata.labels.{label}"), format!("{why}: traffic goes without a waypoint"))]
+    let field = format!("metadata.labels.{label}");
+    notes.push(Note::warning(field, format!("{why}: traffic goes without a waypoint")));
+    notes
+}
+
+/// Hosts of a ServiceEntry that an older one of its namespace has.
+fn taken_hosts(cluster: &Cluster, asker: &ObjectKey) -> Vec<Note> {
+    let name = Name::new(asker.namespace.clone(), asker.name.clone());
+    let Some(entry) = cluster.entries.services.get(&name) else {
+        return Vec::new();
+    };
+    let note = |(number, (host, _)): (usize, &(Name, ServiceFacts))| {
+        let owner = cluster.entries.owner(host).filter(|owner| **owner != name)?;
+        let reason =
+            format!("is a host of ServiceEntry {owner}, which is older: this one has no effect for it");
+        Some(Note::warning(format!("spec.hosts[{number}]"), reason))
+    };
+    entry.services.iter().enumerate().filter_map(note).collect()
 }
 
 /// A Service of the Gateway's name that does not serve tunnels leaves the waypoint out of reach.
@@ -222,6 +245,7 @@ pub(crate) fn more(cluster: &Cluster, key: &ObjectKey) -> More {
             cluster.authorizations.get(&name).is_some_and(|policy| policy.requests.is_some())
         }
         Kind::Gateway => cluster.waypoint(&name).is_some(),
+        Kind::ServiceEntry => true,
         _ => own_wish(cluster, key).is_some(),
     };
     if maybe { More::Maybe } else { More::Never }
@@ -235,6 +259,7 @@ fn own_wish<'a>(cluster: &'a Cluster, asker: &ObjectKey) -> Option<&'a Use> {
         Kind::ServiceAccount => cluster.accounts.get(&name),
         Kind::Pod => cluster.pods.get(&name)?.waypoint.as_ref(),
         Kind::Service => cluster.services.get(&name)?.waypoint.as_ref(),
+        Kind::ServiceEntry => cluster.entries.services.get(&name)?.waypoint.as_ref(),
         _ => None,
     }
 }

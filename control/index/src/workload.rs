@@ -120,10 +120,19 @@ fn labels(
     if waypoint::is_instance(cluster, pod) {
         return pod.labels.iter().map(pair).collect();
     }
-    let services = services.iter().map(|(service, _)| facts::service::object(service));
-    let of_endpoints: BTreeSet<String> = services.flat_map(|name| said.labels_of_endpoints(&name)).collect();
+    let of_endpoints = asked_of_endpoints(cluster, said, services);
     let asked = said.labels_of_clients().chain(&of_endpoints);
     asked.filter_map(|name| pod.labels.get_key_value(name)).map(pair).collect()
+}
+
+/// Names of labels that rules ask endpoints of these services for.
+pub(crate) fn asked_of_endpoints(
+    cluster: &Cluster,
+    said: &Said,
+    services: &[(ServiceName, Vec<PortPair>)],
+) -> BTreeSet<String> {
+    let services = services.iter().map(|(service, _)| facts::service::object(service, &cluster.config));
+    services.flat_map(|name| said.labels_of_endpoints(&name)).collect()
 }
 
 /// A pod with `hostname` and `subdomain` has a name of its own where that headless service exists.

@@ -67,7 +67,29 @@ async fn manifests_reach_clients_and_so_do_their_changes() {
     until(&mut view, |now| format!("{:?}", web_policy(now)).contains("fourth")).await;
     let status: serde_json::Value = serde_json::from_str(&control.get("/status")).unwrap();
     assert_eq!(status["problems"].as_array().unwrap().len(), 0, "{status:#}");
+    assert_eq!(status["statuses"], serde_json::json!([]), "nothing here has one");
+
+    control.write("route.yaml", ROUTE);
+    let deadline = Instant::now() + DEADLINE;
+    let found = loop {
+        let status: serde_json::Value = serde_json::from_str(&control.get("/status")).unwrap();
+        if let Some(found) = status["statuses"].get(0) {
+            break found.clone();
+        }
+        assert!(Instant::now() < deadline, "{status:#}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!((&found["kind"], &found["name"]), (&"HTTPRoute".into(), &"web".into()), "{found:#}");
+    let conditions = &found["status"]["parents"][0]["conditions"];
+    assert_eq!(conditions[0]["reason"], "NoMatchingParent", "{found:#}");
 }
+
+const ROUTE: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: web, namespace: default }
+spec: { parentRefs: [{ group: '', kind: Service, name: nobody }], rules: [{}] }
+";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_outlive_a_rotation_of_roots() {

@@ -18,13 +18,22 @@ impl Cluster {
         if self.services.get(name) == now.as_ref() {
             return;
         }
-        dirty.services.insert(name.clone());
         let said = |facts: Option<&ServiceFacts>| facts.and_then(|facts| facts.waypoint.clone());
         let key = ObjectKey::new(Kind::Service, name.namespace.clone(), name.name.clone());
         let (old, new) = (said(self.services.get(name)), said(now.as_ref()));
         self.askers.set(&key, old.as_ref(), new.as_ref());
         dirty.askers.insert(key);
         dirty.askers.insert(ObjectKey::new(Kind::Gateway, name.namespace.clone(), name.name.clone()));
+        self.put_service(name, now, dirty);
+    }
+
+    /// Takes a service, whoever speaks of it.
+    pub(super) fn put_service(&mut self, name: &Name, now: Option<ServiceFacts>, dirty: &mut Dirty) {
+        if self.services.get(name) == now.as_ref() {
+            return;
+        }
+        dirty.services.insert(name.clone());
+        self.mark_entries(name, dirty);
         let backend = now.as_ref().map(|facts| facts.backend.clone());
         let old = match now {
             Some(now) => self.services.insert(name.clone(), now),

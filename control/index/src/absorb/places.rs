@@ -7,6 +7,7 @@ use crate::facts::gateway::GATEWAY_NAME;
 use crate::facts::namespace::NamespaceFacts;
 use crate::facts::node::NodeFacts;
 use crate::facts::pod::PodFacts;
+use crate::facts::service::Author;
 use crate::name::Name;
 use std::sync::Arc;
 use weft_control_api::kind::{Kind, ObjectKey};
@@ -38,13 +39,19 @@ impl Cluster {
     fn asking_in(&self, namespace: &Arc<str>) -> Vec<ObjectKey> {
         let key = |kind, name: &Name| ObjectKey::new(kind, name.namespace.clone(), name.name.clone());
         let services = self.services_in(namespace);
-        let services = services.filter(|name| self.services[*name].waypoint.is_some());
+        let services = services.filter(|name| {
+            let facts = &self.services[*name];
+            facts.author != Author::Entry && facts.waypoint.is_some()
+        });
         let pods = self.pods.in_namespace(namespace);
         let pods = pods.filter(|name| self.pods.get(name).is_some_and(|pod| pod.waypoint.is_some()));
         let accounts = self.accounts.keys().filter(|name| name.namespace == *namespace);
         let services = services.map(|name| key(Kind::Service, name));
         let accounts = accounts.map(|name| key(Kind::ServiceAccount, name));
-        services.chain(pods.map(|name| key(Kind::Pod, name))).chain(accounts).collect()
+        let entries = self.entries.services.iter();
+        let entries = entries.filter(|(name, one)| name.namespace == *namespace && one.waypoint.is_some());
+        let entries = entries.map(|(name, _)| key(Kind::ServiceEntry, name));
+        services.chain(pods.map(|name| key(Kind::Pod, name))).chain(accounts).chain(entries).collect()
     }
 
     pub(crate) fn set_node(&mut self, name: &NodeName, now: Option<NodeFacts>, dirty: &mut Dirty) {
@@ -80,6 +87,7 @@ impl Cluster {
         // address one has it: the other may have to take over.
         for ip in old.iter().chain(&now).flat_map(|pod| own_addresses(pod)) {
             dirty.slices(self.slices.at(ip));
+            self.mark_entries_at(ip, dirty);
             if self.slices.at(ip).next().is_some() {
                 dirty.pods(self.pods.at(ip));
             }

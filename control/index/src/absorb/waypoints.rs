@@ -107,6 +107,10 @@ impl Cluster {
                         dirty.pods(self.pods.in_namespace(&asker.name));
                     }
                 }
+                Kind::ServiceEntry => {
+                    let entry = self.entries.services.get(&name);
+                    dirty.services(entry.into_iter().flat_map(|one| &one.services).map(|(host, _)| host));
+                }
                 // Nothing else asks.
                 _ => {}
             }

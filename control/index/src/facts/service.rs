@@ -36,6 +36,8 @@ pub(crate) struct ServiceFacts {
 pub(crate) enum Author {
     /// Somebody wrote it.
     Written,
+    /// A ServiceEntry speaks of it.
+    Entry,
     /// Nobody did: it stands for the instances of a waypoint.
     Waypoint,
 }
@@ -69,16 +71,21 @@ pub(crate) enum TargetPort {
     Named(Arc<str>),
 }
 
-/// The key of a service in discovery.
+/// The key of a service in discovery. A name with a dot, which no Service of Kubernetes has, is the host of a
+/// ServiceEntry.
 pub(crate) fn key(name: &Name, config: &IndexConfig) -> ServiceName {
+    if name.name.contains('.') {
+        return ServiceName::new(name.namespace.clone(), name.name.clone());
+    }
     let hostname = format!("{}.{}.svc.{}", name.name, name.namespace, config.cluster_domain);
     ServiceName::new(name.namespace.clone(), hostname)
 }
 
-/// The object of a key.
-pub(crate) fn object(key: &ServiceName) -> Name {
-    let (name, _) = key.hostname.split_once('.').unwrap_or((&key.hostname, ""));
-    Name::new(key.namespace.clone(), name)
+/// The service of a key.
+pub(crate) fn object(key: &ServiceName, config: &IndexConfig) -> Name {
+    let end = key.hostname.strip_suffix(&*config.cluster_domain).and_then(|rest| rest.strip_suffix(".svc."));
+    let short = end.and_then(|rest| rest.strip_suffix(&*key.namespace)?.strip_suffix('.'));
+    Name::new(key.namespace.clone(), short.unwrap_or(&key.hostname))
 }
 
 pub(crate) fn read(

@@ -8,13 +8,14 @@ use crate::facts;
 use crate::gateway_status;
 use crate::name::Name;
 use crate::policy::Target;
-use crate::traffic::Report;
-use crate::{peers, requests, traffic, waypoint, workload};
+use crate::traffic::{Report, Seen};
+use crate::{entries, peers, requests, traffic, waypoint, workload};
 use std::collections::BTreeSet;
 use weft_control_api::gateway_api::status::Status;
 use weft_control_api::kind::{Kind, ObjectKey};
 use weft_core::names::{PolicyName, ServiceName};
 use weft_core::policy::Policy;
+use weft_core::workload::Workload;
 
 impl Index {
     /// Gives the objects of which something else may be said now.
@@ -38,6 +39,9 @@ impl Index {
         }
         for name in &dirty.slices {
             self.settle_slice(name, diff);
+        }
+        for key in &dirty.entries {
+            self.settle_entry(key, diff);
         }
         touched.extend(self.settle_reports(&dirty, diff));
         self.settle_gateways(&dirty, diff);
@@ -74,7 +78,9 @@ impl Index {
         }
         for service in &touched {
             // Whether a waypoint knows what is said of a service is part of what is told of it.
-            dirty.reports.extend(self.said.concerning(&facts::service::object(service)));
+            dirty
+                .reports
+                .extend(self.said.concerning(&facts::service::object(service, &self.cluster.config)));
             let said = self.traffic.get(service).cloned();
             let all = self.audience.of(service).map(|gateway| (gateway.clone(), said.clone()));
             let now = all.filter_map(|(gateway, said)| Some((gateway, said?))).collect();
@@ -84,10 +90,15 @@ impl Index {
 
     /// What becomes of routes, and of what else is said of traffic.
     fn settle_reports(&mut self, dirty: &Dirty, diff: &mut Diff) -> BTreeSet<ObjectKey> {
-        for key in dirty.reports.iter().filter(|key| traffic::says(key.kind)) {
+        let mut seen = Seen::default();
+        let asked = dirty.reports.iter().filter(|key| traffic::says(key.kind));
+        let reports = asked.map(|key| {
             let refused = self.problems.refused(key);
-            let Report { notes, status } =
-                traffic::report(&self.cluster, &self.said, &self.audience, key, refused.as_deref());
+            let asked = (key, refused.as_deref());
+            (key, traffic::report(&self.cluster, &self.said, &self.audience, asked, &mut seen))
+        });
+        let reports: Vec<(&ObjectKey, Report)> = reports.collect();
+        for (key, Report { notes, status }) in reports {
             self.problems.set_beside_others(key, notes);
             self.set_status(key, status.map(Status::Route), diff);
         }
@@ -135,18 +146,33 @@ impl Index {
 
     fn settle_slice(&mut self, name: &Name, diff: &mut Diff) {
         let now = workload::of_slice(&self.cluster, name);
+        let key = ObjectKey::new(Kind::EndpointSlice, name.namespace.clone(), name.name.clone());
+        self.settle_loose(&key, now, diff);
+    }
+
+    fn settle_entry(&mut self, key: &ObjectKey, diff: &mut Diff) {
+        let name = Name::new(key.namespace.clone(), key.name.clone());
+        let now = match key.kind {
+            Kind::ServiceEntry => entries::of_service_entry(&self.cluster, &self.said, &name),
+            _ => entries::of_workload_entry(&self.cluster, &self.said, &name).into_iter().collect(),
+        };
+        self.settle_loose(key, now, diff);
+    }
+
+    /// The workloads of an object that are no pods.
+    fn settle_loose(&mut self, key: &ObjectKey, now: Vec<Workload>, diff: &mut Diff) {
         let uids: Vec<_> = now.iter().map(|workload| workload.uid.clone()).collect();
         let kept: BTreeSet<_> = uids.iter().collect();
-        for gone in self.loose.get(name).into_iter().flatten().filter(|uid| !kept.contains(uid)) {
+        for gone in self.loose.get(key).into_iter().flatten().filter(|uid| !kept.contains(uid)) {
             self.workloads.set(gone, None, &mut diff.workloads);
         }
         for workload in now {
             self.workloads.set(&workload.uid.clone(), Some(workload), &mut diff.workloads);
         }
         if uids.is_empty() {
-            self.loose.remove(name);
+            self.loose.remove(key);
         } else {
-            self.loose.insert(name.clone(), uids);
+            self.loose.insert(key.clone(), uids);
         }
     }
 }

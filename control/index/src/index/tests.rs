@@ -3,6 +3,7 @@
 
 mod authorization;
 mod enrolment;
+mod entries;
 mod incremental;
 mod istio_routes;
 mod peers;

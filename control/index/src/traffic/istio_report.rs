@@ -40,7 +40,7 @@ fn of_host(
     service: &Name,
 ) -> Option<String> {
     let Some(facts) = cluster.services.get(service) else {
-        return Some(format!("there is no Service {service}: the routes have no effect for it"));
+        return Some(format!("{}: the routes have no effect for it", missing(service)));
     };
     if waypoint::of_service(cluster, service, facts).is_none() {
         return Some(no_waypoint(cluster, service, "the routes have no effect for it"));
@@ -128,10 +128,17 @@ pub(super) fn of_backend_traffic_policy(
 /// What is said of a backend is in force at the waypoints before it, and where routes lead to it.
 fn of_backend(cluster: &Cluster, audience: &Audience, service: &Name, then: &str) -> Option<String> {
     let Some(facts) = cluster.services.get(service) else {
-        return Some(format!("there is no Service {service}: {then}"));
+        return Some(format!("{}: {then}", missing(service)));
     };
     let known = audience.of(&facts.told.name).next().is_some();
     (!known).then(|| no_waypoint(cluster, service, then))
+}
+
+fn missing(service: &Name) -> String {
+    if service.name.contains('.') {
+        return format!("no ServiceEntry of namespace {} has the host {}", service.namespace, service.name);
+    }
+    format!("there is no Service {service}")
 }
 
 fn no_waypoint(cluster: &Cluster, service: &Name, then: &str) -> String {

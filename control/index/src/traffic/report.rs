@@ -1,12 +1,14 @@
 //! What becomes of an object that says something of traffic: problems for its author, and the conditions of its status.
 
 use super::attached::{Group, Ports, Unattached, clients, groups, ports};
-use super::backend::BadReference;
+use super::backend::{Around, BadReference};
 use super::gateway_route::{Family, GatewayRoute, UnknownFilter, service_of};
 use super::{Audience, Said, istio_report};
 use crate::cluster::Cluster;
+use crate::facts::service::ServiceFacts;
 use crate::name::Name;
 use crate::waypoint;
+use std::collections::HashMap;
 use weft_control_api::gateway_api::reference::ParentReference;
 use weft_control_api::gateway_api::status::{
     CONTROLLER, Condition, ConditionType, Reason, RouteParentStatus, RouteStatus,
@@ -22,6 +24,16 @@ pub(crate) struct Report {
     pub(crate) status: Option<RouteStatus>,
 }
 
+/// What was found of services for reports of one change: what many routes have in common is found once.
+#[derive(Debug, Default)]
+pub(crate) struct Seen<'a>(HashMap<Name, Vec<Group<'a>>>);
+
+impl<'a> Seen<'a> {
+    fn groups(&mut self, said: &'a Said, service: &Name, facts: &ServiceFacts) -> &[Group<'a>] {
+        self.0.entry(service.clone()).or_insert_with(|| groups(said, service, facts))
+    }
+}
+
 /// True for the kinds that say something of services' traffic.
 pub(crate) fn says(kind: Kind) -> bool {
     let others = matches!(kind, Kind::VirtualService | Kind::DestinationRule | Kind::BackendTrafficPolicy);
@@ -30,18 +42,26 @@ pub(crate) fn says(kind: Kind) -> bool {
 
 /// What becomes of an object, the last good version of which `said` holds. `refused` is why its present version is not in
 /// force.
-pub(crate) fn report(
+pub(crate) fn report<'a>(
     cluster: &Cluster,
-    said: &Said,
+    said: &'a Said,
     audience: &Audience,
-    key: &ObjectKey,
-    refused: Option<&str>,
+    (key, refused): (&ObjectKey, Option<&str>),
+    seen: &mut Seen<'a>,
 ) -> Report {
     let name = Name::new(key.namespace.clone(), key.name.clone());
     match (Family::of(key.kind), key.kind) {
         (Some(family), _) => {
             let route = said.gateway_routes.get(&(family, name.clone()));
-            route.map(|route| of_route(cluster, said, family, &name, route, refused)).unwrap_or_default()
+            let accepted = |route: &GatewayRoute, parent: &ParentReference| {
+                accepted(cluster, said, &Asked { family, name: &name, route, parent }, seen)
+            };
+            route
+                .map(|route| {
+                    let around = said.around(cluster, family, &name, route);
+                    of_route(cluster, &around, route, refused, accepted)
+                })
+                .unwrap_or_default()
         }
         (None, Kind::VirtualService) => {
             Report { notes: istio_report::of_virtual_service(cluster, said, &name), status: None }
@@ -59,13 +79,11 @@ pub(crate) fn report(
 
 fn of_route(
     cluster: &Cluster,
-    said: &Said,
-    family: Family,
-    name: &Name,
+    around: &Around<'_>,
     route: &GatewayRoute,
     refused: Option<&str>,
+    mut accepted: impl FnMut(&GatewayRoute, &ParentReference) -> Option<Result<(), NotAccepted>>,
 ) -> Report {
-    let around = said.around(cluster, family, name, route);
     let backends = route.backends().into_iter();
     let bad: Vec<(String, BadReference)> = backends
         .filter_map(|(field, reference)| Some((field, around.check(cluster, &reference).err()?)))
@@ -79,7 +97,7 @@ fn of_route(
     let resolved = resolved(&bad, &unknown);
     let mut parents = Vec::new();
     for (number, parent) in route.parents().iter().enumerate() {
-        let Some(accepted) = accepted(cluster, said, family, name, route, parent) else { continue };
+        let Some(accepted) = accepted(route, parent) else { continue };
         if let Err(not) = &accepted {
             notes.push(Note::warning(format!("spec.parentRefs[{number}]"), not.text()));
         }
@@ -189,15 +207,22 @@ impl NotAccepted {
     }
 }
 
-/// Whether a route is in force at a parent. `None` for parents that are somebody else's business.
-fn accepted(
-    cluster: &Cluster,
-    said: &Said,
+/// A route and one of its parents.
+struct Asked<'a> {
     family: Family,
-    name: &Name,
-    route: &GatewayRoute,
-    parent: &ParentReference,
+    name: &'a Name,
+    route: &'a GatewayRoute,
+    parent: &'a ParentReference,
+}
+
+/// Whether a route is in force at a parent. `None` for parents that are somebody else's business.
+fn accepted<'a>(
+    cluster: &Cluster,
+    said: &'a Said,
+    asked: &Asked<'_>,
+    seen: &mut Seen<'a>,
 ) -> Option<Result<(), NotAccepted>> {
+    let Asked { family, name, route, parent } = *asked;
     let Some(service) = service_of(parent, &name.namespace) else {
         return waypoint_parent(cluster, name, parent).map(|gateway| Err(NotAccepted::Waypoint(gateway)));
     };
@@ -213,7 +238,7 @@ fn accepted(
         let broken = waypoint::is_broken(cluster, &service, facts);
         return Some(Err(NotAccepted::NoWaypoint { service, broken }));
     }
-    let groups = groups(said, &service, facts);
+    let groups = seen.groups(said, &service, facts);
     let audience = clients(name, &service);
     let here = groups.iter().filter(|group| group.clients == audience && meets(group, attached));
     let here: Vec<&Group<'_>> = here.collect();

@@ -53,7 +53,7 @@ fn what_has_no_effect_says_so() {
         (
             "a host outside",
             vec![virtual_service("v", json!({"hosts": ["x.example.org"]}))],
-            "VirtualService shop/v: spec.hosts[0]: x.example.org is no Service: the routes have no effect for it",
+            "VirtualService shop/v: spec.hosts[0]: no ServiceEntry of namespace shop has the host x.example.org: the routes have no effect for it",
         ),
         (
             "no waypoint",

@@ -1,0 +1,111 @@
+//! ServiceEntries and WorkloadEntries become workloads: ones that are no pods. They are reached in plain text.
+
+use crate::cluster::Cluster;
+use crate::facts::service::{Backend, TargetPort};
+use crate::facts::workload_entry::EntryFacts;
+use crate::name::Name;
+use crate::traffic::Said;
+use crate::workload::asked_of_endpoints;
+use std::sync::Arc;
+use weft_core::identity::Identity;
+use weft_core::names::{NodeName, ServiceName, WorkloadUid};
+use weft_core::workload::{Health, NetworkMode, PortPair, TunnelProtocol, Workload, WorkloadKind};
+
+/// The endpoints of a ServiceEntry. One that is a pod's own address is left to the pod.
+pub(crate) fn of_service_entry(cluster: &Cluster, said: &Said, name: &Name) -> Vec<Workload> {
+    let Some(entry) = cluster.entries.services.get(name) else {
+        return Vec::new();
+    };
+    let owned = entry.services.iter().filter(|(host, _)| cluster.entries.owner(host) == Some(name));
+    let backends: Vec<&Backend> = owned.map(|(_, facts)| &facts.backend).collect();
+    let mut found: Vec<Workload> = Vec::new();
+    for facts in &entry.endpoints {
+        let uid = uid(cluster, "ServiceEntry", name, &facts.address.to_string());
+        let services = backends.iter().map(|backend| served(backend, facts)).collect();
+        let workload = workload(cluster, said, uid, name, facts, services);
+        found.extend(workload.filter(|one| !found.iter().any(|known| known.uid == one.uid)));
+    }
+    found
+}
+
+/// The workload of a WorkloadEntry, which serves the services whose selectors it meets.
+pub(crate) fn of_workload_entry(cluster: &Cluster, said: &Said, name: &Name) -> Option<Workload> {
+    let facts = cluster.entries.workloads.get(name)?;
+    let selected = cluster.service_selectors.matching(&name.namespace, &facts.labels);
+    // Where slices say who serves a Service, they say it of everybody.
+    let selected = selected.iter().filter(|service| !cluster.slices.serve(service));
+    let services = selected.filter_map(|service| cluster.services.get(service));
+    let services = services.map(|service| served(&service.backend, facts)).collect();
+    workload(cluster, said, uid(cluster, "WorkloadEntry", name, ""), name, facts, services)
+}
+
+fn uid(cluster: &Cluster, kind: &str, Name { namespace, name }: &Name, end: &str) -> WorkloadUid {
+    let own = &cluster.config.cluster;
+    let uid = format!("{own}/networking.istio.io/{kind}/{namespace}/{name}/{end}");
+    WorkloadUid::new(uid.trim_end_matches('/'))
+}
+
+/// The ports of a service that it serves: its own by the port's name, else the service's.
+fn served(backend: &Backend, facts: &EntryFacts) -> (ServiceName, Vec<PortPair>) {
+    let target = |name: &str, target: &TargetPort| match (facts.ports.get(name), target) {
+        (Some(port), _) => Some(*port),
+        (None, TargetPort::Number(port)) => Some(*port),
+        (None, TargetPort::Named(own)) => facts.ports.get(&**own).copied(),
+    };
+    let pairs = backend.ports.iter().filter_map(|port| {
+        let target_port = target(&port.name, &port.target)?;
+        Some(PortPair { service_port: port.service_port, target_port })
+    });
+    (backend.name.clone(), pairs.collect())
+}
+
+fn workload(
+    cluster: &Cluster,
+    said: &Said,
+    uid: WorkloadUid,
+    name: &Name,
+    facts: &EntryFacts,
+    services: Vec<(ServiceName, Vec<PortPair>)>,
+) -> Option<Workload> {
+    if cluster.pods.at(&facts.address).is_some() {
+        return None;
+    }
+    let config = &cluster.config;
+    let asked = asked_of_endpoints(cluster, said, &services);
+    let asked = asked.iter().filter_map(|name| facts.labels.get_key_value(name));
+    Some(Workload {
+        uid,
+        name: name.name.clone(),
+        namespace: name.namespace.clone(),
+        addresses: vec![facts.address],
+        hostname: Arc::default(),
+        network: config.network.clone(),
+        protocol: TunnelProtocol::Plain,
+        // Nobody has proven who it is, and nobody asks: it is reached in plain text.
+        identity: Identity::new(
+            config.trust_domain.clone(),
+            name.namespace.clone(),
+            facts.service_account.clone(),
+        )
+        .ok()?,
+        waypoint: None,
+        network_gateway: None,
+        node: NodeName::new(""),
+        canonical_name: name.name.clone(),
+        canonical_revision: "latest".into(),
+        kind: WorkloadKind::Pod,
+        workload_name: name.name.clone(),
+        native_tunnel: false,
+        application_tunnel: None,
+        labels: asked.map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect(),
+        services,
+        policies: Vec::new(),
+        health: Health::Healthy,
+        cluster: config.cluster.clone(),
+        locality: facts.locality.clone(),
+        network_mode: NetworkMode::Standard,
+        weight: facts.weight,
+        node_tunnel: None,
+        terminating: false,
+    })
+}
