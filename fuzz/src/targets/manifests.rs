@@ -191,7 +191,9 @@ fn picture(index: &Index) -> Picture {
 /// What a reader holds who held `before` and then heard of these changes.
 fn picture_of(before: &Picture, diffs: impl IntoIterator<Item = Diff>) -> Picture {
     let mut held = before.clone();
-    for Diff { workloads, services, policies, traffic, requests, agent_pods, problems: _ } in diffs {
+    for Diff { workloads, services, policies, traffic, requests, agent_pods, problems: _, statuses: _ } in
+        diffs
+    {
         let of_key = |key: AtWaypoint<ServiceName>| at(&key.gateway, &key.said);
         take(&mut held, "traffic", traffic, |one| at(&one.gateway, &one.said.service), of_key);
         let of_key = |key: AtWaypoint<PolicyName>| at(&key.gateway, &key.said);
