@@ -20,10 +20,15 @@ pub(crate) fn workspace() -> PathBuf {
     own.parent().unwrap_or(own).to_owned()
 }
 
-/// `cargo`, at the root of the repository.
+/// `cargo`, at the root of the repository, as if it were called by hand. This program's own variables, which the cargo
+/// that runs it has set, would let some build scripts run again, and everything above them be built anew.
 pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new("cargo");
     command.current_dir(workspace()).args(args);
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in names.filter(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+        command.env_remove(name);
+    }
     command
 }
 

@@ -146,7 +146,7 @@ mod tests {
                 continue;
             }
             for path in paths {
-                for headers in [vec![], vec![("x", "1")], vec![("x", "2")]] {
+                for headers in [vec![], vec![("x", &b"1"[..])], vec![("x", &b"2"[..])]] {
                     let request = Request { path, headers, ..Request::default() };
                     let (takes, other) = (read(wide).holds(&request), read(narrow).holds(&request));
                     assert!(takes || !other, "{wide} is said to cover {narrow}, and {path} is the other's");
