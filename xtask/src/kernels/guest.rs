@@ -155,7 +155,7 @@ mod tests {
         for (case, console, status, want) in [
             ("all is well", &ends_well[..], 0, &[][..]),
             ("a test fails", &fails, 0, &[]),
-            ("time is over", &ends_well[..2], TIMED_OUT, &["not done after 12:00"]),
+            ("time is over", &ends_well[..2], TIMED_OUT, &["not done after 30:00"]),
             ("a panic", &ends_well[..3], 0, &["the kernel died, or never came up"]),
             ("nothing was run", &["weft: done"], 0, &["the suite edges has not run"]),
             ("no test", &["weft: end 0-edges 0", "weft: done"], 0, &["the suite edges ran no test"]),

@@ -21,6 +21,9 @@ pub(crate) const FILES_MAX: usize = 100_000;
 /// A file as young as this when it was read may have changed since without another date.
 const DATE_GRAIN: Duration = Duration::from_secs(2);
 
+/// The word that somebody writes takes a moment to be heard: what changed so shortly ago may be half of what it is to be.
+const HEARSAY: Duration = Duration::from_millis(20);
+
 /// What was seen of the files so far.
 #[derive(Debug)]
 pub(crate) struct Scanner {
@@ -75,6 +78,16 @@ impl Stamp {
             young: age.is_none_or(|age| age < DATE_GRAIN),
             read: false,
         }
+    }
+
+    /// It was written to a moment ago. A date from the future says nothing: the clock was set back.
+    fn is_fresh(&self, now: SystemTime) -> bool {
+        let (seconds, nanoseconds) = self.modified;
+        let since = u64::try_from(seconds).ok().zip(u32::try_from(nanoseconds).ok());
+        let written =
+            since.map(|(seconds, nanoseconds)| SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds));
+        let age = written.and_then(|written| now.duration_since(written).ok());
+        age.is_some_and(|age| age < HEARSAY)
     }
 
     fn same_file(&self, other: &Self) -> bool {
@@ -143,6 +156,10 @@ impl Scanner {
         if !force && known.is_none() && self.looks == Looks::Some {
             // Changed without word of it: the word may be on its way, and the writer at work. It is read once
             // it looks the same twice.
+            *unsteady = true;
+            return None;
+        }
+        if self.looks == Looks::Some && stamp.is_fresh(SystemTime::now()) {
             *unsteady = true;
             return None;
         }

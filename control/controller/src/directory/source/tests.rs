@@ -133,6 +133,9 @@ async fn a_writer_that_begins_as_another_one_ends_is_waited_for_too() {
 fn without_events_a_file_that_moves_is_never_gone() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("a.yaml"), pod("a")).unwrap();
+    // Nobody writes to it any more.
+    let file = fs::File::open(folder.path().join("a.yaml")).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(1)).unwrap();
     let mut work = Work { scanner: Scanner::new(folder.path().to_owned()), catalogue: Catalogue::default() };
     let mut look = || {
         let (next, done) = std::mem::replace(&mut work, nothing()).look(&Pending::default());

@@ -64,7 +64,8 @@ fn what_has_no_effect_says_so() {
         (
             "a destination that is nowhere",
             vec![virtual_service("v", json!({"http": [{"route": [{"destination": {"host": "none"}}]}]}))],
-            "VirtualService shop/v: spec: destination none is no Service: what is sent there gets 500",
+            "VirtualService shop/v: spec.http[0].route[0].destination.host: destination none is no Service: what is sent there \
+             gets 500",
         ),
         (
             "another protocol",
