@@ -24,6 +24,7 @@ fn a_request_crosses_the_mesh_and_nobody_reads_it() -> Result<()> {
         ..TapOptions::default()
     })?;
     let mesh = start_mesh(&world, MeshSettings::default())?;
+    await_enrolled(&mesh, [&client, &near, &far], Duration::from_secs(15))?;
     for (server, version) in [(&far, "v2"), (&near, "v1")] {
         for address in [server.addr(8080), server.addr6(8080)] {
             let answer = client.get(&format!("http://{address}/hello-in-the-clear"))?;
