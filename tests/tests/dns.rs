@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 use weft_core::names::canonical;
 use weft_testkit::{App, Component, MeshSettings, Pod, World};
+use weft_tests::asking::await_enrolled;
 use weft_tests::stage::start_mesh;
 
 #[test]
@@ -43,6 +44,8 @@ fn names_lead_where_kubernetes_says() -> Result<()> {
     let settings = MeshSettings::default();
     let settings = settings.env_on(Component::NodeProxy, 1, "WEFT_DNS_UPSTREAM", &resolver.addr(53));
     let mesh = start_mesh(&world, settings)?;
+    let enrolled = [&client, &server, &at_large].into_iter().chain(&databases);
+    await_enrolled(&mesh, enrolled, Duration::from_secs(15))?;
     for (url, version) in [
         ("http://reviews.shop.svc.cluster.local/", "v1"),
         ("http://reviews.shop/", "v1"),
