@@ -3,6 +3,7 @@
 
 use crate::identity::Identity;
 use crate::names::{Network, WorkloadUid};
+use crate::policy::{Connection, Denial, Judgement, decide};
 use crate::ports::is_mesh_port;
 use crate::snapshot::Snapshot;
 use crate::waypoint::{is_guarded, stands_before};
@@ -185,7 +186,7 @@ pub fn admit_pod_request(snapshot: &Snapshot, request: &PodRequest<'_>) -> Resul
 ///
 /// # Errors
 /// [`NotAdmitted::PastWaypoint`].
-pub fn check_waypoint(
+fn check_waypoint(
     snapshot: &Snapshot,
     source: Option<&Workload>,
     destination: &Workload,
@@ -194,6 +195,39 @@ pub fn check_waypoint(
     let past = is_guarded(snapshot, destination, port)
         && !source.is_some_and(|source| stands_before(snapshot, source, destination, port));
     if past { Err(NotAdmitted::PastWaypoint(port)) } else { Ok(()) }
+}
+
+/// Why a connection may not pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotPermitted {
+    /// It has to come through a waypoint.
+    PastWaypoint(NotAdmitted),
+    /// Policy says no.
+    Denied(Denial),
+}
+
+impl fmt::Display for NotPermitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PastWaypoint(why) => why.fmt(f),
+            Self::Denied(denial) => denial.fmt(f),
+        }
+    }
+}
+
+/// Judges a connection to a destination, on one snapshot: whether it has to come through a waypoint, and then policy.
+/// `source` is who connects, where that is proven.
+///
+/// # Errors
+/// [`NotAdmitted::PastWaypoint`].
+pub fn judge(
+    snapshot: &Snapshot,
+    source: Option<&Workload>,
+    destination: &Workload,
+    connection: &Connection,
+) -> Result<Judgement, NotAdmitted> {
+    check_waypoint(snapshot, source, destination, connection.destination_port)?;
+    Ok(decide(&snapshot.policies_of(destination), connection))
 }
 
 /// For whom a source speaks: for the client that it names if it is an instance of a waypoint that stands before the

@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use tokio::time::Instant;
+use weft_core::admit::NotPermitted;
 use weft_core::names::WorkloadUid;
 use weft_tunnel::end::{Carried, End};
 
@@ -71,6 +72,15 @@ impl Cause {
 pub(super) trait Failure: std::fmt::Display {
     /// Of which kind it is.
     fn cause(&self) -> Cause;
+}
+
+impl Failure for NotPermitted {
+    fn cause(&self) -> Cause {
+        match self {
+            Self::PastWaypoint(_) => Cause::Unknown,
+            Self::Denied(_) => Cause::Denied,
+        }
+    }
 }
 
 /// A connection that is being carried. Its access line is written when it ends, whatever ends it.

@@ -10,9 +10,9 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use weft_core::admit::{NotAdmitted, check_waypoint};
+use weft_core::admit::{NotPermitted, judge};
 use weft_core::names::{NetworkAddr, WorkloadUid, canonical};
-use weft_core::policy::{Connection, Denial, Permit, decide};
+use weft_core::policy::{Connection, Permit};
 use weft_core::ports::is_mesh_port;
 use weft_core::workload::Workload;
 use weft_tunnel::join::join;
@@ -26,9 +26,7 @@ enum InboundError {
     #[error("port {0} belongs to the mesh itself")]
     MeshPort(u16),
     #[error("{0}")]
-    NotAdmitted(NotAdmitted),
-    #[error("{0}")]
-    Denied(Denial),
+    NotPermitted(NotPermitted),
     #[error(transparent)]
     Deliver(#[from] DeliverError),
 }
@@ -36,8 +34,8 @@ enum InboundError {
 impl Failure for InboundError {
     fn cause(&self) -> Cause {
         match self {
-            Self::UnknownPod(_) | Self::MeshPort(_) | Self::NotAdmitted(_) => Cause::Unknown,
-            Self::Denied(_) => Cause::Denied,
+            Self::UnknownPod(_) | Self::MeshPort(_) => Cause::Unknown,
+            Self::NotPermitted(error) => error.cause(),
             Self::Deliver(error) => error.cause(),
         }
     }
@@ -81,37 +79,37 @@ impl Worker {
         if is_mesh_port(target.port()) {
             return Err(InboundError::MeshPort(target.port()));
         }
-        check_waypoint(&self.knowledge.view.now(), None, &workload, target.port())
-            .map_err(InboundError::NotAdmitted)?;
         let connection = Connection {
             source_ip: client.ip(),
             source: None,
             destination_ip: target.ip(),
             destination_port: target.port(),
         };
-        let permit = self.judge(attempt, &connection, &workload).map_err(InboundError::Denied)?;
+        let permit = self.judge(attempt, &connection, None, &workload).map_err(InboundError::NotPermitted)?;
         let app =
             deliver(pod, &permit, (client, Came::IntoThePod), target, self.knowledge.limits.connect).await?;
         Ok((app, Judged { connection, source: None, workload: workload.uid.clone() }))
     }
 
-    /// Asks policy, on one snapshot, and notes what dry-run policies would have said, and which service it is about.
+    /// Asks waypoints and policy, on one snapshot, and notes what dry-run policies would have said, and which service it
+    /// is about. `source` is who connects, where that is proven.
     pub(super) fn judge(
         &self,
         attempt: &mut Attempt,
         connection: &Connection,
+        source: Option<&Workload>,
         workload: &Arc<Workload>,
-    ) -> Result<Permit, Denial> {
+    ) -> Result<Permit, NotPermitted> {
         let snapshot = self.knowledge.view.now();
         // The newest word on the workload: its list of policies may have changed since it was routed to.
         let workload = snapshot.workload(&workload.uid).unwrap_or(workload);
-        let judgement = decide(&snapshot.policies_of(workload), connection);
         attempt.parties.served = snapshot.only_service(workload, connection.destination_port).cloned();
         attempt.judged_by = Some(snapshot.policy_generation());
+        let judgement = judge(&snapshot, source, workload, connection).map_err(NotPermitted::PastWaypoint)?;
         if let Some(verdict) = &judgement.dry_run {
             attempt.dry_run = describe_dry_run(verdict);
         }
-        judgement.permit()
+        judgement.permit().map_err(NotPermitted::Denied)
     }
 }
 

@@ -16,10 +16,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::task::spawn_local;
-use weft_core::admit::{Admitted, Door, NotAdmitted, WeftRequest, admit_weft_request, spoken_for};
+use weft_core::admit::{
+    Admitted, Door, NotAdmitted, NotPermitted, WeftRequest, admit_weft_request, spoken_for,
+};
 use weft_core::identity::Identity;
 use weft_core::names::{Network, WorkloadUid};
-use weft_core::policy::{Connection, Denial};
+use weft_core::policy::Connection;
 use weft_core::snapshot::Snapshot;
 use weft_pki::{Peer, Usage, peer_of, server_config};
 use weft_tunnel::end::Refused;
@@ -66,7 +68,7 @@ enum StreamError {
     #[error("discovery does not know this pod ({0}) any more")]
     UnknownPod(WorkloadUid),
     #[error("{0}")]
-    Denied(Denial),
+    NotPermitted(NotPermitted),
     #[error(transparent)]
     Deliver(#[from] DeliverError),
 }
@@ -86,7 +88,7 @@ impl StreamError {
                 | NotAdmitted::ForeignAddr(_),
             ) => Refused::ForeignSource,
             Self::NotHere(_) | Self::UnknownPod(_) => Refused::NoWorkload,
-            Self::Denied(_) | Self::NotAdmitted(NotAdmitted::PastWaypoint(_)) => Refused::Policy,
+            Self::NotPermitted(_) | Self::NotAdmitted(NotAdmitted::PastWaypoint(_)) => Refused::Policy,
             Self::Deliver(_) => Refused::AppUnreachable,
         }
     }
@@ -96,7 +98,7 @@ impl Failure for StreamError {
     fn cause(&self) -> Cause {
         match self {
             Self::Name | Self::NotAdmitted(_) | Self::NotHere(_) | Self::UnknownPod(_) => Cause::Unknown,
-            Self::Denied(_) => Cause::Denied,
+            Self::NotPermitted(error) => error.cause(),
             Self::Deliver(error) => error.cause(),
         }
     }
@@ -237,7 +239,9 @@ impl Worker {
             destination_ip: target.ip(),
             destination_port: target.port(),
         };
-        let permit = self.judge(attempt, &connection, &destination).map_err(StreamError::Denied)?;
+        let permit = self
+            .judge(attempt, &connection, source.as_deref(), &destination)
+            .map_err(StreamError::NotPermitted)?;
         let limit = self.knowledge.limits.connect;
         let app = deliver(&pod, &permit, (client, Came::FromAfar), target, limit).await?;
         let source = source.map(|source| source.uid.clone());

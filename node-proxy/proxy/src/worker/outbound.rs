@@ -16,9 +16,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
-use weft_core::admit::{NotAdmitted, check_waypoint};
+use weft_core::admit::NotPermitted;
 use weft_core::names::{OriginalDst, WorkloadUid, canonical};
-use weft_core::policy::{Connection, Denial};
+use weft_core::policy::Connection;
 use weft_core::route::{Asked, Hop, Path, Question, Refusal, WorkloadHop, next_hop};
 use weft_core::snapshot::Snapshot;
 use weft_core::workload::Workload;
@@ -46,12 +46,9 @@ enum OutboundError {
     /// The router says no.
     #[error("{0}")]
     Refused(Refusal),
-    /// It has to come through a waypoint (same node).
+    /// A waypoint or policy says no (same node).
     #[error("{0}")]
-    NotAdmitted(NotAdmitted),
-    /// Policy says no (same node).
-    #[error("{0}")]
-    Denied(Denial),
+    NotPermitted(NotPermitted),
     /// The destination is said to be on this node, and is not.
     #[error("{0} is on this node according to discovery and not enrolled here yet")]
     NotHere(WorkloadUid),
@@ -70,8 +67,8 @@ impl Failure for OutboundError {
     fn cause(&self) -> Cause {
         match self {
             Self::UnknownClient(_) | Self::ForeignSource { .. } | Self::Refused(_) => Cause::Unknown,
-            Self::NotAdmitted(_) | Self::NotHere(_) => Cause::Unknown,
-            Self::Denied(_) => Cause::Denied,
+            Self::NotHere(_) => Cause::Unknown,
+            Self::NotPermitted(error) => error.cause(),
             Self::Deliver(error) => error.cause(),
             Self::Dial(error) => error.cause(),
             Self::TunnelLost => Cause::Mesh,
@@ -240,8 +237,6 @@ impl Worker {
         // Discovery may tell of a new pod before the agent has enrolled it.
         let server = self.await_pod(&hop.workload.uid).await;
         let server = server.ok_or_else(|| OutboundError::NotHere(hop.workload.uid.clone()))?;
-        check_waypoint(&self.knowledge.view.now(), Some(&**source), &hop.workload, hop.target.port())
-            .map_err(OutboundError::NotAdmitted)?;
         // The kernel's word: the connection came out of the client's own namespace.
         let connection = Connection {
             source_ip: attempt.client.ip(),
@@ -249,7 +244,9 @@ impl Worker {
             destination_ip: hop.target.ip(),
             destination_port: hop.target.port(),
         };
-        let permit = self.judge(attempt, &connection, &hop.workload).map_err(OutboundError::Denied)?;
+        let permit = self
+            .judge(attempt, &connection, Some(source), &hop.workload)
+            .map_err(OutboundError::NotPermitted)?;
         let limit = self.knowledge.limits.connect;
         let peer = deliver(&server, &permit, (attempt.client, Came::FromAfar), hop.target, limit).await?;
         let judged =

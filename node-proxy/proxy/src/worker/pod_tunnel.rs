@@ -17,9 +17,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::task::spawn_local;
-use weft_core::admit::{Admitted, NotAdmitted, PodRequest, admit_pod_request, spoken_for};
+use weft_core::admit::{Admitted, NotAdmitted, NotPermitted, PodRequest, admit_pod_request, spoken_for};
 use weft_core::names::WorkloadUid;
-use weft_core::policy::{Connection, Denial};
+use weft_core::policy::Connection;
 use weft_core::workload::Workload;
 use weft_pki::{Leaf, Peer, Usage, peer_of, server_config};
 use weft_tunnel::accept::{ALPNS, AcceptError, Tunnel, accept};
@@ -63,7 +63,7 @@ enum StreamError {
     #[error("{0}")]
     NotAdmitted(NotAdmitted),
     #[error("{0}")]
-    Denied(Denial),
+    NotPermitted(NotPermitted),
     #[error(transparent)]
     Deliver(#[from] DeliverError),
 }
@@ -77,7 +77,7 @@ impl StreamError {
             Self::NotAdmitted(NotAdmitted::PastWaypoint(_)) => Refused::Policy,
             Self::NotAdmitted(_) => Refused::ForeignSource,
             Self::UnknownPod(_) => Refused::NoWorkload,
-            Self::Denied(_) => Refused::Policy,
+            Self::NotPermitted(_) => Refused::Policy,
             Self::Deliver(_) => Refused::AppUnreachable,
         }
     }
@@ -87,7 +87,7 @@ impl Failure for StreamError {
     fn cause(&self) -> Cause {
         match self {
             Self::Name | Self::UnknownPod(_) | Self::NotAdmitted(_) => Cause::Unknown,
-            Self::Denied(_) => Cause::Denied,
+            Self::NotPermitted(error) => error.cause(),
             Self::Deliver(error) => error.cause(),
         }
     }
@@ -225,7 +225,9 @@ impl Worker {
             destination_ip: target.ip(),
             destination_port: target.port(),
         };
-        let permit = self.judge(attempt, &connection, &destination).map_err(StreamError::Denied)?;
+        let permit = self
+            .judge(attempt, &connection, source.as_deref(), &destination)
+            .map_err(StreamError::NotPermitted)?;
         let limit = self.knowledge.limits.connect;
         let app = deliver(&session.pod, &permit, (client, Came::FromAfar), target, limit).await?;
         let source = source.map(|source| source.uid.clone());

@@ -10,9 +10,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::Instant;
-use weft_core::admit::check_waypoint;
+use weft_core::admit::judge;
 use weft_core::names::WorkloadUid;
-use weft_core::policy::{Connection, Verdict, decide};
+use weft_core::policy::{Connection, Verdict};
 use weft_core::snapshot::Snapshot;
 use weft_tunnel::end::{Carried, Stop};
 
@@ -239,10 +239,8 @@ impl OpenConnection {
             return;
         };
         let source = judged.source.as_ref().and_then(|uid| snapshot.workload(uid));
-        let port = judged.connection.destination_port;
-        let past = check_waypoint(snapshot, source.map(|one| &**one), workload, port).is_err();
-        let verdict = decide(&snapshot.policies_of(workload), &judged.connection).verdict;
-        if past || matches!(verdict, Verdict::Denied(_)) {
+        let judgement = judge(snapshot, source.map(|one| &**one), workload, &judged.connection);
+        if !judgement.is_ok_and(|judgement| matches!(judgement.verdict, Verdict::Allowed(_))) {
             self.carried.stop(Stop::Policy);
         }
     }
