@@ -3,8 +3,10 @@
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use std::io::{ErrorKind, Read as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use weft_testkit::{App, Mesh, MeshSettings, Pod, World};
 use weft_tests::asking::{agent_socket, ask, await_enrolled, await_known};
@@ -132,4 +134,56 @@ fn reset_tells_both_ends() -> Result<()> {
     stage.await_listed(&stage.client, 0, "pod")?;
     stage.await_listed(&stage.server, 0, "peer")?;
     stage.talk(&stage.client)?.finish()
+}
+
+/// How often the pods join while connections are being opened.
+const ROUNDS: usize = 8;
+/// Threads that open them.
+const OPENERS: usize = 6;
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn what_is_being_opened_goes_on() -> Result<()> {
+    let stage = Stage::set()?;
+    for round in 1..=ROUNDS {
+        let over = Arc::new(AtomicBool::new(false));
+        let openers: Vec<_> = (0..OPENERS)
+            .map(|_| {
+                let (over, to) = (over.clone(), stage.server.addr(7000));
+                stage.client.background(move || open_until(&over, to))
+            })
+            .collect::<Result<_>>()?;
+        stage.enrol(&[])?;
+        over.store(true, Ordering::Relaxed);
+        let mut opened = 0;
+        for opener in openers {
+            opened += opener.join().expect("it does not panic")?.with_context(|| format!("round {round}"))?;
+        }
+        ensure!(opened >= OPENERS, "too few to tell anything: {opened}");
+        stage.world.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}))?;
+        for node in [1, 2] {
+            eventually("the pods leave", WITHIN, || {
+                let status = ask(&agent_socket(&stage.mesh, node), "/status")?;
+                let pods = status["pods"].as_array().context("no list of pods")?;
+                ensure!(pods.is_empty(), "there are {pods:?}");
+                Ok(())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens one connection after the other, and says how many. Each has to carry a word both ways.
+fn open_until(over: &AtomicBool, to: SocketAddr) -> Result<usize> {
+    let mut opened = 0;
+    while !over.load(Ordering::Relaxed) {
+        let mut stream = TcpStream::connect_timeout(&to, WITHIN).context("connecting")?;
+        let local = stream.local_addr()?;
+        stream.set_read_timeout(Some(WITHIN))?;
+        stream.write_all(b"word").with_context(|| format!("{local} speaks"))?;
+        stream.read_exact(&mut [0; 4]).with_context(|| format!("{local} listens"))?;
+        opened += 1;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(opened)
 }

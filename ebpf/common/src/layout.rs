@@ -73,6 +73,27 @@ pub enum Exemption {
     Excluded = 2,
 }
 
+/// How far a pod's capture has come. Stored as `u32`, by the pod's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u32)]
+pub enum Phase {
+    /// Everything is captured but what is exempt.
+    #[default]
+    Settled = 0,
+    /// What the pod opens is captured. What others open to it is still the application's, and a connection of which
+    /// the mesh has no half is an older one: it becomes exempt as soon as it is seen.
+    Joining = 1,
+}
+
+impl Phase {
+    /// Reads what [`Phase`] `as u32` wrote. Whatever else there is, the one that captures is meant.
+    #[inline(always)]
+    #[must_use]
+    pub const fn read(phase: u32) -> Self {
+        if phase == Self::Joining as u32 { Self::Joining } else { Self::Settled }
+    }
+}
+
 /// The word that the tc program at a device's ingress leaves for the socket lookup of the same packet, on the same
 /// CPU and in the same softirq. Stored as `u32`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,8 +11,8 @@ pub use acceleration::{
 };
 pub use counter::{COUNTERS, Counter};
 pub use layout::{
-    Address, Exemption, Family, Flow, LISTENERS_PER_POD, Layout, ListenerKind, OBJECT_NAME_MAX, PodRecord,
-    SlotAddress, SlotFlow, Word,
+    Address, Exemption, Family, Flow, LISTENERS_PER_POD, Layout, ListenerKind, OBJECT_NAME_MAX, Phase,
+    PodRecord, SlotAddress, SlotFlow, Word,
 };
 
 /// Where the outbound listener of every pod waits for what the pod sends.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use aya::maps::MapError;
 use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname, getsockopt, sockopt};
 use parking_lot::Mutex;
-use weft_ebpf_common::{Acceleration, Family, ListenerKind, PodRecord};
+use weft_ebpf_common::{Acceleration, Family, ListenerKind, Phase, PodRecord};
 
 use crate::attach::{Existing, Programs, TcMode};
 use crate::bpffs::Directory;
@@ -180,6 +180,9 @@ impl Host {
 
     /// Captures a pod. Register its listeners before: from the moment that this returns, what has no listener is
     /// dropped. All or nothing; enrolling again completes what is missing and updates the programs.
+    ///
+    /// A pod that was not captured is joining then: what others open to it is not captured yet, and older connections
+    /// of which it sends anything become exempt. Exempt those that are silent, and [`Host::settle`] it.
     pub fn enrol(&self, pod: &PodAttachment<'_>) -> Result<(), EnrolError> {
         let cookie = netns::netns_cookie(pod.netns).map_err(EnrolError::Cookie)?;
         loop {
@@ -208,6 +211,9 @@ impl Host {
             known.netns = Some(netns);
             self.maps.lock().set_addresses(slot, &pod.addresses).map_err(EnrolError::Maps)?;
             known.acceleration = pod.acceleration;
+            if !was_attached {
+                self.maps.lock().set_phase(slot, Phase::Joining).map_err(EnrolError::Maps)?;
+            }
             self.attach(&pod.key, slot, known)
         };
         let result = begun();
@@ -254,6 +260,18 @@ impl Host {
             record.state |= SAVED;
         }
         self.maps.lock().remember(slot, *record).map_err(EnrolError::Maps)
+    }
+
+    /// Whether a pod is still joining, by the word of this process or an earlier one.
+    pub fn is_joining(&self, key: &PodKey) -> Result<bool, ExemptError> {
+        let Some(slot) = self.find(key).map(|entry| entry.slot) else { return Ok(false) };
+        Ok(self.maps.lock().phase(slot).map_err(ExemptError::Maps)? == Phase::Joining)
+    }
+
+    /// Captures from now on all of an enrolled pod but what is exempt.
+    pub fn settle(&self, key: &PodKey) -> Result<(), ExemptError> {
+        let Some(slot) = self.find(key).map(|entry| entry.slot) else { return Ok(()) };
+        self.maps.lock().set_phase(slot, Phase::Settled).map_err(ExemptError::Maps)
     }
 
     /// Attaches to devices of an enrolled pod that were not there before.

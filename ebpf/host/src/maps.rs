@@ -9,7 +9,7 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, SockMap};
 use nix::errno::Errno;
 use weft_ebpf_common::{
     Acceleration, Address, COUNTERS, Counter, Exemption, Family, Flow, LISTENERS_PER_POD, Layout,
-    ListenerKind, PodRecord, SlotAddress, SlotFlow,
+    ListenerKind, Phase, PodRecord, SlotAddress, SlotFlow,
 };
 
 use crate::object::names;
@@ -36,6 +36,7 @@ pub(crate) struct Maps {
     counts: PerCpuArray<MapData, u64>,
     pods: HashMap<MapData, u32, Plain<PodRecord>>,
     levels: Array<MapData, u32>,
+    phases: Array<MapData, u32>,
 }
 
 impl Maps {
@@ -58,6 +59,7 @@ impl Maps {
             counts: take(names::COUNTS)?.try_into()?,
             pods: take(names::PODS_KNOWN)?.try_into()?,
             levels: take(names::LEVELS)?.try_into()?,
+            phases: take(names::PHASES)?.try_into()?,
         })
     }
 }
@@ -138,6 +140,16 @@ impl Maps {
         self.levels.set(slot, level as u32, 0)
     }
 
+    /// How far a pod's capture has come.
+    pub(crate) fn set_phase(&mut self, slot: u32, phase: Phase) -> Result<(), MapError> {
+        self.phases.set(slot, phase as u32, 0)
+    }
+
+    /// The same, also by the word of an earlier process.
+    pub(crate) fn phase(&self, slot: u32) -> Result<Phase, MapError> {
+        Ok(Phase::read(self.phases.get(&slot, 0)?))
+    }
+
     /// Makes these the pod's addresses.
     pub(crate) fn set_addresses(&mut self, slot: u32, addresses: &[IpAddr]) -> Result<(), MapError> {
         let wanted: Vec<Address> = addresses.iter().map(|address| layout(*address)).collect();
@@ -199,6 +211,7 @@ impl Maps {
             self.clear_listener(index)?;
         }
         self.set_acceleration(slot, Acceleration::Off)?;
+        self.set_phase(slot, Phase::Settled)?;
         self.set_addresses(slot, &[])?;
         let flows: Vec<_> = self.exempt.keys().flatten().filter(|flow| flow.0.slot == slot).collect();
         for flow in flows {

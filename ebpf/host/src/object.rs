@@ -30,8 +30,9 @@ pub(crate) mod names {
     pub(crate) const RECEIVERS: &str = "RECEIVERS";
     pub(crate) const SENDERS: &str = "SENDERS";
     pub(crate) const LEVELS: &str = "LEVELS";
+    pub(crate) const PHASES: &str = "PHASES";
 
-    pub(super) const ALL: [&str; 14] = [
+    pub(super) const ALL: [&str; 15] = [
         OWNED,
         LISTENERS,
         ADDRESSES,
@@ -46,6 +47,7 @@ pub(crate) mod names {
         RECEIVERS,
         SENDERS,
         LEVELS,
+        PHASES,
     ];
 }
 
@@ -185,7 +187,7 @@ impl Object {
 }
 
 /// Whatever can grow, by the number of pods.
-fn sizes(pods: u32) -> [(&'static str, u32); 6] {
+fn sizes(pods: u32) -> [(&'static str, u32); 7] {
     [
         (names::LISTENERS, pods * LISTENERS_PER_POD),
         (names::ADDRESSES, pods * 8),
@@ -193,6 +195,7 @@ fn sizes(pods: u32) -> [(&'static str, u32); 6] {
         (names::HOST_ENDS, pods * 4),
         (names::PODS_KNOWN, pods),
         (names::LEVELS, pods),
+        (names::PHASES, pods),
     ]
 }
 

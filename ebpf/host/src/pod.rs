@@ -103,21 +103,23 @@ impl<'a> How<'a> {
     }
 }
 
-/// Attaches the programs inside, in the current namespace, which is `netns`. Listeners are chosen before anything is
-/// captured. Returns the devices.
+/// Attaches the programs inside, in the current namespace, which is `netns`: those that leave words for the lookup,
+/// then the lookup, which goes by them, and then what captures, so that listeners are there for it. Returns the devices.
 pub(crate) fn attach_inside(
     programs: &mut Programs,
     netns: BorrowedFd<'_>,
     how: How<'_>,
 ) -> Result<Vec<Device>, PodError> {
     let devices = devices::list().map_err(|source| PodError::Devices { place: INSIDE, source })?;
-    attach::attach_lookup(programs, netns, how.dir, how.existing).map_err(PodError::Attach)?;
     let (loopback, others): (Vec<_>, Vec<_>) =
         devices.iter().partition(|device| device.framing == Framing::Loopback);
-    for device in loopback.into_iter().chain(others) {
-        for hook in hooks(device.framing) {
-            how.target(device).attach(programs, hook).map_err(PodError::Attach)?;
-        }
+    let devices_in_order = || loopback.iter().chain(&others);
+    for device in devices_in_order() {
+        how.target(device).attach(programs, ingress(device.framing)).map_err(PodError::Attach)?;
+    }
+    attach::attach_lookup(programs, netns, how.dir, how.existing).map_err(PodError::Attach)?;
+    for device in devices_in_order() {
+        how.target(device).attach(programs, egress(device.framing)).map_err(PodError::Attach)?;
     }
     Ok(devices)
 }
@@ -138,11 +140,19 @@ pub(crate) fn accelerate(
     done.map_err(PodError::Attach)
 }
 
-fn hooks(framing: Framing) -> [Hook; 2] {
+fn ingress(framing: Framing) -> Hook {
     match framing {
-        Framing::Loopback => [Hook::LO_INGRESS, Hook::LO_EGRESS],
-        Framing::Ethernet => [Hook::ARRIVE, Hook::EGRESS],
-        Framing::Bare => [Hook::ARRIVE_BARE, Hook::EGRESS_BARE],
+        Framing::Loopback => Hook::LO_INGRESS,
+        Framing::Ethernet => Hook::ARRIVE,
+        Framing::Bare => Hook::ARRIVE_BARE,
+    }
+}
+
+fn egress(framing: Framing) -> Hook {
+    match framing {
+        Framing::Loopback => Hook::LO_EGRESS,
+        Framing::Ethernet => Hook::EGRESS,
+        Framing::Bare => Hook::EGRESS_BARE,
     }
 }
 
@@ -173,8 +183,8 @@ pub(crate) fn attach_outside(lock: &mut Programs, end: &Device, how: How<'_>) ->
     how.target(end).attach(lock, Hook::SECOND_LOCK).map_err(PodError::Attach)
 }
 
-/// Removes the pins of a pod, and with them its programs: first what captures, then what receives. Restores the host's
-/// ends.
+/// Removes the pins of a pod, and with them its programs: first what captures, then the lookup, then what leaves words
+/// for it. Restores the host's ends.
 pub(crate) fn unpin(dir: &Path) -> Result<(), PodError> {
     if let Err(error) = offload::restore(dir) {
         tracing::warn!(dir = %dir.display(), %error, "cannot switch GRO on again");
@@ -193,7 +203,7 @@ pub(crate) fn unpin(dir: &Path) -> Result<(), PodError> {
 
 fn order(path: &Path) -> usize {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let kinds = ["pair", "lock", "egress", "arrive", "lo_egress", "lo_ingress", CHOOSE];
+    let kinds = ["pair", "lock", "egress", "lo_egress", CHOOSE, "arrive", "lo_ingress"];
     kinds.iter().position(|kind| name.starts_with(kind)).unwrap_or(kinds.len())
 }
 
@@ -204,9 +214,8 @@ pub(crate) fn detach_filters_inside(how: How<'_>, made: &Made) -> Result<(), Pod
         return Ok(());
     }
     for device in devices::list().map_err(|source| PodError::Devices { place: INSIDE, source })? {
-        let [first, second] = hooks(device.framing);
         let beside = (device.framing == Framing::Loopback).then_some(Hook::PAIR);
-        for hook in beside.into_iter().chain([second, first]) {
+        for hook in beside.into_iter().chain([egress(device.framing), ingress(device.framing)]) {
             how.target(&device).detach_clsact(hook).map_err(PodError::Attach)?;
         }
         remove_clsact(made, Place::Inside, &device)?;

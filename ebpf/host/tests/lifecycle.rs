@@ -14,7 +14,7 @@ use std::time::Duration;
 use aya::programs::{SchedClassifier, TcAttachType};
 use weft_ebpf_host::{Acceleration, EnrolError, ListenerKind, PodAttachment, TcMode};
 use world::relay::{Source, ask, ask_within, relay, server, talk};
-use world::{Ns, PATIENCE, REMOTE_V4, World, at, chain, ip};
+use world::{Ns, PATIENCE, POD_V4, REMOTE_V4, World, at, chain, ip};
 
 const SHORT: Duration = Duration::from_millis(700);
 
@@ -200,6 +200,42 @@ fn older_connections_go_on_and_their_ports_do_not() {
     });
     assert!(again.is_err(), "the same four numbers, but a new connection");
     assert!(world.host().counters().of(weft_ebpf_host::Counter::DroppedNoListener) > dropped);
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn nothing_breaks_while_a_pod_is_joining() {
+    let mut world = World::new();
+    let listener = world.listener(ListenerKind::Outbound, 15001);
+    let _inbound = world.listener(ListenerKind::Inbound, 15006);
+    let owner = world.host().owner().unwrap();
+    let seen = relay(&world.pod, listener, owner, Source::Own);
+    drop(server(&world.remote, 8080));
+    drop(server(&world.pod, 8081));
+    let (pod, remote, key) = (world.pod.clone(), world.remote.clone(), world.key.clone());
+    let out = || pod.within(|| TcpStream::connect(at(REMOTE_V4, 8080)).unwrap());
+    let speak = |mut stream: &TcpStream| {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"still there?").unwrap();
+        stream.read(&mut [0; 64]).unwrap()
+    };
+    let (speaks, silent) = (out(), out());
+    assert!(!world.host().is_joining(&key).unwrap());
+    world.begin_enrol();
+    assert!(world.host().is_joining(&key).unwrap());
+    assert!(speak(&speaks) > 0, "an older connection goes on");
+    let to_it = remote.within(|| TcpStream::connect(at(POD_V4, 8081)).unwrap());
+    assert!(speak(&to_it) > 0, "so does one that is opened to it");
+    assert!(seen.try_recv().is_err(), "neither is the mesh's");
+    talk(out(), PATIENCE).unwrap();
+    seen.recv_timeout(PATIENCE).expect("what the pod opens is the mesh's");
+
+    world.host().settle(&key).unwrap();
+    assert!(speak(&speaks) > 0 && speak(&to_it) > 0, "both go on");
+    assert!(talk(silent, SHORT).is_err(), "nobody has exempted this one, and it had said nothing");
+    let late = remote.within(|| TcpStream::connect(at(POD_V4, 8081)).unwrap());
+    let chosen = world.host().counters().of(weft_ebpf_host::Counter::ChosenInbound);
+    assert_eq!(chosen, 1, "what is opened to it now is the mesh's: {late:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use weft_ebpf_common::{
     CAPTURE_MARK, Counter, DNS_LISTENER_PORT, DNS_PORT, Exemption, Family, Flow, ListenerKind,
-    PROBE_LINGER_NANOS, TUNNEL_PORT, Word,
+    PROBE_LINGER_NANOS, Phase, TUNNEL_PORT, Word,
 };
 
 use crate::packet::{Ends, Kind, Packet};
@@ -14,6 +14,8 @@ use crate::sender::Sender;
 pub enum Verdict {
     /// Goes on as it is; counted if worth it.
     Pass(Option<Counter>),
+    /// Goes on, and so does what follows it: its connection is older than the capture.
+    Exempt,
     /// Is marked and sent to `lo`.
     Capture(Counter),
     /// Goes no further.
@@ -90,6 +92,7 @@ pub fn arriving(ends: &Ends) -> Flow {
 pub fn egress(
     packet: &Packet,
     sender: Sender,
+    phase: impl FnOnce() -> Phase,
     known: impl FnOnce(&Ends) -> Known,
     received_here: impl FnOnce(&Ends) -> bool,
 ) -> Verdict {
@@ -105,8 +108,10 @@ pub fn egress(
             if let Some(counter) = known(&packet.ends).passes(packet.opens) {
                 return Verdict::Pass(Some(counter));
             }
-            if is_kernels_own(packet, sender) && !received_here(&packet.ends) {
-                return Verdict::Pass(Some(Counter::PassedEmpty));
+            let empty = is_kernels_own(packet, sender);
+            let goes_on = !packet.opens && phase() == Phase::Joining;
+            if (empty || goes_on) && !received_here(&packet.ends) {
+                return if empty { Verdict::Pass(Some(Counter::PassedEmpty)) } else { Verdict::Exempt };
             }
             Verdict::Capture(Counter::CapturedTcp)
         }
@@ -156,8 +161,13 @@ pub fn second_lock(packet: &Packet, sender: Sender, known: impl FnOnce(&Ends) ->
 
 /// Ingress of the pod's devices: the word for the lookup of the same packet.
 #[inline(always)]
-pub fn device_word(packet: &Packet, known: impl FnOnce(&Ends) -> Known) -> Word {
+pub fn device_word(
+    packet: &Packet,
+    phase: impl FnOnce() -> Phase,
+    known: impl FnOnce(&Ends) -> Known,
+) -> Word {
     match packet.kind {
+        Kind::Tcp if packet.opens && phase() == Phase::Joining => Word::Leave,
         Kind::Tcp if known(&packet.ends).passes(packet.opens).is_some() => Word::Leave,
         _ => Word::Arrived,
     }

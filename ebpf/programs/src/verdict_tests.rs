@@ -71,9 +71,30 @@ fn tcp_that_leaves() {
         ("its end", EMPTY, Application, GONE, false, probe),
         ("a SYN after it", SYN, Application, GONE, false, captured),
     ] {
-        let got = egress(&segment(opens, payload), sender, |_| known, |_| received_here);
+        let got = egress(&segment(opens, payload), sender, || Phase::Settled, |_| known, |_| received_here);
         assert_eq!(got, want, "{case}");
     }
+}
+
+#[test]
+fn tcp_of_a_pod_that_is_joining() {
+    use Sender::{Application, Kernel, Mesh};
+    let captured = Verdict::Capture(Counter::CapturedTcp);
+    for (case, (opens, payload), sender, known, received_here, want) in [
+        ("an application opens", SYN, Application, Known::No, false, captured),
+        ("what it opened goes on", DATA, Application, Known::No, true, captured),
+        ("an older connection", DATA, Application, Known::No, false, Verdict::Exempt),
+        ("an older connection's ACK", EMPTY, Application, Known::No, false, Verdict::Exempt),
+        ("it is exempt", DATA, Application, ESTABLISHED, false, Verdict::Pass(Some(Counter::PassedExempt))),
+        ("the mesh", DATA, Mesh, Known::No, false, Verdict::Pass(Some(Counter::PassedMesh))),
+        ("the kernel's RST", EMPTY, Kernel, Known::No, false, Verdict::Pass(Some(Counter::PassedEmpty))),
+    ] {
+        let got = egress(&segment(opens, payload), sender, || Phase::Joining, |_| known, |_| received_here);
+        assert_eq!(got, want, "{case}");
+    }
+    let arrives = |(opens, payload)| device_word(&segment(opens, payload), || Phase::Joining, |_| Known::No);
+    assert_eq!(arrives(SYN), Word::Leave, "the application still has what is opened to it");
+    assert_eq!(arrives(DATA), Word::Arrived);
 }
 
 #[test]
@@ -93,7 +114,7 @@ fn what_else_leaves() {
         ("a DNS query of the mesh", datagram(9, 53), Mesh, mesh),
         ("other UDP", datagram(53, 9), Application, Verdict::Pass(None)),
     ] {
-        assert_eq!(egress(&packet, sender, |_| Known::No, |_| false), want, "{case}");
+        assert_eq!(egress(&packet, sender, || Phase::Settled, |_| Known::No, |_| false), want, "{case}");
     }
 }
 
@@ -153,7 +174,7 @@ fn words() {
         ("the last fragment of a SYN", of(Kind::TcpFragment), Known::No, Word::Arrived),
         ("unreadable", of(Kind::Unreadable), Known::No, Word::Arrived),
     ] {
-        assert_eq!(device_word(&packet, |_| known), want, "{case}");
+        assert_eq!(device_word(&packet, || Phase::Settled, |_| known), want, "{case}");
     }
     assert_eq!(loopback_word(CAPTURE_MARK), Word::Sent);
     assert_eq!(loopback_word(0), Word::Leave);

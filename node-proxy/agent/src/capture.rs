@@ -73,11 +73,25 @@ pub trait Capture: Send + Sync + 'static {
     /// The namespace cannot be entered; `work` has not run then.
     fn inside(&self, netns: BorrowedFd<'_>, work: &mut dyn FnMut()) -> Result<(), CaptureError>;
 
-    /// Captures a pod's traffic: all of it or nothing. Once more changes nothing.
+    /// Captures a pod's traffic: all of it or nothing. Once more changes nothing. One that was not captured is joining
+    /// then, until [`Capture::settle`]: see there.
     ///
     /// # Errors
     /// Nothing of it is left then.
     fn enrol(&self, pod: Attachment<'_>) -> Result<(), CaptureError>;
+
+    /// Whether a pod is joining, also by the word of an earlier agent.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    fn is_joining(&self, key: &Key) -> Result<bool, CaptureError>;
+
+    /// Ends a pod's joining. While it lasts, what others open to the pod is still the application's, and the older
+    /// connections of which it sends anything are exempted by the programs.
+    ///
+    /// # Errors
+    /// The map refuses it.
+    fn settle(&self, key: &Key) -> Result<(), CaptureError>;
 
     /// Gives the programs a listener of a pod that is, or is about to be, captured.
     ///

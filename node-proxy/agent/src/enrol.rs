@@ -240,7 +240,7 @@ impl Enroller {
             Some(listeners) => listeners,
             None => self.open_listeners(&netns, task.workers)?,
         };
-        if let Err(error) = self.capture_with(&task.key, &wanted, &netns, &listeners, task.before) {
+        if let Err(error) = self.capture_with(&task.key, &wanted, &netns, &listeners) {
             if task.before == Before::Nothing
                 && let Err(left) = self.capture.release(&task.key)
             {
@@ -265,7 +265,6 @@ impl Enroller {
         wanted: &Wanted,
         netns: &Netns,
         listeners: &[Listener],
-        before: Before,
     ) -> Result<(), EnrolError> {
         self.register(key, netns.cookie, listeners)?;
         let pod = Attachment {
@@ -274,24 +273,18 @@ impl Enroller {
             addresses: &wanted.addresses,
             acceleration: wanted.acceleration,
         };
-        if before == Before::Nothing {
-            self.exempt(key, &self.connections(netns)?)?;
-        }
         self.capture.enrol(pod).map_err(EnrolError::Capture)?;
-        // Once more, for what was opened in between.
-        if before == Before::Nothing {
-            self.exempt(key, &existing::before_capture(self.connections(netns)?))?;
+        if self.capture.is_joining(key).map_err(EnrolError::Capture)? {
+            // The programs see to those that speak meanwhile.
+            let open: Vec<_> = self.connections(netns)?.iter().map(Connection::pair).collect();
+            self.capture.exempt(key, &open).map_err(EnrolError::Capture)?;
+            self.capture.settle(key).map_err(EnrolError::Capture)?;
         }
         Ok(())
     }
 
     fn connections(&self, netns: &Netns) -> Result<Vec<Connection>, EnrolError> {
         within(&*self.capture, netns.fd.as_fd(), existing::connections).map_err(EnrolError::Enter)
-    }
-
-    fn exempt(&self, key: &Key, open: &[Connection]) -> Result<(), EnrolError> {
-        let pairs: Vec<_> = open.iter().map(Connection::pair).collect();
-        self.capture.exempt(key, &pairs).map_err(EnrolError::Capture)
     }
 
     /// Judges the connections of a pod that are older than its enrolment: forgets what has closed, ends what has to

@@ -3,7 +3,7 @@
 
 use crate::capture::Pair;
 use crate::reconcile::ExistingRule;
-use crate::tables::{CLOSE, LISTEN, Row, SYN_SENT, TIME_WAIT};
+use crate::tables::{CLOSE, LISTEN, Row, TIME_WAIT};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
@@ -32,8 +32,6 @@ pub struct Connection {
     /// The socket; zero while or after no application has it.
     #[serde(skip)]
     pub inode: u64,
-    #[serde(skip)]
-    stage: Stage,
 }
 
 /// Who opened a connection.
@@ -44,13 +42,6 @@ pub enum Opener {
     Pod,
     /// The other end.
     Peer,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// Its SYN has no answer yet. Sent again, it is captured, so it is not left alone for long.
-    Opening,
-    Open,
 }
 
 impl Connection {
@@ -68,17 +59,15 @@ impl Connection {
 
 /// The open connections of the namespace that this thread is in, but for those within it.
 pub fn connections() -> Vec<Connection> {
-    let texts = TABLES.iter().filter_map(|path| fs::read_to_string(path).ok());
-    let rows: Vec<Row> =
-        texts.flat_map(|text| text.lines().filter_map(Row::read).collect::<Vec<_>>()).collect();
+    let rows = rows();
     let ephemeral = fs::read_to_string(EPHEMERAL).ok().and_then(|text| range(&text));
-    among(&rows, &ephemeral.unwrap_or(EPHEMERAL_DEFAULT))
+    // The kernel lists them one by one: the other half of one that is new may be in the next list only.
+    among(&rows, &self::rows(), &ephemeral.unwrap_or(EPHEMERAL_DEFAULT))
 }
 
-/// Those that a pod had before its capture, from a list that was taken after it. What waits to be accepted is left
-/// out: it may wait for the mesh.
-pub fn before_capture(listed: Vec<Connection>) -> Vec<Connection> {
-    listed.into_iter().filter(|one| one.inode != 0).collect()
+fn rows() -> Vec<Row> {
+    let texts = TABLES.iter().filter_map(|path| fs::read_to_string(path).ok());
+    texts.flat_map(|text| text.lines().filter_map(Row::read).collect::<Vec<_>>()).collect()
 }
 
 /// What becomes of a pod's older connections.
@@ -116,15 +105,15 @@ pub fn judge(exempt: &[Pair], last: &[Connection], now: Vec<Connection>, rule: &
 impl Connection {
     /// Whether it is the one that had this socket: its numbers may have been taken again.
     fn is_still(&self, inode: Option<u64>) -> bool {
-        let same = inode.is_none_or(|inode| inode == 0 || self.inode == 0 || inode == self.inode);
-        same && self.stage == Stage::Open
+        inode.is_none_or(|inode| inode == 0 || self.inode == 0 || inode == self.inode)
     }
 }
 
-fn among(rows: &[Row], ephemeral: &RangeInclusive<u16>) -> Vec<Connection> {
+/// Those of `rows`, which were listed before `later`.
+fn among(rows: &[Row], later: &[Row], ephemeral: &RangeInclusive<u16>) -> Vec<Connection> {
+    let pairs: BTreeSet<Pair> = rows.iter().chain(later).map(|row| (row.local, row.remote)).collect();
     let (listening, rows): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.state == LISTEN);
     let ports: HashSet<u16> = listening.iter().map(|row| row.local.port()).collect();
-    let pairs: BTreeSet<Pair> = rows.iter().map(|row| (row.local, row.remote)).collect();
     let open = rows.into_iter().filter(|row| {
         let over = matches!(row.state, TIME_WAIT | CLOSE);
         // Its other end is here as well: it does not leave the pod, or the mesh has its other half.
@@ -139,7 +128,6 @@ fn among(rows: &[Row], ephemeral: &RangeInclusive<u16>) -> Vec<Connection> {
             remote: row.remote,
             opened_by: if served { Opener::Peer } else { Opener::Pod },
             inode: row.inode,
-            stage: if row.state == SYN_SENT { Stage::Opening } else { Stage::Open },
         }
     };
     open.map(connection).take(CONNECTIONS_MAX).collect()

@@ -12,7 +12,6 @@ pub(crate) struct Row {
 }
 
 /// States (include/net/tcp_states.h). TIME_WAIT and CLOSE are over for both ends, or were never open.
-pub(crate) const SYN_SENT: u8 = 2;
 pub(crate) const TIME_WAIT: u8 = 6;
 pub(crate) const CLOSE: u8 = 7;
 pub(crate) const LISTEN: u8 = 10;

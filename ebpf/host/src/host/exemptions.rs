@@ -11,8 +11,8 @@ use crate::key::PodKey;
 use crate::maps::layout;
 
 impl Host {
-    /// Lets connections go on that are older than the enrolment. May come before [`Host::enrol`], and should come
-    /// once more after it for those that opened in between.
+    /// Lets connections go on that are older than the enrolment. Those that were open when [`Host::enrol`] returned
+    /// should come before [`Host::settle`].
     pub fn exempt_established(&self, key: &PodKey, connections: &[Ends]) -> Result<(), ExemptError> {
         self.exempt(key, connections, Exemption::Established)
     }

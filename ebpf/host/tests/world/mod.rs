@@ -213,7 +213,15 @@ impl World {
         self.host.as_mut().unwrap()
     }
 
+    /// Captures the pod, and does not look for what was open before.
     pub(crate) fn enrol(&mut self) {
+        self.begin_enrol();
+        let key = self.key.clone();
+        self.host().settle(&key).unwrap();
+    }
+
+    /// Leaves it joining.
+    pub(crate) fn begin_enrol(&mut self) {
         let (key, netns) = (self.key.clone(), self.pod.file());
         let addresses = vec![ip(POD_V4), ip(POD_V6)];
         let pod = PodAttachment { key, netns: netns.as_fd(), addresses, acceleration: self.acceleration };

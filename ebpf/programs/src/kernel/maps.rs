@@ -5,12 +5,13 @@ use core::ptr;
 
 use aya_ebpf::bindings::bpf_map_type::BPF_MAP_TYPE_SK_STORAGE;
 use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, bpf_sock};
-use aya_ebpf::btf_maps::{HashMap, LruHashMap, PerCpuArray, SockMap};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, SockMap};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_sk_storage_get};
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::SkLookupContext;
 use weft_ebpf_common::{
-    Address, COUNTERS, Counter, Flow, LISTENERS_PER_POD, PodRecord, SlotAddress, SlotFlow, Word,
+    Address, COUNTERS, Counter, Exemption, Flow, LISTENERS_PER_POD, Phase, PodRecord, SlotAddress, SlotFlow,
+    Word,
 };
 use weft_ebpf_programs::verdict::Known;
 
@@ -123,6 +124,34 @@ pub(super) fn is_noted(flow: &Flow) -> bool {
 pub(super) fn now() -> u64 {
     // SAFETY: has no precondition.
     unsafe { bpf_ktime_get_ns() }
+}
+
+/// How far each pod's capture has come, by its number: a [`Phase`].
+#[btf_map]
+static PHASES: Array<u32, PODS> = Array::new();
+
+#[inline(always)]
+pub(super) fn phase(slot: u32) -> Phase {
+    PHASES.get(slot).map_or(Phase::Settled, |phase| Phase::read(*phase))
+}
+
+/// Lets an older connection of a joining pod go on.
+#[inline(always)]
+pub(super) fn exempt_established(slot: u32, flow: Flow) -> bool {
+    EXEMPT.insert(&SlotFlow { slot, flow }, Exemption::Established as u32, 0).is_ok()
+}
+
+/// What is known of a flow of which this pod sends a segment. One that opens a connection on an older one's numbers
+/// ends its exemption: the answer would not be captured otherwise.
+#[inline(always)]
+pub(super) fn known_leaving(slot: u32, flow: Flow, opens: bool) -> Known {
+    let known = known(slot, flow);
+    if opens && known == Known::Established {
+        // An error means that it is gone already.
+        let _ = EXEMPT.remove(&SlotFlow { slot, flow });
+        return Known::No;
+    }
+    known
 }
 
 /// What is known of a flow of this pod. A probe counts only on an address that is the pod's own, or one pod could

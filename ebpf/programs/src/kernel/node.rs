@@ -38,7 +38,7 @@ pub(crate) fn second_lock(ctx: TcContext) -> i32 {
         }
     });
     match verdict {
-        Verdict::Pass(_) | Verdict::Capture(_) => TC_ACT_UNSPEC,
+        Verdict::Pass(_) | Verdict::Exempt | Verdict::Capture(_) => TC_ACT_UNSPEC,
         Verdict::Drop(counter) => {
             log::say!("the second lock drops {:i} {} > {:i} {}", packet.ends);
             maps::count(counter);

@@ -44,7 +44,8 @@ fn leave(ctx: &TcContext, link: Link) -> i32 {
     let verdict = verdict::egress(
         &packet,
         sender,
-        |ends| maps::known(maps::slot(), verdict::leaving(ends)),
+        || maps::phase(maps::slot()),
+        |ends| maps::known_leaving(maps::slot(), verdict::leaving(ends), packet.opens),
         |ends| facts::received_here(ctx, ends),
     );
     match verdict {
@@ -58,6 +59,15 @@ fn leave(ctx: &TcContext, link: Link) -> i32 {
         Verdict::Drop(counter) => {
             log::say!("egress drops {:i} {} > {:i} {}", packet.ends);
             maps::count(counter);
+            TC_ACT_SHOT as i32
+        }
+        Verdict::Exempt if maps::exempt_established(maps::slot(), verdict::leaving(&packet.ends)) => {
+            log::say!("egress exempts {:i} {} > {:i} {}", packet.ends);
+            maps::count(Counter::PassedExempt);
+            TC_ACT_UNSPEC
+        }
+        Verdict::Exempt => {
+            maps::count(Counter::DroppedFailed);
             TC_ACT_SHOT as i32
         }
         Verdict::Capture(counter) => {
@@ -109,7 +119,11 @@ pub(crate) fn arrive_bare(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn arrived(ctx: &TcContext, link: Link) -> i32 {
     let packet = packet::read(&Skb(ctx), link);
-    let word = verdict::device_word(&packet, |ends| maps::known(maps::slot(), verdict::arriving(ends)));
+    let word = verdict::device_word(
+        &packet,
+        || maps::phase(maps::slot()),
+        |ends| maps::known(maps::slot(), verdict::arriving(ends)),
+    );
     maps::write_word(word);
     TC_ACT_UNSPEC
 }

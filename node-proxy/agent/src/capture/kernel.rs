@@ -84,6 +84,16 @@ impl Capture for Kernel {
         enrolled.map_err(|error| CaptureError::new("attaching the programs", error))
     }
 
+    fn is_joining(&self, key: &Key) -> Result<bool, CaptureError> {
+        let joining = self.host.is_joining(&key_of(key)?);
+        joining.map_err(|error| CaptureError::new("asking whether the pod is joining", error))
+    }
+
+    fn settle(&self, key: &Key) -> Result<(), CaptureError> {
+        let settled = self.host.settle(&key_of(key)?);
+        settled.map_err(|error| CaptureError::new("ending the joining", error))
+    }
+
     fn register(&self, key: &Key, chosen: Chosen, socket: BorrowedFd<'_>) -> Result<(), CaptureError> {
         let kind = match chosen {
             Chosen::Outbound => ListenerKind::Outbound,

@@ -40,6 +40,14 @@ impl Capture for Notes {
         Ok(())
     }
 
+    fn is_joining(&self, _: &Key) -> Result<bool, CaptureError> {
+        Ok(false)
+    }
+
+    fn settle(&self, _: &Key) -> Result<(), CaptureError> {
+        Ok(())
+    }
+
     fn register(&self, _: &Key, _: Chosen, _: BorrowedFd<'_>) -> Result<(), CaptureError> {
         self.note("register")
     }
