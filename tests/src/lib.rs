@@ -6,4 +6,6 @@ pub mod asking;
 pub mod metrics;
 pub mod talk;
 pub mod traces;
+pub mod forger;
+pub mod envoy;
 pub mod waiting;

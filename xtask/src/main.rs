@@ -32,7 +32,7 @@ enum What {
     Demo(demo::Args),
     /// Runs every test, those that need root included.
     Test(test::Args),
-    /// Measures the mesh against the same path without it.
+    /// Measures the mesh against the same path without it, or the waypoint against Envoy.
     Bench(bench::Args),
     /// Checks formatting, lints, generated code and the direction of imports.
     Tidy(tidy::Args),

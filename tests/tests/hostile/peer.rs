@@ -1,6 +1,5 @@
 //! A peer that speaks the tunnel's dialects itself, without a line of the proxy's code, and says what it likes.
 
-use crate::forger::Papers;
 use anyhow::{Context as _, Result};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -9,6 +8,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
+use weft_tests::forger::Papers;
 
 /// How long an answer may take: discovery may be waited for.
 const PATIENCE: Duration = Duration::from_secs(6);

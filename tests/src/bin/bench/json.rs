@@ -19,7 +19,8 @@ pub(crate) fn render(results: &Results) -> Result<String> {
     serde_json::to_string_pretty(&value).context("writing JSON")
 }
 
-fn machine() -> Value {
+/// What it was measured on.
+pub(crate) fn machine() -> Value {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpu = read("/proc/cpuinfo");
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();

@@ -82,21 +82,20 @@ impl Load {
 
     /// The command that makes it.
     pub(crate) fn command(self, target: SocketAddr, time: Duration) -> Vec<String> {
-        let seconds = time.as_secs();
-        let wrk = |connections: u32| {
-            // wrk wants at least a connection for each thread, and one thread cannot fill two cores.
-            let threads = connections.min(2);
-            format!("wrk --latency -t{threads} -c{connections} -d{seconds}s http://{target}/")
-        };
-        let words = match self {
+        let url = format!("http://{target}/");
+        // wrk wants at least a connection for each thread, and one thread cannot fill two cores.
+        let wrk = |connections: u32| wrk(connections.min(2), connections, time, &url);
+        let mut words: Vec<String> = match self {
             Self::Streams(count) => {
                 let (ip, port) = (target.ip(), target.port());
-                format!("iperf3 --client {ip} --port {port} --parallel {count} --time {seconds} --json")
+                let seconds = time.as_secs();
+                let words =
+                    format!("iperf3 --client {ip} --port {port} --parallel {count} --time {seconds} --json");
+                words.split(' ').map(str::to_owned).collect()
             }
             Self::KeepAlive(connections) => wrk(connections),
             Self::NewConnections(connections) => wrk(connections),
         };
-        let mut words: Vec<String> = words.split(' ').map(str::to_owned).collect();
         if matches!(self, Self::NewConnections(_)) {
             words.extend(["-H".to_owned(), "Connection: close".to_owned()]);
         }
@@ -124,7 +123,15 @@ fn read_iperf(output: &str) -> Result<Measured> {
     })
 }
 
-fn read_wrk(output: &str) -> Result<Measured> {
+/// `wrk`, with so many threads and connections.
+pub(crate) fn wrk(threads: u32, connections: u32, time: Duration, url: &str) -> Vec<String> {
+    let seconds = time.as_secs();
+    let words = format!("wrk --latency -t{threads} -c{connections} -d{seconds}s {url}");
+    words.split(' ').map(str::to_owned).collect()
+}
+
+/// What `wrk` has printed.
+pub(crate) fn read_wrk(output: &str) -> Result<Measured> {
     let line = |name: &str| output.lines().find_map(|line| line.trim().strip_prefix(name));
     let rate = line("Requests/sec:").and_then(|text| text.trim().parse::<f64>().ok());
     let rate = rate.with_context(|| format!("wrk says no rate: {output}"))?;

@@ -1,8 +1,9 @@
 //! `weft-bench`: the mesh against the same path without it. One world, pods inside and outside the mesh on the same
 //! wires, the same tools, rounds that alternate between the two; medians are reported. Servers and clients are nginx,
-//! wrk and iperf3.
+//! wrk and iperf3. `weft-bench waypoint`: the waypoint against Envoy.
 #![forbid(unsafe_code)]
 
+mod waypoint;
 mod plan;
 mod chart;
 mod table;
@@ -13,19 +14,23 @@ mod memory;
 mod rounds;
 mod site;
 mod congestion;
+mod nginx;
 mod load;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use clap::Parser;
 use plan::Plan;
 
-/// Measures the mesh against the same path without it.
+/// Measures the mesh against the same path without it, or a part of it against somebody else's.
 #[derive(Parser)]
 #[command(name = "weft-bench")]
 struct Args {
+    /// What is measured.
+    #[arg(value_enum, default_value = "mesh")]
+    subject: Subject,
     /// Fewer and shorter rounds: numbers to look at, not to publish.
     #[arg(long)]
     quick: bool,
@@ -44,20 +49,34 @@ struct Args {
     /// Where the JSON file and the chart are written.
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
+    /// The program that the waypoint is measured against.
+    #[arg(long)]
+    envoy: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Subject {
+    /// The mesh of node proxies, against the same path without it.
+    Mesh,
+    /// The waypoint, against Envoy.
+    Waypoint,
+}
+
+/// The texts that are printed and written.
+struct Report {
+    name: &'static str,
+    table: String,
+    json: String,
+    chart: String,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let mut plan = if args.quick { Plan::quick() } else { Plan::full() };
-    plan.change(args.rounds, args.seconds);
-    if let Some(only) = &args.only {
-        plan.keep(only);
-    }
-    if args.list {
-        plan.names().iter().for_each(|name| println!("{name}"));
-        return ExitCode::SUCCESS;
-    }
-    match run(&plan, &args.out) {
+    let done = match args.subject {
+        Subject::Mesh => mesh(&args),
+        Subject::Waypoint => waypoint(&args),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -66,14 +85,48 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(plan: &Plan, out: &std::path::Path) -> Result<()> {
-    let results = plan.measure()?;
-    println!("{}", table::render(&results));
-    std::fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
-    for (name, text) in [("bench.json", json::render(&results)?), ("bench.svg", chart::render(&results))] {
-        let path = out.join(name);
-        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
-        println!("{}", path.display());
+fn mesh(args: &Args) -> Result<()> {
+    let mut plan = if args.quick { Plan::quick() } else { Plan::full() };
+    plan.change(args.rounds, args.seconds);
+    if let Some(only) = &args.only {
+        plan.keep(only);
     }
-    Ok(())
+    if args.list {
+        plan.names().iter().for_each(|name| println!("{name}"));
+        return Ok(());
+    }
+    let results = plan.measure()?;
+    let (table, chart) = (table::render(&results), chart::render(&results));
+    Report { name: "bench", table, json: json::render(&results)?, chart }.write(&args.out)
+}
+
+fn waypoint(args: &Args) -> Result<()> {
+    let mut plan = if args.quick { waypoint::Plan::quick() } else { waypoint::Plan::full() };
+    plan.change(args.rounds, args.seconds);
+    if let Some(only) = &args.only {
+        plan.keep(only);
+    }
+    if args.list {
+        plan.names().iter().for_each(|name| println!("{name}"));
+        return Ok(());
+    }
+    let envoy = args.envoy.as_ref().ok_or_else(|| {
+        anyhow!("--envoy names no program; `cargo xtask bench waypoint` fetches Envoy, and names it")
+    })?;
+    let results = plan.measure(envoy)?;
+    let (table, chart) = (waypoint::table(&results), waypoint::chart(&results));
+    Report { name: "waypoint", table, json: waypoint::json(&results)?, chart }.write(&args.out)
+}
+
+impl Report {
+    fn write(&self, out: &Path) -> Result<()> {
+        println!("{}", self.table);
+        std::fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
+        for (end, text) in [("json", &self.json), ("svg", &self.chart)] {
+            let path = out.join(format!("{}.{end}", self.name));
+            std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+            println!("{}", path.display());
+        }
+        Ok(())
+    }
 }

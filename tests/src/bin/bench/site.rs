@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -12,10 +11,9 @@ use weft_tests::asking::await_enrolled;
 use weft_tests::stage::start_mesh;
 
 use crate::congestion::Allowed;
-use crate::load::{HTTP_PORT, Load, Measured, STREAM_PORT};
+use crate::load::{Load, Measured, STREAM_PORT};
+use crate::nginx::{self, Further};
 
-/// What the server answers with.
-const BODY_BYTES: usize = 1024;
 /// A pod that a NetworkPolicy selects has no tunnel from node to node: HBONE is left.
 const APART: &str = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: apart, namespace: bench}, \
                      spec: {podSelector: {matchLabels: {server: apart}}, ingress: [{}]}}\n";
@@ -155,7 +153,7 @@ impl Site {
                 undo();
             })
             .build()?;
-        let config = write_nginx_config(&world.folder())?;
+        let config = nginx::write_config(&world.folder(), &Further::default())?;
         let cast = |side: Side| -> Result<Cast> {
             let pod = |node: usize, name: &str| match side {
                 Side::Direct => world.node(node).outside(name),
@@ -168,7 +166,7 @@ impl Site {
             let server = |node: usize, name: &str| {
                 let pod = pod(node, name)
                     .label("server", name)
-                    .app(nginx(cores, &config))
+                    .app(nginx::app(cores.list(), &config))
                     .app(iperf(cores))
                     .app(App::echo());
                 pod.start()
@@ -277,35 +275,8 @@ fn pinned(cores: Cores) -> MeshSettings {
     MeshSettings { prefix, ..MeshSettings::default() }
 }
 
-fn nginx(cores: Cores, config: &FilePath) -> App {
-    let args = ["-c", cores.list(), "nginx", "-e", "stderr", "-c"];
-    App::program("taskset").args(args).arg(config).port(HTTP_PORT).port_name("http")
-}
-
 fn iperf(cores: Cores) -> App {
     let port = STREAM_PORT.to_string();
     let args = ["-c", cores.list(), "iperf3", "--server", "--port", &port];
     App::program("taskset").args(args).port(STREAM_PORT).port_name("streams")
-}
-
-/// One worker, no log, connections that nginx never ends by itself, and a small answer from memory.
-fn write_nginx_config(folder: &FilePath) -> Result<PathBuf> {
-    let body = "x".repeat(BODY_BYTES - 1) + "\\n";
-    // Nginx gives these paths to its worker's user and removes the file of its pid: they have to be the world's own.
-    let temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|kind| format!("  {kind}_temp_path {}/nginx-{kind};\n", folder.display()))
-        .concat();
-    let pid = folder.join("nginx.pid");
-    let config = format!(
-        "daemon off;\nworker_processes 1;\npid {};\nworker_rlimit_nofile 65536;\n\
-         events {{ worker_connections 16384; }}\n\
-         http {{\n  access_log off;\n  default_type text/plain;\n  keepalive_requests 1000000000;\n  \
-         keepalive_timeout 1h;\n  client_header_timeout 1h;\n{temp}  \
-         server {{\n    listen [::]:{HTTP_PORT} ipv6only=off backlog=4096;\n    \
-         location / {{ return 200 \"{body}\"; }}\n  }}\n}}\n",
-        pid.display()
-    );
-    let path = folder.join("nginx.conf");
-    std::fs::write(&path, config).with_context(|| format!("writing {}", path.display()))?;
-    Ok(path)
 }

@@ -142,7 +142,7 @@ fn memory_section(out: &mut String, memory: &Memory) {
 }
 
 /// Three digits that say something.
-fn figure(value: f64) -> String {
+pub(crate) fn figure(value: f64) -> String {
     match value {
         value if value.is_nan() => "-".to_owned(),
         value if value >= 100.0 => format!("{value:.0}"),
@@ -153,7 +153,7 @@ fn figure(value: f64) -> String {
 }
 
 /// The first column to the left, all others to the right.
-fn align(out: &mut String, rows: &[Vec<String>]) {
+pub(crate) fn align(out: &mut String, rows: &[Vec<String>]) {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width =
         |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();

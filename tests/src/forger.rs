@@ -1,5 +1,5 @@
-//! A certificate authority of the attacker's own, and one that has got hold of the mesh's key.
-#![allow(dead_code, reason = "each test uses its part")]
+//! A certificate authority of the attacker's own, and one that has got hold of the mesh's key: papers for peers that are
+//! not ours.
 
 use anyhow::{Context as _, Result};
 use rcgen::string::Ia5String;
@@ -13,25 +13,32 @@ use std::time::{Duration, SystemTime};
 use weft_testkit::World;
 
 /// Signs whatever it likes.
-pub(crate) struct Forger {
+pub struct Forger {
     issuer: Issuer<'static, KeyPair>,
     root: CertificateDer<'static>,
 }
 
 /// What a peer presents.
-pub(crate) struct Papers {
-    pub(crate) chain: Vec<CertificateDer<'static>>,
-    pub(crate) key: PrivateKeyDer<'static>,
+pub struct Papers {
+    /// The certificate, and the root that signed it.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Its key.
+    pub key: PrivateKeyDer<'static>,
 }
 
 /// From when to when, in hours from now.
-pub(crate) const VALID: (i64, i64) = (-1, 1);
-pub(crate) const EXPIRED: (i64, i64) = (-2, -1);
-pub(crate) const NOT_YET: (i64, i64) = (1, 2);
+pub const VALID: (i64, i64) = (-1, 1);
+/// Over an hour ago.
+pub const EXPIRED: (i64, i64) = (-2, -1);
+/// Not for another hour.
+pub const NOT_YET: (i64, i64) = (1, 2);
 
 impl Forger {
     /// With a root that the mesh has never heard of.
-    pub(crate) fn foreign(trust_domain: &str) -> Result<Self> {
+    ///
+    /// # Errors
+    /// If no certificate can be made.
+    pub fn foreign(trust_domain: &str) -> Result<Self> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = params(VALID, &format!("spiffe://{trust_domain}"))?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -41,7 +48,10 @@ impl Forger {
     }
 
     /// With the mesh's own key: what a node has that was broken into, for the identities of its pods and no others.
-    pub(crate) fn of_the_mesh(world: &World) -> Result<Self> {
+    ///
+    /// # Errors
+    /// If the mesh has no root yet.
+    pub fn of_the_mesh(world: &World) -> Result<Self> {
         let roots = world.control_folder().join("roots");
         let home = std::fs::read_dir(&roots).with_context(|| format!("reading {}", roots.display()))?;
         let home: PathBuf =
@@ -54,14 +64,20 @@ impl Forger {
     }
 
     /// Papers for an identity.
-    pub(crate) fn papers(&self, identity: &str, validity: (i64, i64)) -> Result<Papers> {
+    ///
+    /// # Errors
+    /// If the identity is none.
+    pub fn papers(&self, identity: &str, validity: (i64, i64)) -> Result<Papers> {
         let (leaf, key) = self.sign(identity, validity)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         Ok(Papers { chain: vec![leaf.der().clone(), self.root.clone()], key })
     }
 
     /// The same as texts: certificate and key.
-    pub(crate) fn papers_in_pem(&self, identity: &str, validity: (i64, i64)) -> Result<[String; 2]> {
+    ///
+    /// # Errors
+    /// If the identity is none.
+    pub fn papers_in_pem(&self, identity: &str, validity: (i64, i64)) -> Result<[String; 2]> {
         let (leaf, key) = self.sign(identity, validity)?;
         Ok([leaf.pem(), key.serialize_pem()])
     }
