@@ -15,5 +15,6 @@ mod resilience;
 mod routing;
 mod secured;
 mod trace;
+mod tunnels;
 mod words;
 mod world;
