@@ -8,6 +8,7 @@ mod backend;
 mod change;
 mod client;
 mod control;
+mod grpc;
 mod passage;
 mod policy;
 mod protocols;
