@@ -5,7 +5,7 @@ use crate::decide::{self, Asker, bring_into_form, in_words};
 use crate::forward::{self, Errand};
 use crate::telemetry::{Flag, Record};
 use crate::vet::vet;
-use crate::way::{Answer, Seen, Way};
+use crate::way::{Answer, FORWARDED_PROTO, Seen, Way};
 use crate::worker::Worker;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Version, request};
@@ -91,6 +91,9 @@ fn upgrading(head: &request::Parts) -> Upgrading {
 /// What backends are told of who asks.
 fn introduce(way: &Way, headers: &mut HeaderMap) {
     headers.insert(CLIENT_CERTIFICATE, way.connection.certificate.clone());
+    if !headers.contains_key(FORWARDED_PROTO) {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
     if !headers.contains_key(&REQUEST_ID) {
         headers.insert(REQUEST_ID, request_id(way));
     }
@@ -140,7 +143,7 @@ async fn route(
     };
     let Some(rule) = table.find(&Seen::new(&head, connection)).cloned() else {
         let why = "no rule of the service's routes takes it".to_owned();
-        return way.refuse(record, (404, ""), Flag::NoRoute, Some(why));
+        return way.refuse(record, (404, "no route takes it"), Flag::NoRoute, Some(why));
     };
     record.rule = Some(rule.clone());
     act(way, &rule, head, incoming, upgrading, record).await
@@ -205,7 +208,7 @@ fn redirected(
 ) -> Answer {
     let seen = Seen::new(head, &way.connection);
     let asked = redirect::Asked {
-        scheme: "http",
+        scheme: seen.scheme(),
         authority: seen.authority(),
         port: way.connection.addr.port(),
         path: head.uri.path(),
@@ -215,7 +218,7 @@ fn redirected(
         Some(response) => response.into(),
         None => {
             let why = "the rule's redirect makes no location".to_owned();
-            way.refuse(record, (500, ""), Flag::NoRoute, Some(why))
+            way.refuse(record, (500, "the route's redirect makes no location"), Flag::NoRoute, Some(why))
         }
     }
 }

@@ -12,6 +12,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::time::Sleep;
 use upload::{Copied, Upload};
+use weft_l7::apply::reply::{Speaks, trailers};
+use weft_l7::deadline::{Deadline, Limit};
 
 /// A body on its way.
 pub(crate) enum Body {
@@ -40,24 +42,34 @@ pub(crate) trait Follow {
 /// A backend's response's body, and what lives as long as it.
 pub(crate) struct Download {
     incoming: Incoming,
-    late: Option<(Pin<Box<Sleep>>, &'static str)>,
+    late: Option<(Pin<Box<Sleep>>, Limit)>,
+    speaks: Speaks,
+    /// This side has ended it: nothing more comes.
+    over: bool,
     /// The try that brought it, and the request.
     follow: [Option<Box<dyn Follow>>; 2],
 }
 
 impl Body {
-    /// A response's body, followed by the try that brought it. It fails at `late`.
+    /// A response's body, followed by the try that brought it. At `late` it fails; of gRPC, it ends with a status.
     pub(crate) fn download(
         incoming: Incoming,
-        late: Option<(tokio::time::Instant, &'static str)>,
+        late: Option<Deadline>,
+        speaks: Speaks,
         follow: Box<dyn Follow>,
     ) -> Self {
         if incoming.is_end_stream() {
             follow.done();
             return Self::Empty;
         }
-        let late = late.map(|(at, why)| (Box::pin(tokio::time::sleep_until(at)), why));
-        Self::Download(Box::new(Download { incoming, late, follow: [Some(follow), None] }))
+        let late = late.map(|late| (Box::pin(tokio::time::sleep_until(late.at.into())), late.limit));
+        Self::Download(Box::new(Download {
+            incoming,
+            late,
+            speaks,
+            over: false,
+            follow: [Some(follow), None],
+        }))
     }
 
     /// The request follows it too.
@@ -85,6 +97,9 @@ impl From<Vec<u8>> for Body {
 
 impl Download {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.follow.iter_mut().flatten().for_each(|one| one.piece(&frame));
@@ -100,16 +115,30 @@ impl Download {
             }
             Poll::Ready(Some(Err(error))) => self.broken(BodyError::Sender(error)),
             Poll::Pending => match &mut self.late {
-                Some((sleep, why)) => match sleep.as_mut().poll(cx) {
+                Some((sleep, limit)) => match sleep.as_mut().poll(cx) {
                     Poll::Ready(()) => {
-                        let why = *why;
-                        self.broken(BodyError::Late(why))
+                        let limit = *limit;
+                        self.end_late(limit)
                     }
                     Poll::Pending => Poll::Pending,
                 },
                 None => Poll::Pending,
             },
         }
+    }
+
+    /// It has taken too long. A client of gRPC gets its status all the same.
+    fn end_late(&mut self, limit: Limit) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let trailers = match self.speaks {
+            Speaks::Http => None,
+            Speaks::Grpc => Some(Frame::trailers(trailers(limit.status().1, limit.text().as_bytes()))),
+        };
+        if let Some(trailers) = &trailers {
+            self.follow.iter_mut().flatten().for_each(|one| one.piece(trailers));
+        }
+        let broken = self.broken(BodyError::Late(limit.text()));
+        self.over = true;
+        trailers.map_or(broken, |trailers| Poll::Ready(Some(Ok(trailers))))
     }
 
     fn done(&mut self) {
@@ -150,7 +179,7 @@ impl hyper::body::Body for Body {
             Self::Whole(bytes) => bytes.is_empty(),
             Self::Upload(upload) => upload.is_end_stream(),
             Self::Copied(_) => false,
-            Self::Download(download) => download.incoming.is_end_stream(),
+            Self::Download(download) => download.over || download.incoming.is_end_stream(),
         }
     }
 

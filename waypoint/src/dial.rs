@@ -104,7 +104,7 @@ async fn connect(endpoint: &Endpoint, client: &Client, tunnels: &Tunnels) -> Res
         forwarded: Some(Forwarded { client: Some(client.addr), host: None }),
         traceparent: None,
     };
-    let stream = tunnels.open(&endpoint.workload.identity, tunnel, &request).await;
+    let stream = tunnels.open(&endpoint.workload.identity, tunnel, request).await;
     Ok(Io::Tunnel(Box::new(stream.map_err(DialError::Tunnel)?.into_io())))
 }
 

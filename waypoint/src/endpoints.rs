@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use weft_core::ports::{TUNNEL, is_mesh_port};
+use weft_core::route::own_dialect;
 use weft_core::service::{HealthPolicy, Service};
 use weft_core::workload::{Health, TunnelProtocol, Workload};
 use weft_l7::balance::EndpointState;
 use weft_l7::destination::KeepAlive;
+use weft_tunnel::accept::Dialect;
 
 /// An endpoint, and how it is reached.
 #[derive(Debug)]
@@ -17,12 +19,22 @@ pub(crate) struct Endpoint {
     pub(crate) workload: Arc<Workload>,
     /// Its address and the application's port.
     pub(crate) addr: SocketAddr,
-    /// Where its tunnel is; none is plain text, for what is not in the mesh.
-    pub(crate) tunnel: Option<SocketAddr>,
+    /// How its tunnel is reached; none is plain text, for what is not in the mesh.
+    pub(crate) tunnel: Option<TunnelWay>,
     /// TLS of the application's own.
     pub(crate) origin: Option<Rc<Origin>>,
     /// Keep-alive probes, where this side has a connection of TCP there.
     pub(crate) keep_alive: Option<KeepAlive>,
+}
+
+/// How a pod's tunnel is reached. A waypoint's own begin and end at its own address, so those to pods end at theirs
+/// (docs/tunnel.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct TunnelWay {
+    /// Where it is.
+    pub(crate) addr: SocketAddr,
+    /// What is spoken there: Weft's own dialect where the pod's node speaks it, HBONE with everybody else.
+    pub(crate) dialect: Dialect,
 }
 
 /// Why there is no endpoint.
@@ -52,10 +64,11 @@ pub(crate) enum NoEndpoint {
 ///
 /// # Errors
 /// [`NoEndpoint::Unreachable`].
-pub(crate) fn reach(workload: &Workload, port: u16) -> Result<(SocketAddr, Option<SocketAddr>), NoEndpoint> {
+pub(crate) fn reach(workload: &Workload, port: u16) -> Result<(SocketAddr, Option<TunnelWay>), NoEndpoint> {
     let ip = *workload.addresses.first().ok_or(NoEndpoint::Unreachable)?;
+    let dialect = if own_dialect(workload).is_some() { Dialect::Mux } else { Dialect::Hbone };
     let tunnel = match workload.protocol {
-        TunnelProtocol::Hbone => Some(SocketAddr::new(ip, TUNNEL)),
+        TunnelProtocol::Hbone => Some(TunnelWay { addr: SocketAddr::new(ip, TUNNEL), dialect }),
         TunnelProtocol::Plain => None,
         TunnelProtocol::LegacyMtls => return Err(NoEndpoint::Unreachable),
     };

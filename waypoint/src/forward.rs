@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::time::SystemTime;
 use weft_l7::apply;
 use weft_l7::apply::hop::Upgrading;
+use weft_l7::apply::reply;
 use weft_l7::balance::Member;
 use weft_l7::balance::key::{self, KeySource, Keyed};
 use weft_l7::balance::session::{self, Token};
@@ -45,13 +46,12 @@ pub(crate) async fn by_rule(
     let token = forward.session.as_ref().and_then(|words| session::read(words, &head.headers, seconds()));
     let Some(backend) = choose_backend(way, forward, token.as_ref()) else {
         let why = "the rule has no backend with a weight".to_owned();
-        return respond(errand, None, way.refuse(record, (500, ""), Flag::NoRoute, Some(why)));
+        return respond(errand, None, nowhere(way, rule, record, why));
     };
     let word = match &backend.target {
         Word::Service(word) => word,
         Word::Nowhere(why) => {
-            let answer = way.refuse(record, (500, ""), Flag::NoRoute, Some(why.to_string()));
-            return respond(errand, Some(backend), answer);
+            return respond(errand, Some(backend), nowhere(way, rule, record, why.to_string()));
         }
     };
     let target = match way.worker.service(word, &way.moment) {
@@ -61,7 +61,8 @@ pub(crate) async fn by_rule(
     let request_deadline = deadline::of_request(&forward.timeouts, &head.headers, way.begun);
     if let Err(bad) = apply::request(rule, forward, backend, &mut head) {
         let why = format!("the rule's rewrite makes no path: {bad}");
-        return respond(errand, Some(backend), way.refuse(record, (500, ""), Flag::NoRoute, Some(why)));
+        let text = "the route's rewrite makes no path";
+        return respond(errand, Some(backend), way.refuse(record, (500, text), Flag::NoRoute, Some(why)));
     }
     let keyed = keyed(way, &target, &head);
     let keeps = forward.retry.as_ref().is_some_and(|retry| retry.retries > 0);
@@ -85,6 +86,12 @@ pub(crate) async fn by_rule(
         answer.response.headers_mut().append(name, value);
     }
     respond(errand, Some(backend), answer)
+}
+
+/// The rule leads nowhere, and why.
+fn nowhere(way: &Way, rule: &Rule, record: &mut Record, why: String) -> Answer {
+    (record.flag, record.why) = (Flag::NoRoute, Some(why));
+    reply::nowhere(way.speaks, &rule.origin).into()
 }
 
 /// To what the client asked for, where no rule says anything.

@@ -2,11 +2,11 @@
 
 use crate::lines::Version;
 use http::header::{self, HeaderValue};
-use http::uri::{PathAndQuery, Uri};
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{request, response};
 use weft_core::service::AppProtocol;
 use weft_l7::apply::hop::{self, Upgrading};
-use weft_l7::destination::Upgrade;
+use weft_l7::destination::{Settings, Upgrade};
 
 /// How a request goes out.
 #[derive(Debug, Clone, Copy)]
@@ -20,11 +20,11 @@ pub(crate) struct Outbound {
 pub(crate) fn prepare(
     head: &mut request::Parts,
     spoken: AppProtocol,
-    upgrade: Upgrade,
+    settings: &Settings,
     upgrading: Upgrading,
 ) -> Outbound {
     let came_by_two = head.version == http::Version::HTTP_2;
-    let two = match (upgrading, upgrade, spoken) {
+    let two = match (upgrading, settings.limits.upgrade, spoken) {
         // HTTP/2 has no such word.
         (Upgrading::Yes, _, _) => false,
         (_, Upgrade::Always, _) | (_, _, AppProtocol::Http2 | AppProtocol::Grpc) => true,
@@ -34,7 +34,7 @@ pub(crate) fn prepare(
     // What the server side of hyper keeps there is for this side only.
     head.extensions = http::Extensions::new();
     if two {
-        into_two(head);
+        into_two(head, if settings.tls.is_some() { &Scheme::HTTPS } else { &Scheme::HTTP });
         Outbound { version: Version::Two }
     } else {
         into_one(head);
@@ -53,14 +53,16 @@ fn into_one(head: &mut request::Parts) {
     head.version = http::Version::HTTP_11;
 }
 
-fn into_two(head: &mut request::Parts) {
+/// `scheme` is what the backend is spoken to in, whatever the client said to this side (RFC 9113 §8.3.1).
+fn into_two(head: &mut request::Parts, scheme: &Scheme) {
     let host = head.headers.remove(header::HOST);
-    if head.uri.authority().is_none()
-        && let Some(host) = host.as_ref().and_then(|host| host.to_str().ok())
-    {
-        let path = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        let uri = Uri::builder().scheme("http").authority(host).path_and_query(path).build();
-        head.uri = uri.unwrap_or_else(|_| std::mem::take(&mut head.uri));
+    if head.uri.authority().is_none() || head.uri.scheme() != Some(scheme) {
+        let host = host.as_ref().and_then(|host| host.to_str().ok());
+        if let Some(authority) = head.uri.authority().map(Authority::as_str).or(host) {
+            let path = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+            let uri = Uri::builder().scheme(scheme.clone()).authority(authority).path_and_query(path).build();
+            head.uri = uri.unwrap_or_else(|_| std::mem::take(&mut head.uri));
+        }
     }
     head.version = http::Version::HTTP_2;
 }

@@ -19,6 +19,7 @@ use weft_runtime::log::describe;
 use weft_tunnel::accept::{AcceptError, Tunnel, accept};
 use weft_tunnel::end::Refused;
 use weft_tunnel::hbone::{self, Incoming};
+use weft_tunnel::moment::until;
 use weft_tunnel::request::ConnectRequest;
 use weft_tunnel::socket::Socket;
 use weft_tunnel::stream::Stream;
@@ -111,18 +112,6 @@ async fn try_serve(worker: Rc<Worker>, socket: Socket, addr: SocketAddr) -> Resu
     }
     hbone.close();
     Ok(())
-}
-
-/// Waits for a moment of the wall clock, which is what certificates go by.
-async fn until(moment: SystemTime) {
-    const STEP: std::time::Duration = std::time::Duration::from_secs(60);
-    while let Ok(left) = moment.duration_since(SystemTime::now()) {
-        if left.is_zero() {
-            return;
-        }
-        // In steps, for the wall clock may be set.
-        tokio::time::sleep(left.min(STEP)).await;
-    }
 }
 
 async fn serve_stream(

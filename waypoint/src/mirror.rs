@@ -62,7 +62,7 @@ struct Errand<'a> {
 impl Errand<'_> {
     async fn run(&self, target: &Rc<Target>, mut head: request::Parts, body: Body) {
         let settings = target.settings();
-        let outbound = head::prepare(&mut head, target.protocol(), settings.limits.upgrade, Upgrading::No);
+        let outbound = head::prepare(&mut head, target.protocol(), &settings, Upgrading::No);
         let Ok(_room) = target.room.request() else { return };
         let Ok(member) = target.choose(&Ask::default(), self.addr, &mut self.worker.chance()) else { return };
         let _in_flight = member.begin(Instant::now());

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::Instant;
 use weft_core::names::WorkloadUid;
 use weft_l7::apply::hop::Upgrading;
-use weft_l7::apply::reply::{Said, reply};
+use weft_l7::apply::reply::{Said, Speaks, reply};
 use weft_l7::balance::load::{self, InFlight};
 use weft_l7::balance::{Ask, Member, Reach};
 use weft_l7::deadline::{self, Brought, Deadline};
@@ -87,7 +87,7 @@ pub(crate) async fn run(
 ) -> (Answer, Option<Rc<Member<Upstream>>>) {
     let target = task.target;
     let settings = target.settings();
-    let outbound = head::prepare(&mut head, target.protocol(), settings.limits.upgrade, task.upgrading);
+    let outbound = head::prepare(&mut head, target.protocol(), &settings, task.upgrading);
     let (request_room, mut shedding) = match admit(target) {
         Ok(room) => room,
         Err(why) => {
@@ -152,7 +152,7 @@ pub(crate) async fn run(
                     _retry: retry_room,
                     _shedding: shedding,
                 };
-                return (deliver(response, held, late, task.upgrading), Some(member));
+                return (deliver(response, held, late, (way.speaks, task.upgrading)), Some(member));
             }
         }
     }
@@ -273,7 +273,7 @@ fn deliver(
     response: Response<Incoming>,
     mut held: Held,
     late: Option<Deadline>,
-    upgrading: Upgrading,
+    (speaks, upgrading): (Speaks, Upgrading),
 ) -> Answer {
     let (mut parts, incoming) = response.into_parts();
     let switches = parts.status == http::StatusCode::SWITCHING_PROTOCOLS;
@@ -282,8 +282,7 @@ fn deliver(
         let switching = held.lease.take();
         return Answer { response: Response::from_parts(parts, Body::Empty), switching };
     }
-    let late = late.map(|late| (late.at.into(), late.limit.text()));
-    Response::from_parts(parts, Body::download(incoming, late, Box::new(held))).into()
+    Response::from_parts(parts, Body::download(incoming, late, speaks, Box::new(held))).into()
 }
 
 fn body(source: Option<&Source>) -> Body {

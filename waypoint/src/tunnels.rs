@@ -1,26 +1,26 @@
-//! Tunnels to pods: one TLS connection for each identity and address, opened when first needed and shared by all
+//! Tunnels to pods: one TLS connection for each identity, address and dialect, opened when first needed and shared by all
 //! connections that this worker has there.
 
 use crate::config::Limits;
-use std::cell::RefCell;
-use std::collections::HashMap;
+use crate::endpoints::TunnelWay;
+use std::cell::Cell;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::task::spawn_local;
-use tokio::time::Instant;
+use std::time::{Duration, SystemTime};
 use weft_core::identity::Identity;
-use weft_pki::{Fingerprint, Leaf, TrustView, client_config, ip_server_name};
+use weft_pki::{
+    Fingerprint, Leaf, TrustView, Usage, client_config, ip_server_name, peer_of, tunnel_server_name,
+};
 use weft_runtime::log::describe;
-use weft_tunnel::hbone::{self, Hbone};
+use weft_tunnel::accept::Dialect;
+use weft_tunnel::handle::Handle;
+use weft_tunnel::mux::OpenRequest;
+use weft_tunnel::pool::{Dialed, Ends, Pool};
 use weft_tunnel::request::ConnectRequest;
 use weft_tunnel::socket::Socket;
 use weft_tunnel::stream::Stream;
 use weft_xds::leaves::Leaves;
 
-/// A tunnel without streams is kept so long.
-const IDLE: Duration = Duration::from_secs(60);
 /// Tunnels that one stream may try: a pod's proxy may be restarting.
 const TRIES: usize = 3;
 
@@ -57,27 +57,15 @@ pub(crate) struct Tunnels {
     leaves: Leaves,
     trust: TrustView,
     limits: Limits,
-    slots: RefCell<HashMap<(Identity, SocketAddr), Rc<Slot>>>,
-}
-
-#[derive(Default)]
-struct Slot {
-    open: RefCell<Vec<Open>>,
-    /// One dials, the others wait for what it gets.
-    dialing: tokio::sync::Mutex<()>,
-    failed: RefCell<Option<(Instant, TunnelError)>>,
-}
-
-struct Open {
-    hbone: Hbone,
-    leaf: Fingerprint,
-    used: Instant,
+    /// The trust bundle that the open tunnels were checked against.
+    trusted: Cell<Option<Fingerprint>>,
+    pool: Pool<(Identity, TunnelWay), Fingerprint, TunnelError>,
 }
 
 impl Tunnels {
     /// None yet.
     pub(crate) fn new(own: Identity, leaves: Leaves, trust: TrustView, limits: Limits) -> Self {
-        Self { own, leaves, trust, limits, slots: RefCell::default() }
+        Self { own, leaves, trust, limits, trusted: Cell::default(), pool: Pool::default() }
     }
 
     /// How long a connection may take until it stands.
@@ -90,116 +78,66 @@ impl Tunnels {
         self.limits.handshake
     }
 
-    /// Begins a stream to a pod of this identity, by the tunnel at this address.
+    /// Begins a stream to a pod of this identity, by its tunnel.
     ///
     /// # Errors
     /// As [`TunnelError`] says.
     pub(crate) async fn open(
         &self,
         to: &Identity,
-        addr: SocketAddr,
-        request: &ConnectRequest,
+        way: TunnelWay,
+        connect: ConnectRequest,
     ) -> Result<Stream, TunnelError> {
         let leaf = self.leaves.wait(&self.own).await.ok_or(TunnelError::NoLeaf)?;
-        let slot = self.slots.borrow_mut().entry((to.clone(), addr)).or_default().clone();
+        let unsourced = SocketAddr::new(way.addr.ip(), 0);
+        let mut request = OpenRequest { source: unsourced, connect };
         for _ in 0..TRIES {
-            if let Some(stream) = slot.open_stream(&leaf, request) {
+            let dial = async || self.dial(&leaf, to, way).await;
+            let (tunnel, ends) = self.pool.get((to.clone(), way), leaf.fingerprint(), dial).await?;
+            // It speaks for itself, from where its tunnel begins; whom it speaks for stands in `forwarded`.
+            request.source = SocketAddr::new(ends.from.ip(), 0);
+            if let Some(stream) = tunnel.open(&request) {
                 return Ok(stream);
             }
-            self.dial(&slot, &leaf, to, addr).await?;
         }
-        Err(TunnelError::Broken(addr))
+        Err(TunnelError::Broken(way.addr))
     }
 
-    /// Makes sure that there is a tunnel that takes a stream.
-    async fn dial(
-        &self,
-        slot: &Rc<Slot>,
-        leaf: &Leaf,
-        to: &Identity,
-        addr: SocketAddr,
-    ) -> Result<(), TunnelError> {
-        let asked = Instant::now();
-        let _dialing = slot.dialing.lock().await;
-        if slot.is_usable(leaf) {
-            return Ok(());
-        }
-        // Whoever dialled while we waited speaks for us too: a dead pod is not dialled once per request.
-        if let Some((_, error)) = slot.failed.borrow().as_ref().filter(|(at, _)| *at >= asked) {
-            return Err(error.clone());
-        }
-        // Boxed: else every request would keep the space of a handshake for as long as it lives.
-        match Box::pin(self.connect(leaf, to, addr)).await {
-            Ok(hbone) => {
-                let used = Instant::now();
-                slot.open.borrow_mut().push(Open { hbone, leaf: leaf.fingerprint(), used });
-                Ok(())
-            }
-            Err(error) => {
-                *slot.failed.borrow_mut() = Some((Instant::now(), error.clone()));
-                Err(error)
-            }
-        }
-    }
-
-    async fn connect(&self, leaf: &Leaf, to: &Identity, addr: SocketAddr) -> Result<Hbone, TunnelError> {
+    async fn dial(&self, leaf: &Leaf, to: &Identity, way: TunnelWay) -> Result<Dialed, TunnelError> {
+        let TunnelWay { addr, dialect } = way;
         let unreachable =
             |error: std::io::Error| TunnelError::Connect { to: addr, why: error.to_string().into() };
         let broken = |why: String| TunnelError::Handshake { to: addr, why: why.into() };
         let fresh = fresh_socket(addr).map_err(unreachable)?;
         let socket = Socket::connect(fresh.into(), addr, self.limits.connect).await.map_err(unreachable)?;
-        let config = client_config(leaf, &self.trust.now(), vec![to.clone()], &[hbone::ALPN]);
-        let config = config.map_err(|error| broken(describe(&error)))?;
-        let handshake = Hbone::connect(socket, Arc::new(config), ip_server_name(addr.ip()));
+        let from = socket.local_addr().map_err(unreachable)?;
+        let trust = self.trust.now();
+        let config = client_config(leaf, &trust, vec![to.clone()], &[dialect.alpn()]);
+        let config = config.map(Arc::new).map_err(|error| broken(describe(&error)))?;
+        let name = match dialect {
+            Dialect::Mux => tunnel_server_name(to),
+            Dialect::Hbone => ip_server_name(addr.ip()),
+        };
         let limit = self.limits.handshake;
-        let done = tokio::time::timeout(limit, handshake).await;
+        let done = tokio::time::timeout(limit, Handle::connect(socket, config, name, dialect)).await;
         let done = done.map_err(|_| broken(format!("no answer within {limit:?}")))?;
-        let (hbone, driver) = done.map_err(|error| broken(describe(&error)))?;
-        spawn_local(async move {
-            if let Err(error) = driver.run().await {
-                tracing::info!(%addr, error = describe(&error), "a tunnel ended");
-            }
-        });
-        Ok(hbone)
+        let (handle, driver) = done.map_err(|error| broken(describe(&error)))?;
+        let peer = peer_of(Some(&handle.peer_certificates()), &trust, Usage::Server, SystemTime::now());
+        let peer = peer.map_err(|error| broken(describe(&error)))?;
+        let until = leaf.not_after().min(peer.not_after());
+        Ok(Dialed { handle, driver, ends_at: Ends { from, to: addr }, until })
     }
 
-    /// Closes what has idled, and what holds an old certificate.
+    /// Closes what has idled, what holds an old certificate, and that for which no root vouches any more.
     pub(crate) fn close_idle(&self) {
         let leaf = self.leaves.get(&self.own).map(|leaf| leaf.fingerprint());
-        self.slots.borrow_mut().retain(|_, slot| {
-            slot.open.borrow_mut().retain_mut(|open| open.keep(leaf));
-            // A slot that somebody else holds is being dialled.
-            Rc::strong_count(slot) > 1 || !slot.open.borrow().is_empty()
-        });
-    }
-}
-
-impl Slot {
-    fn open_stream(&self, leaf: &Leaf, request: &ConnectRequest) -> Option<Stream> {
-        let mut all = self.open.borrow_mut();
-        all.iter_mut().filter(|open| open.leaf == leaf.fingerprint()).find_map(|open| {
-            let stream = open.hbone.open(request)?;
-            open.used = Instant::now();
-            Some(Stream::from(stream))
-        })
-    }
-
-    fn is_usable(&self, leaf: &Leaf) -> bool {
-        self.open.borrow().iter().any(|open| open.leaf == leaf.fingerprint() && open.hbone.is_usable())
-    }
-}
-
-impl Open {
-    fn keep(&mut self, leaf: Option<Fingerprint>) -> bool {
-        if self.hbone.stream_count() > 0 {
-            self.used = Instant::now();
-            return true;
-        }
-        let keep = leaf == Some(self.leaf) && self.hbone.is_usable() && self.used.elapsed() <= IDLE;
-        if !keep {
-            self.hbone.close();
-        }
-        keep
+        let (trust, now) = (self.trust.now(), SystemTime::now());
+        let mark = Some(trust.fingerprint());
+        let changed = self.trusted.replace(mark) != mark;
+        self.pool.close_idle(
+            |_| leaf,
+            |tunnel| !changed || !trust.has_dropped(&tunnel.peer_certificates(), Usage::Server, now),
+        );
     }
 }
 

@@ -6,12 +6,15 @@ use crate::endpoints::NoEndpoint;
 use crate::lines::Lease;
 use crate::telemetry::{Flag, Record};
 use crate::worker::{Now, Worker};
-use http::{HeaderValue, Response, header, request};
+use http::{HeaderName, HeaderValue, Response, header, request};
 use std::rc::Rc;
 use std::time::Instant;
 use weft_core::workload::Workload;
 use weft_l7::apply::reply::{Said, Speaks, reply};
 use weft_l7::matches::Subject;
+
+/// What the client spoke with the first proxy on the way. What is there already is that one's word and goes on.
+pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// What all decisions about one request start from.
 pub(crate) struct Way {
@@ -101,8 +104,10 @@ impl Subject for Seen<'_> {
         self.head.method.as_str()
     }
 
+    /// Clients in the mesh speak HTTP in plain text as far as they know; before an ingress gateway, it says what they spoke.
     fn scheme(&self) -> &str {
-        "http"
+        let said = self.head.headers.get(FORWARDED_PROTO).map(HeaderValue::as_bytes).unwrap_or_default();
+        if said.eq_ignore_ascii_case(b"https") { "https" } else { "http" }
     }
 
     fn authority(&self) -> &str {

@@ -281,7 +281,7 @@ fn tunnel_path(rules: &MeshRules, client: &Workload, workload: &Workload, ip: Ip
         return Path::SameNode;
     }
     let own = SocketAddr::new(ip, TUNNEL);
-    match (place(client), place(workload)) {
+    match (own_dialect(client), own_dialect(workload)) {
         (None, _) | (_, None) => Path::Hbone(own),
         (Some(TunnelPlace::Node(_)), Some(TunnelPlace::Node(addresses))) => {
             Path::NodeTunnel(addresses.clone())
@@ -291,7 +291,7 @@ fn tunnel_path(rules: &MeshRules, client: &Workload, workload: &Workload, ip: Ip
 }
 
 /// Where a workload speaks a version of Weft's own dialect that this build speaks, if at all.
-fn place(workload: &Workload) -> Option<&TunnelPlace> {
+pub fn own_dialect(workload: &Workload) -> Option<&TunnelPlace> {
     let known =
         |tunnel: &&NodeTunnel| tunnel.versions.iter().any(|version| TUNNEL_VERSIONS.contains(version));
     workload.node_tunnel.as_ref().filter(known).map(|tunnel| &tunnel.place)

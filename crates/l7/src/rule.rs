@@ -59,6 +59,13 @@ pub struct RuleOrigin {
     pub rule: Arc<str>,
 }
 
+impl RuleOrigin {
+    /// Whether the rule is of a GRPCRoute: all that it takes are calls of gRPC.
+    pub fn is_grpc(&self) -> bool {
+        &*self.kind == "GRPCRoute"
+    }
+}
+
 impl fmt::Display for RuleOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{} rule {}", self.kind, self.namespace, self.route, self.rule)

@@ -11,7 +11,7 @@ pub enum Target {
     /// To an endpoint of a service.
     Service(ServiceTarget),
     /// Nowhere: the route names what is not there or may not be used. The request's share of the weight gets a 500
-    /// (Gateway API, `HTTPBackendRef`), and this is why.
+    /// (Gateway API, `HTTPBackendRef`), or UNAVAILABLE (`GRPCBackendRef`), and this is why.
     Nowhere(Arc<str>),
 }
 

@@ -149,6 +149,12 @@ impl TrustBundle {
         Fingerprint::of(&context.finish())
     }
 
+    /// True if no root here vouches any more for a peer that one vouched for before: what is open with it ends.
+    pub fn has_dropped(&self, chain: &[CertificateDer<'_>], usage: Usage, now: SystemTime) -> bool {
+        // The clock may have been set back since; that is not the peer's doing.
+        !matches!(self.verify_peer(chain, usage, now), Ok(_) | Err(PeerError::NotYetValid { .. }))
+    }
+
     /// Checks a peer's chain (leaf first; intermediates may follow in any order): one URI SAN that is an
     /// identity of the mesh, a path (RFC 5280 §6) to a root of that identity's own trust domain, every
     /// certificate of the path valid at `now`, key usage and extended key usage as `usage` asks.

@@ -32,6 +32,16 @@ pub enum Dialect {
     Hbone,
 }
 
+impl Dialect {
+    /// Its name in ALPN (RFC 7301).
+    pub const fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Mux => mux::ALPN,
+            Self::Hbone => hbone::ALPN,
+        }
+    }
+}
+
 /// A connection whose handshake is done.
 pub struct Accepted {
     dialect: Dialect,

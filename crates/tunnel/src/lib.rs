@@ -5,6 +5,8 @@
 //! accepts a stream has decided before.
 #![forbid(unsafe_code)]
 
+pub mod pool;
+pub mod handle;
 pub mod accept;
 pub mod io;
 pub mod stream;
@@ -21,4 +23,5 @@ pub mod record;
 mod aead;
 pub mod end;
 pub mod socket;
+pub mod moment;
 pub mod scratch;

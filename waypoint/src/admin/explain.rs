@@ -226,7 +226,7 @@ fn by_rule(ours: &Ours<'_>, rule: &Rule, told: &mut Explanation) {
             let chosen = forward.backends.iter().filter(|one| one.weight > 0).map(|one| &one.to.target);
             told.backends = chosen.map(|target| backend(ours, target)).collect();
             match told.backends.as_slice() {
-                [] => "the rule has no backend with a weight: it gets 500".to_owned(),
+                [] => format!("the rule has no backend with a weight: {NOWHERE}"),
                 [only] => format!("it goes to {}", only.target),
                 several => format!("it goes to one of {} backends, by weight", several.len()),
             }
@@ -234,11 +234,14 @@ fn by_rule(ours: &Ours<'_>, rule: &Rule, told: &mut Explanation) {
     };
 }
 
+/// What a request gets that its rule leads nowhere ([`weft_l7::apply::reply::nowhere`]).
+const NOWHERE: &str = "it gets 500, and a call of gRPC UNAVAILABLE";
+
 /// As a worker would see it that has never sent anything there.
 fn backend(ours: &Ours<'_>, to: &To) -> OfBackend {
     let of = |endpoints, problem| OfBackend { target: to.to_string(), endpoints, problem };
     let To::Service(target) = to else {
-        return of(Vec::new(), Some("it gets 500".to_owned()));
+        return of(Vec::new(), Some(NOWHERE.to_owned()));
     };
     let making = Making { moment: ours.moment, near: ours.own, cores: 1, adaptive: None };
     // Nothing is chosen here, so chance decides nothing.

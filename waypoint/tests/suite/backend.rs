@@ -89,6 +89,11 @@ impl Backend {
         Self { version: Version::HTTP_2, ..Self::new(behaviour) }
     }
 
+    /// The same by HTTP/2.
+    pub(crate) fn by_http2(self) -> Self {
+        Self { version: Version::HTTP_2, ..self }
+    }
+
     /// Becomes an echo of bytes if it is asked to.
     pub(crate) fn upgrading() -> Self {
         Self::new(Rc::new(|request, _| {

@@ -6,9 +6,8 @@ use crate::world::{OK, World, all_to, run};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http::{HeaderMap, Request};
-use http_body_util::{BodyExt as _, Full, StreamBody};
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
-use hyper_util::rt::TokioIo;
 use serde_json::json;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,11 +17,6 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 use weft_core::service::AppProtocol;
 use weft_core::workload::TunnelProtocol;
-use weft_pki::{live_trust, server_config};
-use weft_tunnel::accept::{Tunnel, accept};
-use weft_tunnel::hbone::{self, Incoming};
-use weft_tunnel::socket::Socket;
-use weft_tunnel::stream::Stream;
 
 #[test]
 fn an_upgraded_connection_carries_bytes() {
@@ -91,24 +85,6 @@ fn grpc_streams_both_ways_and_ends_with_trailers() {
             (Some(0), Some(1000)),
             "{line}"
         );
-    });
-}
-
-#[test]
-fn grpc_clients_get_grpc_errors() {
-    run(async {
-        let world = World::start().await;
-        world.put_service("grpc", AppProtocol::Grpc);
-        world.routes("grpc", &all_to("grpc")).await;
-        let mut sender = world.client().await.http2("grpc").await;
-        for (path, want) in [("/no.Endpoint/Is", "14"), ("/a%00", "13")] {
-            let request =
-                Request::post(format!("http://grpc{path}")).header("content-type", "application/grpc");
-            let request = request.body(Full::<Bytes>::default()).unwrap();
-            let answer = crate::client::whole(sender.send_request(request).await.unwrap()).await;
-            assert_eq!((answer.status, answer.header("grpc-status")), (OK, Some(want)), "{path}");
-            assert!(answer.trailers.is_none(), "{path}: all of it is in the head");
-        }
     });
 }
 
@@ -228,54 +204,5 @@ fn tls_goes_by_the_name_that_it_asks_for() {
             assert_eq!(ask(hello(name)).await, want, "{name}");
         }
         assert_eq!(ask(b"no TLS at all".to_vec()).await, "");
-    });
-}
-
-#[test]
-fn a_backend_in_the_mesh_is_reached_by_tunnel_and_learns_who_asks() {
-    run(async {
-        let world = World::start().await;
-        world.put_workload(&workload("pod", world.ip(10), "web", TunnelProtocol::Hbone));
-        let listener = TcpListener::bind((world.ip(10), 15008)).await.unwrap();
-        let leaf = Arc::new(world.control.leaf(&crate::words::identity("pod")));
-        let (_writer, trust) = live_trust(world.control.trust());
-        let config = Arc::new(server_config(leaf, trust, &[hbone::ALPN]).unwrap());
-        let (tx, mut forwarded) = mpsc::channel(16);
-        spawn_local(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let socket = Socket::from_nonblocking(stream.into_std().unwrap()).unwrap();
-                let accepted = accept(socket, config.clone()).await.unwrap();
-                let Tunnel::Hbone(_, driver) = accepted.into_tunnel() else {
-                    panic!("only HBONE was offered")
-                };
-                let tx = tx.clone();
-                spawn_local(driver.run(move |incoming| {
-                    let (request, stream) = match incoming {
-                        Incoming::Connect(request, stream) => (request, stream),
-                        Incoming::Bad(error) => panic!("no CONNECT: {error:?}"),
-                    };
-                    tx.try_send(request).unwrap();
-                    let io = TokioIo::new(Stream::from(stream).into_io());
-                    spawn_local(Backend::named("pod").serve_here(io));
-                }));
-            }
-        });
-        world.routes("web", &all_to("web")).await;
-        let client = world.client().await;
-        assert_eq!(client.get("web", "/").await.text(), "pod");
-        let request = forwarded.recv().await.unwrap();
-        let named = request.forwarded.and_then(|forwarded| forwarded.client);
-        assert_eq!(named.map(|addr| addr.ip()), Some(world.ip(1)));
-        // Another client's requests do not go where the first one's name stands.
-        world.put_workload(&workload("other", world.ip(3), "", TunnelProtocol::Hbone));
-        let marker = world.say("web", &all_to("web"), &json!({"settings": {}}));
-        let other = crate::client::Client::connect(&world, "other", world.ip(3)).await;
-        crate::world::eventually(|| async {
-            (other.get("web", "/the-tests-own-generation").await.text() == marker).then_some(())
-        })
-        .await;
-        assert_eq!(other.get("web", "/").await.text(), "pod");
-        let named = forwarded.recv().await.unwrap().forwarded.and_then(|forwarded| forwarded.client);
-        assert_eq!(named.map(|addr| addr.ip()), Some(world.ip(3)));
     });
 }

@@ -114,15 +114,34 @@ fn http2_is_agreed_on_within_tls() {
         for (alpn, want) in [(&b"h2"[..], OK), (b"http/1.1", http::StatusCode::SERVICE_UNAVAILABLE)] {
             let world = World::start().await;
             world.put_service("web", AppProtocol::Http2);
-            let secured = secured(&world, &[alpn], Backend::echo_grpc()).await;
+            let backend = Backend::replying(|_| crate::backend::reply(200, "secured")).by_http2();
+            let secured = secured(&world, &[alpn], backend.clone()).await;
             let rules = [(json!({}), forward(&[to("web", 1)], json!({})))];
             let how = tls(Some("api.example.org"), &[], &json!({"roots": secured.roots}));
             world.traffic("web", &rules, &how).await;
             let mut sender = world.client().await.http2("web").await;
-            let request =
-                http::Request::post("http://web/").body(http_body_util::Full::<bytes::Bytes>::default());
-            let answer = sender.send_request(request.unwrap()).await.unwrap();
-            assert_eq!(answer.status(), want, "{:?}", String::from_utf8_lossy(alpn));
+            // Whatever the client calls it.
+            for (scheme, said, proto) in
+                [("http", None, "http"), ("https", None, "http"), ("http", Some("https"), "https")]
+            {
+                let mut request = http::Request::post(format!("{scheme}://web/"));
+                if let Some(said) = said {
+                    request = request.header("x-forwarded-proto", said);
+                }
+                let request = request.body(http_body_util::Full::<bytes::Bytes>::default());
+                let answer = sender.send_request(request.unwrap()).await.unwrap();
+                assert_eq!(answer.status(), want, "{:?}", String::from_utf8_lossy(alpn));
+                if want == OK {
+                    let seen = backend.seen();
+                    let (head, _) = seen.last().unwrap();
+                    let told = head.headers.get("x-forwarded-proto").map(|value| value.to_str().unwrap());
+                    assert_eq!(
+                        (head.uri.scheme_str(), told),
+                        (Some("https"), Some(proto)),
+                        "{scheme} {said:?}"
+                    );
+                }
+            }
         }
     });
 }

@@ -114,7 +114,8 @@ pub(crate) fn traffic(service: &str, rules: &[(Value, Value)], destination: &Val
         .enumerate()
         .map(|(number, (_, rule))| {
             let origin = json!({"kind": "HTTPRoute", "namespace": "shop", "route": service, "rule": number.to_string()});
-            with(rule.clone(), json!({"origin": origin}))
+            // One that says itself where it was written keeps that.
+            with(json!({"origin": origin}), rule.clone())
         })
         .collect();
     json!({

@@ -2,7 +2,7 @@
 
 use crate::grpc;
 use crate::resilience::AbortWith;
-use crate::rule::Respond;
+use crate::rule::{Respond, RuleOrigin};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 /// What a client speaks.
@@ -52,6 +52,24 @@ pub fn direct(speaks: Speaks, respond: &Respond) -> Response<Vec<u8>> {
     reply(speaks, Said { status: respond.status, grpc: None, text: &respond.body })
 }
 
+/// What a request gets whose rule has no backend that may take it (Gateway API, `backendRefs` of HTTPRouteRule and
+/// GRPCRouteRule): 500; and UNAVAILABLE, if the rule is of a GRPCRoute or the client speaks gRPC.
+pub fn nowhere(speaks: Speaks, origin: &RuleOrigin) -> Response<Vec<u8>> {
+    let speaks = if origin.is_grpc() { Speaks::Grpc } else { speaks };
+    let text = b"no backend of the route's rule can take it";
+    reply(speaks, Said { status: 500, grpc: Some(grpc::UNAVAILABLE), text })
+}
+
+/// What stands in the trailers of a response of gRPC that has begun, and that this side ends.
+pub fn trailers(number: u32, text: &[u8]) -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(2);
+    trailers.insert(grpc::STATUS, HeaderValue::from(number));
+    if !text.is_empty() {
+        trailers.insert(grpc::MESSAGE, escaped(text));
+    }
+    trailers
+}
+
 /// What an aborted request gets.
 pub fn abort(speaks: Speaks, with: AbortWith) -> Response<Vec<u8>> {
     let (status, grpc) = match with {
@@ -77,10 +95,7 @@ fn trailers_only(number: u32, text: &[u8]) -> Response<Vec<u8>> {
     let mut response = Response::new(Vec::new());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(grpc::CONTENT_TYPE));
-    headers.insert(grpc::STATUS, HeaderValue::from(number));
-    if let Some(message) = Some(escaped(text)).filter(|_| !text.is_empty()) {
-        headers.insert(grpc::MESSAGE, message);
-    }
+    headers.extend(trailers(number, text));
     response
 }
 
@@ -110,6 +125,10 @@ mod tests {
         format!("{} [{}] {body}", response.status().as_u16(), headers.join(", "))
     }
 
+    fn origin(kind: &str) -> RuleOrigin {
+        RuleOrigin { kind: kind.into(), namespace: "shop".into(), route: "web".into(), rule: "0".into() }
+    }
+
     #[test]
     fn in_the_clients_protocol() {
         let plain = "content-type: text/plain, content-length";
@@ -134,6 +153,21 @@ mod tests {
                 "what may not stand in a header",
                 reply(Speaks::Grpc, Said::new(500, "ä\n100%")),
                 format!("200 [{grpc}: 2, grpc-message: %C3%A4%0A100%25] "),
+            ),
+            (
+                "nowhere to go",
+                nowhere(Speaks::Http, &origin("HTTPRoute")),
+                format!("500 [{plain}: 42] no backend of the route's rule can take it"),
+            ),
+            (
+                "nowhere for gRPC",
+                nowhere(Speaks::Grpc, &origin("VirtualService")),
+                format!("200 [{grpc}: 14, grpc-message: no backend of the route's rule can take it] "),
+            ),
+            (
+                "nowhere by a GRPCRoute",
+                nowhere(Speaks::Http, &origin("GRPCRoute")),
+                format!("200 [{grpc}: 14, grpc-message: no backend of the route's rule can take it] "),
             ),
             ("no status", reply(Speaks::Http, Said::new(99, "")), "500 [content-length: 0] ".to_owned()),
             (

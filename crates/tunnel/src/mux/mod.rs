@@ -11,6 +11,7 @@ pub mod frame;
 
 pub use connection::{Driver, Incoming, Mux};
 pub use open::{BadOpen, OpenRequest};
+pub use state::MuxError;
 pub use stream::MuxStream;
 
 /// The ALPN of version 1.

@@ -5,21 +5,17 @@ use super::carry::{Cause, Failure};
 use super::pods::Pod;
 use super::stock::{NoSocket, tcp_kind};
 use crate::describe;
-use rustls_pki_types::CertificateDer;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use weft_core::identity::Identity;
-use weft_pki::{Leaf, Peer, TrustBundle, Usage, client_config, ip_server_name, peer_of, tunnel_server_name};
+use weft_pki::{Leaf, Usage, client_config, ip_server_name, peer_of, tunnel_server_name};
 use weft_tunnel::accept::Dialect;
-use weft_tunnel::hbone::{self, Hbone};
-use weft_tunnel::mux::{self, Mux, OpenRequest};
+use weft_tunnel::handle::Handle;
+use weft_tunnel::pool::{Dialed, Ends};
 use weft_tunnel::socket::Socket;
-use weft_tunnel::stream::Stream;
-use weft_tunnel::tls::Session;
 
 /// How long the kernel keeps trying to deliver what the peer does not acknowledge.
 const UNANSWERED: Duration = Duration::from_secs(20);
@@ -55,75 +51,6 @@ impl Failure for DialError {
     }
 }
 
-/// A tunnel of either dialect. Clones share it.
-#[derive(Clone)]
-pub(super) enum Handle {
-    Mux(Mux),
-    Hbone(Hbone),
-}
-
-/// A fresh tunnel, and what has to run for it.
-pub(super) struct Dialed {
-    pub(super) handle: Handle,
-    pub(super) addr: SocketAddr,
-    pub(super) driver: Pin<Box<dyn Future<Output = Result<(), String>>>>,
-    pub(super) peer: Peer,
-}
-
-impl Handle {
-    /// Begins a stream; `None` if the tunnel takes no more.
-    pub(super) fn open(&self, request: &OpenRequest) -> Option<Stream> {
-        match self {
-            Self::Mux(mux) => mux.open(request).map(Stream::from),
-            Self::Hbone(hbone) => hbone.open(&request.connect).map(Stream::from),
-        }
-    }
-
-    pub(super) fn is_usable(&self) -> bool {
-        match self {
-            Self::Mux(mux) => mux.is_usable(),
-            Self::Hbone(hbone) => hbone.is_usable(),
-        }
-    }
-
-    pub(super) fn stream_count(&self) -> usize {
-        match self {
-            Self::Mux(mux) => mux.stream_count(),
-            Self::Hbone(hbone) => hbone.stream_count(),
-        }
-    }
-
-    pub(super) fn close(&self) {
-        match self {
-            Self::Mux(mux) => mux.close(),
-            Self::Hbone(hbone) => hbone.close(),
-        }
-    }
-
-    pub(super) fn go_away(&self) {
-        match self {
-            Self::Mux(mux) => mux.go_away(),
-            Self::Hbone(hbone) => hbone.go_away(),
-        }
-    }
-
-    /// True if both are handles to the same tunnel.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Mux(a), Self::Mux(b)) => a.is_same(b),
-            (Self::Hbone(a), Self::Hbone(b)) => a.is_same(b),
-            _ => false,
-        }
-    }
-
-    pub(super) fn peer_certificates(&self) -> Vec<CertificateDer<'static>> {
-        match self {
-            Self::Mux(mux) => mux.peer_certificates(),
-            Self::Hbone(hbone) => hbone.peer_certificates(),
-        }
-    }
-}
-
 /// Opens a tunnel to a node, by the first of its addresses that answers.
 pub(super) async fn dial_node(
     knowledge: &Knowledge,
@@ -150,7 +77,7 @@ async fn dial_mux(
     let connect = |source| DialError::Connect { to, source: Arc::new(source) };
     let fresh = host_socket(to).map_err(connect)?;
     let socket = Socket::connect(fresh.into(), to, knowledge.limits.connect).await.map_err(connect)?;
-    begin_mux(knowledge, leaf, destination, socket, to).await
+    begin(knowledge, leaf, destination, (socket, to), Dialect::Mux).await
 }
 
 /// Opens a tunnel to a pod's own address, from the client's namespace.
@@ -162,43 +89,35 @@ pub(super) async fn dial_pod(
     dialect: Dialect,
 ) -> Result<Dialed, DialError> {
     let socket = connect_pod(pod, to, knowledge.limits.connect).await?;
-    match dialect {
-        Dialect::Mux => begin_mux(knowledge, leaf, destination, socket, to).await,
-        Dialect::Hbone => begin_hbone(knowledge, leaf, destination, socket, to).await,
-    }
+    begin(knowledge, leaf, destination, (socket, to), dialect).await
 }
 
-async fn begin_mux(
+/// The handshake of a dialect.
+async fn begin(
     knowledge: &Knowledge,
     leaf: &Leaf,
     destination: &Identity,
-    socket: Socket,
-    to: SocketAddr,
+    (socket, to): (Socket, SocketAddr),
+    dialect: Dialect,
 ) -> Result<Dialed, DialError> {
+    let failed = |why: String| DialError::Handshake { to, why: why.into() };
+    let from = socket.local_addr().map_err(|source| DialError::Connect { to, source: Arc::new(source) })?;
     let trust = knowledge.trust.now();
-    let config = config(leaf, &trust, destination, mux::ALPN, to)?;
-    let handshake = Session::connect(&socket, config, tunnel_server_name(destination));
-    let (session, leftover) = within(knowledge, to, handshake).await?;
-    let peer = judge(session.peer_certificates(), &trust, to)?;
-    let (mux, driver) = Mux::client(socket, session, leftover);
-    let driver = async move { driver.run(|_| {}).await.map_err(|error| describe(&error)) };
-    Ok(Dialed { handle: Handle::Mux(mux), addr: to, driver: Box::pin(driver), peer })
-}
-
-async fn begin_hbone(
-    knowledge: &Knowledge,
-    leaf: &Leaf,
-    destination: &Identity,
-    socket: Socket,
-    to: SocketAddr,
-) -> Result<Dialed, DialError> {
-    let trust = knowledge.trust.now();
-    let config = config(leaf, &trust, destination, hbone::ALPN, to)?;
-    let handshake = Hbone::connect(socket, config, ip_server_name(to.ip()));
-    let (hbone, driver) = within(knowledge, to, handshake).await?;
-    let peer = judge(&hbone.peer_certificates(), &trust, to)?;
-    let driver = async move { driver.run().await.map_err(|error| describe(&error)) };
-    Ok(Dialed { handle: Handle::Hbone(hbone), addr: to, driver: Box::pin(driver), peer })
+    let config = client_config(leaf, &trust, vec![destination.clone()], &[dialect.alpn()]);
+    let config = config.map(Arc::new).map_err(|error| failed(describe(&error)))?;
+    let name = match dialect {
+        Dialect::Mux => tunnel_server_name(destination),
+        Dialect::Hbone => ip_server_name(to.ip()),
+    };
+    let limit = knowledge.limits.handshake;
+    let (handle, driver) = tokio::time::timeout(limit, Handle::connect(socket, config, name, dialect))
+        .await
+        .map_err(|_| failed(format!("no answer within {limit:?}")))?
+        .map_err(|error| failed(describe(&error)))?;
+    let peer = peer_of(Some(&handle.peer_certificates()), &trust, Usage::Server, SystemTime::now());
+    let peer = peer.map_err(|error| failed(describe(&error)))?;
+    let until = leaf.not_after().min(peer.not_after());
+    Ok(Dialed { handle, driver, ends_at: Ends { from, to }, until })
 }
 
 /// Connects to a pod's own tunnel port. Only discovery's word that the pod is in the mesh leads here, and others hear of
@@ -229,40 +148,6 @@ const ENROLS_WITHIN: Duration = Duration::from_secs(5);
 /// Between two attempts: first about as long as enrolment takes, and never so long that anybody would notice.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(160);
-
-fn config(
-    leaf: &Leaf,
-    trust: &Arc<TrustBundle>,
-    destination: &Identity,
-    alpn: &[u8],
-    to: SocketAddr,
-) -> Result<Arc<rustls::ClientConfig>, DialError> {
-    let config = client_config(leaf, trust, vec![destination.clone()], &[alpn]);
-    config.map(Arc::new).map_err(|error| DialError::Handshake { to, why: describe(&error).into() })
-}
-
-async fn within<T, E: std::error::Error>(
-    knowledge: &Knowledge,
-    to: SocketAddr,
-    handshake: impl Future<Output = Result<T, E>>,
-) -> Result<T, DialError> {
-    let limit = knowledge.limits.handshake;
-    let failed = |why: String| DialError::Handshake { to, why: why.into() };
-    match tokio::time::timeout(limit, handshake).await {
-        Err(_) => Err(failed(format!("no answer within {limit:?}"))),
-        Ok(Err(error)) => Err(failed(describe(&error))),
-        Ok(Ok(done)) => Ok(done),
-    }
-}
-
-fn judge(
-    certificates: &[CertificateDer<'_>],
-    trust: &TrustBundle,
-    to: SocketAddr,
-) -> Result<Peer, DialError> {
-    let peer = peer_of(Some(certificates), trust, Usage::Server, SystemTime::now());
-    peer.map_err(|error| DialError::Handshake { to, why: describe(&error).into() })
-}
 
 /// A socket in the node's own namespace.
 fn host_socket(to: SocketAddr) -> io::Result<socket2::Socket> {

@@ -1,11 +1,11 @@
 //! The tunnels that peers have opened to this worker: to be told when the proxy goes away, and to be closed when
 //! nobody vouches for the peer any more or their pod leaves.
 
-use super::dial::Handle;
-use super::pool::distrusted;
 use std::cell::RefCell;
+use std::time::SystemTime;
 use weft_core::names::WorkloadUid;
 use weft_pki::{TrustBundle, Usage};
+use weft_tunnel::handle::Handle;
 
 /// All of them.
 #[derive(Default)]
@@ -35,7 +35,10 @@ impl Peers {
 
     /// Ends the tunnels of peers whom no root vouches for any more.
     pub(super) fn close_distrusted(&self, trust: &TrustBundle) {
-        for peer in self.0.borrow().iter().filter(|peer| distrusted(&peer.handle, trust, Usage::Client)) {
+        let now = SystemTime::now();
+        let dropped =
+            |peer: &&PeerTunnel| trust.has_dropped(&peer.handle.peer_certificates(), Usage::Client, now);
+        for peer in self.0.borrow().iter().filter(dropped) {
             tracing::warn!("closing a peer's tunnel whose root has left the trust bundle");
             peer.handle.close();
         }
