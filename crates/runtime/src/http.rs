@@ -7,6 +7,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
@@ -102,6 +103,14 @@ impl Answer {
     /// JSON that the caller has written.
     pub fn json(body: impl Into<Bytes>) -> Self {
         Self { status: StatusCode::OK, content_type: "application/json", body: body.into() }
+    }
+
+    /// A value as JSON.
+    pub fn of(value: &impl Serialize) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(bytes) => Self::json(bytes),
+            Err(error) => Self::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        }
     }
 }
 
