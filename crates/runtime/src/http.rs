@@ -44,6 +44,8 @@ pub struct Request {
     pub path: String,
     /// What stands after `?`; empty for none.
     pub query: String,
+    /// What the client would like to get (`accept`); empty if it has not said.
+    pub accept: String,
     /// What came with it.
     pub body: Bytes,
 }
@@ -311,7 +313,10 @@ async fn respond(routes: &Routes, request: hyper::Request<Incoming>) -> hyper::R
         Ok(Ok(body)) => {
             let path = head.uri.path().to_owned();
             let query = head.uri.query().unwrap_or_default().to_owned();
-            routes.answer(Request { method: head.method, path, query, body: body.to_bytes() }).await
+            let accept =
+                head.headers.get_all(http::header::ACCEPT).iter().filter_map(|one| one.to_str().ok());
+            let accept = accept.collect::<Vec<_>>().join(",");
+            routes.answer(Request { method: head.method, path, query, accept, body: body.to_bytes() }).await
         }
         _ => Answer::text(StatusCode::BAD_REQUEST, "the request's body is too long or too slow\n"),
     };
