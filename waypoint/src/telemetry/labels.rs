@@ -10,6 +10,8 @@ use weft_core::labels::{self, Ends};
 use weft_core::service::Service;
 use weft_core::workload::Workload;
 use weft_l7::grpc;
+use weft_l7::telemetry::effective::Effective;
+use weft_l7::telemetry::{LabelChange, Metric};
 
 /// The names for requests, in the order of [`of_request`].
 pub(super) fn names_of_requests() -> Vec<&'static str> {
@@ -29,6 +31,8 @@ pub(super) struct Sides {
     identity: Identity,
     endpoint: usize,
     service: usize,
+    /// What Telemetries come to.
+    told: usize,
 }
 
 /// What a key tells by its place in memory stays there.
@@ -36,6 +40,7 @@ pub(super) struct Kept {
     _source: Option<Arc<Workload>>,
     _endpoint: Option<Arc<Workload>>,
     _service: Option<Arc<Service>>,
+    _told: Option<Arc<Effective>>,
 }
 
 /// What the labels of a request follow from.
@@ -56,23 +61,29 @@ pub(super) struct PassageKey {
 }
 
 impl Sides {
-    fn of(connection: &Connection, endpoint: Option<&Arc<Workload>>) -> Self {
+    fn of(connection: &Connection, endpoint: Option<&Arc<Workload>>, told: Option<&Arc<Effective>>) -> Self {
         let at = |workload: Option<&Arc<Workload>>| workload.map_or(0, |one| Arc::as_ptr(one).addr());
         Self {
             source: at(connection.client.workload.as_ref()),
             identity: connection.client.identity.clone(),
             endpoint: at(endpoint),
             service: connection.service().map_or(0, |one| Arc::as_ptr(one).addr()),
+            told: told.map_or(0, |one| Arc::as_ptr(one).addr()),
         }
     }
 }
 
 impl Kept {
-    pub(super) fn of(connection: &Connection, endpoint: Option<&Arc<Workload>>) -> Self {
+    pub(super) fn of(
+        connection: &Connection,
+        endpoint: Option<&Arc<Workload>>,
+        told: Option<&Arc<Effective>>,
+    ) -> Self {
         Self {
             _source: connection.client.workload.clone(),
             _endpoint: endpoint.cloned(),
             _service: connection.service().cloned(),
+            _told: told.cloned(),
         }
     }
 }
@@ -80,7 +91,7 @@ impl Kept {
 impl RequestKey {
     pub(super) fn of(record: &Record) -> Self {
         Self {
-            sides: Sides::of(record.connection(), record.endpoint()),
+            sides: Sides::of(record.connection(), record.endpoint(), record.told()),
             protocol: record.protocol(),
             status: record.status(),
             grpc: record.grpc(),
@@ -91,9 +102,28 @@ impl RequestKey {
 
 impl PassageKey {
     pub(super) fn of(passage: &Passage) -> Self {
-        let sides = Sides::of(passage.connection(), passage.asked.as_ref());
+        let sides = Sides::of(passage.connection(), passage.asked.as_ref(), passage.told());
         Self { sides, flag: passage.flag() }
     }
+}
+
+/// Values as one metric has them: what Telemetries say of it is done. Nothing if it is not counted.
+pub(super) fn of_metric<'a>(
+    names: &[&'static str],
+    values: &'a [String],
+    told: Option<&'a Arc<Effective>>,
+    metric: Metric,
+) -> Option<Vec<&'a str>> {
+    let Some(of) = told.map(|told| told.metric(metric)) else {
+        return Some(values.iter().map(String::as_str).collect());
+    };
+    let value = |(name, value): (&&'static str, &'a String)| match of.labels.get(*name) {
+        // To Prometheus an empty label is one that is not there.
+        Some(LabelChange::Remove) => "",
+        Some(LabelChange::Set(text)) => text,
+        None => value,
+    };
+    (!of.disabled).then(|| names.iter().zip(values).map(value).collect())
 }
 
 /// The values for a request.
