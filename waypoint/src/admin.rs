@@ -13,11 +13,10 @@ use std::sync::Arc;
 use subject::Ours;
 use tokio::sync::{mpsc, oneshot};
 use weft_core::names::WorkloadUid;
-use weft_core::policy::Enforcement;
 use weft_l7::policy::{Policy, PolicyScope, Ruleset};
 use weft_runtime::http::{Answer, Method, Request, Routes, StatusCode};
 use weft_xds::View;
-use weft_xds::describe::{CertificateRow, DiscoveryRow, certificates, discovery};
+use weft_xds::describe::{CertificateRow, DiscoveryRow, PolicyRow, Rules, certificates, discovery};
 use weft_xds::leaves::Leaves;
 
 /// By which a worker is asked how its endpoints stand.
@@ -49,11 +48,11 @@ impl Admin {
         Routes::new()
             .route(Method::GET, "/endpoints", move |_| {
                 let admin = endpoints.clone();
-                async move { json(&admin.endpoints().await) }
+                async move { Answer::of(&admin.endpoints().await) }
             })
-            .merge(get("/status", |admin, _| json(&admin.status())))
-            .merge(get("/policies", |admin, _| json(&policies(&admin.view.now()))))
-            .merge(get("/certificates", |admin, _| json(&certificates(&admin.leaves))))
+            .merge(get("/status", |admin, _| Answer::of(&admin.status())))
+            .merge(get("/policies", |admin, _| Answer::of(&policies(&admin.view.now()))))
+            .merge(get("/certificates", |admin, _| Answer::of(&certificates(&admin.leaves))))
             .merge(get("/routes", |admin, request| admin.of_service(request, listing::answer)))
             .merge(get("/explain", |admin, request| admin.of_service(request, explain::answer)))
     }
@@ -119,49 +118,23 @@ struct OfWorker {
     standing: Standing,
 }
 
-#[derive(Debug, Serialize)]
-struct PolicyRow {
-    namespace: String,
-    name: String,
-    /// `waypoint`, or the services by commas.
-    scope: String,
-    action: String,
-    dry_run: bool,
-    rules: usize,
-    /// Why it cannot be understood; it denies then.
-    unusable: Option<String>,
-}
-
 fn policies(moment: &Moment) -> Vec<PolicyRow> {
     let mut rows: Vec<_> = moment.policies().map(|one| policy(one)).collect();
-    rows.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    rows.sort();
     rows
 }
 
 fn policy(one: &Policy) -> PolicyRow {
-    let (rules, unusable) = match &one.ruleset {
-        Ruleset::Rules(rules) => (rules.len(), None),
-        Ruleset::Unusable(why) => (0, Some(why.to_string())),
+    let rules = match &one.ruleset {
+        Ruleset::Rules(rules) => Rules::Understood(rules.len()),
+        Ruleset::Unusable(why) => Rules::Unusable(why),
     };
-    PolicyRow {
-        namespace: one.name.namespace.to_string(),
-        name: one.name.name.to_string(),
-        scope: match &one.scope {
-            PolicyScope::Waypoint => "waypoint".to_owned(),
-            PolicyScope::Services(services) => {
-                services.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-            }
-        },
-        action: format!("{:?}", one.action).to_uppercase(),
-        dry_run: one.enforcement == Enforcement::DryRun,
-        rules,
-        unusable,
-    }
-}
-
-fn json(value: &impl Serialize) -> Answer {
-    match serde_json::to_vec(value) {
-        Ok(bytes) => Answer::json(bytes),
-        Err(error) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-    }
+    let scope = match &one.scope {
+        PolicyScope::Waypoint => "waypoint".to_owned(),
+        // By commas.
+        PolicyScope::Services(services) => {
+            services.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        }
+    };
+    PolicyRow::new(&one.name, scope, (one.action, one.enforcement), rules)
 }

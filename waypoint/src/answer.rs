@@ -33,11 +33,13 @@ pub(crate) async fn answer(
 ) -> (Answer, Box<Record>) {
     let begun = Instant::now();
     let (head, incoming) = request.into_parts();
-    let mut record = Record::new(&worker.telemetry, connection, &head, begun);
+    let moment = worker.now();
+    let told = moment.telemetry(connection.service().map(|service| &service.name));
+    let mut record = Record::new(&worker.telemetry, connection, &head, begun, told);
     let way = Way {
         worker: worker.clone(),
         connection: connection.clone(),
-        moment: worker.now(),
+        moment,
         speaks: Speaks::of(&head.headers),
         begun,
     };
@@ -59,7 +61,7 @@ async fn judge(way: &Way, mut head: request::Parts, incoming: Incoming, record: 
     // This side says it, when a backend takes the body.
     head.headers.remove(header::EXPECT);
     introduce(way, &mut head.headers);
-    record.span = way.worker.telemetry.begin_span(&mut head.headers, &mut way.worker.chance());
+    record.begin_span(&mut head.headers, &mut way.worker.chance());
     record.identify(&head.headers);
     if let Err(why) = authorise(way, &head, record) {
         return way.refuse(record, (403, "RBAC: access denied"), Flag::Denied, Some(why));

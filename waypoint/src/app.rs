@@ -2,6 +2,7 @@
 
 use crate::admin::{Admin, Teller};
 use crate::config::{Config, Own};
+use crate::export;
 use crate::knowledge::WaypointMesh;
 use crate::run;
 use crate::telemetry;
@@ -74,8 +75,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     });
     tasks.spawn(keeper.run());
     let service = format!("{service_account}.{namespace}");
-    let (tracer, exporter) = Tracer::new(&config.tracing, service, &metrics)?.unzip();
     let mut exporting = JoinSet::new();
+    let (tracer, exporter) = Tracer::new(&config.tracing, service.clone(), &metrics)?.unzip();
+    exporter.into_iter().for_each(|exporter| drop(exporting.spawn(exporter.run())));
+    let (logs, exporter) = export::way(&config.logs, service, &metrics, telemetry::LINES)?.unzip();
     exporter.into_iter().for_each(|exporter| drop(exporting.spawn(exporter.run())));
     let knowledge = Knowledge {
         view,
@@ -88,6 +91,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         adaptive: config.adaptive,
         metrics: telemetry::Metrics::register(&metrics)?,
         access: config.access,
+        logs,
         tracer,
     };
     let (threads, asks) = start_workers(&config, &knowledge, &stop)?;
@@ -96,7 +100,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             Server::bind(&Listen::Unix(socket.clone())).await.context("opening the administrative socket")?;
         tasks.spawn(server.serve(admin(&config, &knowledge, asks).routes(), stop.clone()));
     }
-    // Once the workers have ended nobody makes spans any more, and the exporter ends too.
+    // Once the workers have ended nobody makes spans and lines any more, and the exporters end too.
     drop(knowledge);
     let signal = drain::signals().context("listening for signals")?.await;
     tracing::info!(?signal, "draining");
@@ -109,12 +113,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         }
     })
     .await?;
-    // Spans of the last requests are worth a moment, and no more.
-    let _ = tokio::time::timeout(EXPORT_MAX, exporting.join_next()).await;
+    // Spans and lines of the last requests are worth a moment, and no more.
+    let _ = tokio::time::timeout(EXPORT_MAX, exporting.join_all()).await;
     Ok(())
 }
 
-/// What the exporter of spans gets at the end.
+/// What exporters get at the end.
 const EXPORT_MAX: Duration = Duration::from_secs(2);
 
 fn client_config(config: &Config) -> ClientConfig {

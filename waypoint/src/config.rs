@@ -23,6 +23,8 @@ pub struct Config {
     pub access: AccessFormat,
     /// Where spans go, and of which requests.
     pub tracing: Tracing,
+    /// Where lines go that a Telemetry sends to a collector.
+    pub logs: Export,
     /// Whether each service's limit of requests at a time finds itself.
     pub adaptive: Adaptive,
     /// Who it is.
@@ -85,29 +87,36 @@ impl FromStr for Adaptive {
     }
 }
 
+/// Where something is exported to.
+#[derive(Debug, Clone)]
+pub struct Export {
+    /// The collector; without one nothing is exported.
+    pub collector: Option<Collector>,
+    /// What it takes.
+    pub protocol: Protocol,
+}
+
 /// Where spans go, and of which requests.
 #[derive(Debug, Clone)]
 pub struct Tracing {
-    /// The collector; without one there are no spans, and what requests say of traces goes on as it is.
-    pub collector: Option<Collector>,
-    /// What it takes.
-    pub protocol: TracingProtocol,
+    /// Without a collector there are no spans, and what requests say of traces goes on as it is.
+    pub export: Export,
     /// How many of the requests that come without a decision.
     pub sampling: Sampling,
 }
 
 /// What a collector takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TracingProtocol {
+pub enum Protocol {
     /// OpenTelemetry's protocol by gRPC.
     OtlpGrpc,
     /// The same by HTTP, in protobuf.
     OtlpHttp,
-    /// Zipkin's JSON (API v2).
+    /// Zipkin's JSON (API v2), which is for spans only.
     Zipkin,
 }
 
-impl FromStr for TracingProtocol {
+impl FromStr for Protocol {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -117,6 +126,17 @@ impl FromStr for TracingProtocol {
             "zipkin" => Ok(Self::Zipkin),
             _ => Err(()),
         }
+    }
+}
+
+/// What a collector of lines takes.
+struct OtlpProtocol(Protocol);
+
+impl FromStr for OtlpProtocol {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        text.parse().ok().filter(|protocol| *protocol != Protocol::Zipkin).map(Self).ok_or(())
     }
 }
 
@@ -171,12 +191,28 @@ impl FromStr for Collector {
     }
 }
 
+/// How the address of a collector is written.
+const ENDPOINT: &str = "http://host:port or https://host:port";
+
+impl Export {
+    /// Of lines of the access log.
+    fn read_logs(settings: &mut Settings<'_>) -> Self {
+        let usual = OtlpProtocol(Protocol::OtlpGrpc);
+        Self {
+            collector: settings.optional("WEFT_ACCESS_LOG_ENDPOINT", ENDPOINT),
+            protocol: settings.get("WEFT_ACCESS_LOG_PROTOCOL", "otlp-grpc or otlp-http", usual).0,
+        }
+    }
+}
+
 impl Tracing {
     fn read(settings: &mut Settings<'_>) -> Self {
         let wants = "otlp-grpc, otlp-http or zipkin";
         Self {
-            collector: settings.optional("WEFT_TRACING_ENDPOINT", "http://host:port or https://host:port"),
-            protocol: settings.get("WEFT_TRACING_PROTOCOL", wants, TracingProtocol::OtlpGrpc),
+            export: Export {
+                collector: settings.optional("WEFT_TRACING_ENDPOINT", ENDPOINT),
+                protocol: settings.get("WEFT_TRACING_PROTOCOL", wants, Protocol::OtlpGrpc),
+            },
             // As Istio: one in a hundred.
             sampling: settings.get("WEFT_TRACING_SAMPLING", "a percentage", Sampling(10_000)),
         }
@@ -222,6 +258,7 @@ impl Config {
             log: LogConfig::read(settings),
             access: settings.get("WEFT_ACCESS_LOG", "text, json or off", AccessFormat::default()),
             tracing: Tracing::read(settings),
+            logs: Export::read_logs(settings),
             adaptive: settings.get("WEFT_ADAPTIVE_CONCURRENCY", "on or off", Adaptive::Off),
             own: Own::read(settings),
             control: ControlSettings::read(settings),

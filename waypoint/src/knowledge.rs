@@ -1,15 +1,20 @@
 //! What a waypoint learns from discovery: the mesh, as every proxy knows it, what is said of services' traffic, and who
 //! may ask for what.
 
+mod telemetries;
+
 use imbl::HashMap;
 use std::sync::Arc;
+use telemetries::Telemetries;
 use weft_core::names::{NetworkAddr, PolicyName, ServiceName};
 use weft_core::policy::{Action, Enforcement};
 use weft_core::snapshot::Snapshot;
 use weft_l7::policy::{Applying, Policy, PolicyScope, Ruleset};
 use weft_l7::service::ServiceTraffic;
+use weft_l7::telemetry::Telemetry;
+use weft_l7::telemetry::effective::Effective;
 use weft_l7::traffic::Traffic;
-use weft_proto::{ADDRESS_TYPE, AUTHORIZATION_TYPE, REQUEST_POLICY_TYPE, TRAFFIC_TYPE};
+use weft_proto::{ADDRESS_TYPE, AUTHORIZATION_TYPE, REQUEST_POLICY_TYPE, TELEMETRY_TYPE, TRAFFIC_TYPE};
 use weft_xds::{Effect, Mesh, Model, Resource};
 
 /// The mesh as a waypoint knows it.
@@ -27,6 +32,7 @@ pub struct Moment {
     applying: HashMap<ServiceName, Arc<Applying>>,
     wide: Arc<Applying>,
     policy_generation: u64,
+    telemetries: Telemetries,
 }
 
 impl Moment {
@@ -43,6 +49,11 @@ impl Moment {
     /// All policies for requests, in no order.
     pub fn policies(&self) -> impl ExactSizeIterator<Item = &Arc<Policy>> {
         self.policies.values()
+    }
+
+    /// What Telemetries come to for a service, or for what is asked of none; `None` if none applies.
+    pub(crate) fn telemetry(&self, service: Option<&ServiceName>) -> Option<&Arc<Effective>> {
+        self.telemetries.of(service)
     }
 
     /// Grows whenever policies for requests have changed.
@@ -99,7 +110,7 @@ impl Model for WaypointMesh {
 
     // What is said of a service comes before the service: a request must not meet the one without the other.
     const TYPES: &'static [&'static str] =
-        &[AUTHORIZATION_TYPE, REQUEST_POLICY_TYPE, TRAFFIC_TYPE, ADDRESS_TYPE];
+        &[AUTHORIZATION_TYPE, REQUEST_POLICY_TYPE, TRAFFIC_TYPE, TELEMETRY_TYPE, ADDRESS_TYPE];
 
     fn insert(
         moment: &mut Moment,
@@ -118,6 +129,11 @@ impl Model for WaypointMesh {
                 moment.traffic.insert(traffic.said().service.clone(), Arc::new(traffic));
                 Ok(())
             }
+            TELEMETRY_TYPE => {
+                let telemetry = read_telemetry(name, body).map_err(|reason| (Effect::Kept, reason))?;
+                moment.telemetries.insert(telemetry);
+                Ok(())
+            }
             _ => Mesh::insert(&mut moment.mesh, type_url, name, body),
         }
     }
@@ -130,6 +146,7 @@ impl Model for WaypointMesh {
                     moment.traffic.remove(&name);
                 }
             }
+            TELEMETRY_TYPE => moment.telemetries.remove(&policy_name(name)),
             _ => Mesh::remove(&mut moment.mesh, type_url, name),
         }
     }
@@ -146,7 +163,13 @@ impl Model for WaypointMesh {
             let name = traffic.said().service.to_string();
             Some(Resource { type_url: TRAFFIC_TYPE, name, body: weft_proto::encode_traffic(json) })
         });
-        Mesh::resources(&moment.mesh).into_iter().chain(policies).chain(traffic).collect()
+        let telemetries = moment.telemetries.all().filter_map(|telemetry| {
+            let json = serde_json::to_vec(&**telemetry).ok()?;
+            let (name, body) = (telemetry.name.to_string(), weft_proto::encode_telemetry(json));
+            Some(Resource { type_url: TELEMETRY_TYPE, name, body })
+        });
+        let own = policies.chain(traffic).chain(telemetries);
+        Mesh::resources(&moment.mesh).into_iter().chain(own).collect()
     }
 
     fn knows(moment: &Moment, addr: &NetworkAddr) -> bool {
@@ -161,6 +184,15 @@ fn read_traffic(name: &str, body: &[u8]) -> Result<ServiceTraffic, Arc<str>> {
         return Err(format!("it is about {}", said.service).into());
     }
     ServiceTraffic::new(said).map_err(|error| error.to_string().into())
+}
+
+fn read_telemetry(name: &str, body: &[u8]) -> Result<Telemetry, Arc<str>> {
+    let json = weft_proto::decode_telemetry(body).map_err(|error| error.to_string())?;
+    let telemetry: Telemetry = serde_json::from_slice(&json).map_err(|error| error.to_string())?;
+    if telemetry.name.to_string() != name {
+        return Err(format!("it calls itself {}", telemetry.name).into());
+    }
+    Ok(telemetry)
 }
 
 /// What cannot be understood denies: everything at this waypoint, for it might have been about anything there.

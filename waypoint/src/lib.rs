@@ -21,6 +21,7 @@ mod worker;
 mod open;
 mod telemetry;
 mod trace;
+mod export;
 mod targets;
 mod target;
 mod standing;

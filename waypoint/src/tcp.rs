@@ -70,8 +70,9 @@ pub(crate) async fn serve(
     io: impl AsyncRead + AsyncWrite + Unpin,
 ) {
     let _alive = worker.ending.alive();
-    let mut passage = Passage::new(&worker.telemetry, connection);
     let moment = worker.now();
+    let told = moment.telemetry(connection.service().map(|service| &service.name));
+    let mut passage = Passage::new(&worker.telemetry, connection, told);
     let admitted = match admit(&worker, &moment, &mut passage) {
         Ok(admitted) => admitted,
         Err(error) => return passage.refuse(error.flag(), describe(&error)),

@@ -1,32 +1,48 @@
-//! Spans: which requests have one, what it says, and how it gets to a collector without a request waiting for it.
+//! Spans: which requests have one, and what it says.
 
 mod context;
-mod export;
 mod otlp;
 mod span;
 mod zipkin;
 
-pub(crate) use export::Exporter;
-pub(crate) use span::{Begun, Outcome, Span, Tag};
+pub(crate) use span::{Begun, Outcome, Span, Tags};
 
-use crate::config::Tracing;
+use crate::config::{Protocol, Tracing};
+use crate::export::{self, Exporter, Outbox, Signal};
 use context::Context;
 use http::HeaderMap;
-use prometheus::{IntCounter, IntCounterVec};
-use tokio::sync::mpsc;
+use span::Told;
 use weft_core::balance::Chance;
+use weft_l7::telemetry::Switch;
+use weft_l7::telemetry::effective::Effective;
 use weft_runtime::metrics::{MetricError, Metrics};
-
-/// Spans that wait for the collector. A second's worth at a few thousand sampled requests a second, and a few megabytes.
-const WAITING_MAX: usize = 8_192;
 
 /// A worker's end: decides and hands over. Clones hand to the same exporter.
 #[derive(Clone)]
 pub(crate) struct Tracer {
-    queue: mpsc::Sender<Span>,
-    dropped: IntCounter,
+    outbox: Outbox<Span>,
     /// Of a million requests that come without a decision so many are sampled.
     sampled_ppm: u32,
+}
+
+impl Signal for Span {
+    const WORD: &'static str = "spans";
+    const SETTING: &'static str = "WEFT_TRACING_ENDPOINT";
+
+    fn path(protocol: Protocol) -> &'static str {
+        match protocol {
+            Protocol::OtlpGrpc => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Protocol::OtlpHttp => "/v1/traces",
+            Protocol::Zipkin => "/api/v2/spans",
+        }
+    }
+
+    fn encode(protocol: Protocol, service: &str, batch: Vec<Self>) -> Vec<u8> {
+        match protocol {
+            Protocol::OtlpGrpc | Protocol::OtlpHttp => otlp::encode(service, batch),
+            Protocol::Zipkin => zipkin::encode(service, &batch),
+        }
+    }
 }
 
 impl Tracer {
@@ -38,37 +54,41 @@ impl Tracer {
         settings: &Tracing,
         service: String,
         metrics: &Metrics,
-    ) -> Result<Option<(Self, Exporter)>, MetricError> {
-        let Some(collector) = &settings.collector else { return Ok(None) };
+    ) -> Result<Option<(Self, Exporter<Span>)>, MetricError> {
         let help = "Spans by what became of them: exported, or dropped because too many waited or the collector took none.";
-        let spans: IntCounterVec = metrics.counters("weft_waypoint_spans_total", help, &["outcome"])?;
-        let (tx, rx) = mpsc::channel(WAITING_MAX);
-        let exporter = Exporter::new(collector.clone(), settings.protocol, service, rx, &spans);
-        let dropped = spans.with_label_values(&["dropped"]);
-        Ok(Some((Self { queue: tx, dropped, sampled_ppm: settings.sampling.0 }, exporter)))
+        let way = export::way(&settings.export, service, metrics, ("weft_waypoint_spans_total", help))?;
+        let sampled_ppm = settings.sampling.0;
+        Ok(way.map(|(outbox, exporter)| (Self { outbox, sampled_ppm }, exporter)))
     }
 
     /// A request comes: what it says of its trace is read, and made such that whoever gets it next is below this span.
     /// Gives the span if there is to be one.
-    pub(crate) fn begin(&self, headers: &mut HeaderMap, chance: &mut impl Chance) -> Option<Begun> {
+    pub(crate) fn begin(
+        &self,
+        told: Option<&Effective>,
+        headers: &mut HeaderMap,
+        chance: &mut impl Chance,
+    ) -> Option<Begun> {
         let read = Context::read(headers);
         let is_new = read.is_none();
         let mut any = || (chance.below(1 << 32) << 32 | chance.below(1 << 32)).max(1);
         let context = read.unwrap_or_else(|| Context::new(u128::from(any()) << 64 | u128::from(any())));
         let span = any();
-        let sampled =
-            context.sampled.unwrap_or_else(|| chance.below(1_000_000) < u64::from(self.sampled_ppm));
-        if sampled || is_new || context.sampled.is_none() {
-            // Whoever comes next goes by what was decided here.
-            context.write(headers, span, sampled);
+        let sampled_ppm = told.and_then(|told| told.sampled_ppm).unwrap_or(self.sampled_ppm);
+        let sampled = context.sampled.unwrap_or_else(|| chance.below(1_000_000) < u64::from(sampled_ppm));
+        let propagated = told.is_none_or(|told| told.propagation == Switch::On);
+        let reported = sampled && told.is_none_or(|told| told.reporting == Switch::On);
+        if propagated && (reported || is_new || context.sampled.is_none()) {
+            // Whoever comes next goes by what was decided here; a span that nobody hears of is nobody's parent.
+            let parent = if reported { None } else { context.parent };
+            context.write(headers, parent.unwrap_or(span), sampled);
         }
-        sampled.then(|| Begun::new(context.trace, span, context.parent))
+        let told = if propagated { Told::Backends } else { Told::Nobody };
+        reported.then(|| Begun::new(context.trace, span, context.parent, told))
     }
 
     /// A span is whole. If too many wait it is dropped, and counted.
     pub(crate) fn end(&self, span: Span) {
-        if self.queue.try_send(span).is_err() {
-            self.dropped.inc();
-        }
+        self.outbox.put(span);
     }
 }

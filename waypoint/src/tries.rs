@@ -110,8 +110,9 @@ pub(crate) async fn run(
         record.asked = Some(member.endpoint.to.endpoint.workload.clone());
         let may_follow = task.retry.is_some_and(|retry| number < retry.retries);
         let this = if may_follow { head.clone() } else { std::mem::replace(&mut head, empty()) };
-        let request = Request::from_parts(this, body(source.as_ref()));
+        let mut request = Request::from_parts(this, body(source.as_ref()));
         let begun = Instant::now();
+        record.ask(request.headers_mut(), &mut way.worker.chance(), begun);
         let tried = once(way, &task, &settings, (&member, outbound), request, begun).await;
         let ended = Instant::now();
         learn(target, &member, &tried, ended);
@@ -126,6 +127,7 @@ pub(crate) async fn run(
                     reach = Reach::AllLevels;
                 }
                 retry_room = Some(again.permit);
+                record.asked_in_vain(tried.status());
                 drop(tried);
                 if !again.after.is_zero() {
                     tokio::time::sleep(again.after).await;
@@ -139,7 +141,10 @@ pub(crate) async fn run(
                 let Tried { result, in_flight } = tried;
                 let (response, lease) = match result {
                     Ok(response) => response,
-                    Err(error) => return (fail(way, record, &error, stop), None),
+                    Err(error) => {
+                        record.asked_in_vain(None);
+                        return (fail(way, record, &error, stop), None);
+                    }
                 };
                 if stop == Stop::Enough && number > 0 {
                     record.flag = Flag::RetryLimit;

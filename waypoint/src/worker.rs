@@ -6,12 +6,13 @@ use crate::config::{Adaptive, Limits};
 use crate::dice::Dice;
 use crate::ending::Ending;
 use crate::endpoints::NoEndpoint;
+use crate::export::Outbox;
 use crate::knowledge::{Moment, WaypointMesh};
 use crate::open::Open;
 use crate::standing::Standing;
 use crate::target::{Making, Target};
 use crate::targets::Targets;
-use crate::telemetry::{Metrics, Telemetry};
+use crate::telemetry::{LogLine, Metrics, Telemetry};
 use crate::trace::Tracer;
 use crate::tunnels::Tunnels;
 use std::cell::{Cell, RefCell};
@@ -51,6 +52,8 @@ pub(crate) struct Knowledge {
     pub(crate) metrics: Metrics,
     /// How lines are written.
     pub(crate) access: AccessFormat,
+    /// Where lines go that a Telemetry sends to a collector.
+    pub(crate) logs: Option<Outbox<LogLine>>,
     /// Where spans go, if they go anywhere.
     pub(crate) tracer: Option<Tracer>,
 }
@@ -102,12 +105,13 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(knowledge: Knowledge, index: usize) -> Rc<Self> {
-        let Knowledge { view, leaves, trust, own, uid, limits, workers, adaptive, metrics, access, tracer } =
+        let Knowledge { view, leaves, trust, own, uid, limits, workers, adaptive, metrics, access, .. } =
             knowledge;
+        let telemetry = Telemetry::new(metrics, AccessLog::new(access), knowledge.logs, knowledge.tracer);
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Rc::new(Self {
             tunnels: Tunnels::new(own.clone(), leaves.clone(), trust.clone(), limits),
-            telemetry: Rc::new(Telemetry::new(metrics, AccessLog::new(access), tracer)),
+            telemetry: Rc::new(telemetry),
             open: Rc::default(),
             ending: Ending::default(),
             // Only so that workers and waypoints do not choose alike.

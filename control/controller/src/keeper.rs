@@ -76,6 +76,7 @@ fn everything(index: &Index) -> Batch {
     index.workloads().for_each(|workload| batch.put_workload(workload));
     index.requests().for_each(|policy| batch.put_request_policy(&policy.gateway, &policy.said));
     index.traffic().for_each(|traffic| batch.put_traffic(&traffic.gateway, &traffic.said));
+    index.telemetries().for_each(|one| batch.put_telemetry(&one.gateway, &one.said));
     index.services().for_each(|service| batch.put_service(service));
     index.agent_pods().for_each(|pod| batch.put_agent_pod(pod));
     batch
@@ -91,6 +92,8 @@ fn changed(diff: &Diff) -> Batch {
     diff.requests.removed.iter().for_each(|gone| batch.remove_request_policy(&gone.gateway, &gone.said));
     diff.traffic.upserted.iter().for_each(|traffic| batch.put_traffic(&traffic.gateway, &traffic.said));
     diff.traffic.removed.iter().for_each(|gone| batch.remove_traffic(&gone.gateway, &gone.said));
+    diff.telemetries.upserted.iter().for_each(|one| batch.put_telemetry(&one.gateway, &one.said));
+    diff.telemetries.removed.iter().for_each(|gone| batch.remove_telemetry(&gone.gateway, &gone.said));
     diff.services.upserted.iter().for_each(|service| batch.put_service(service));
     diff.services.removed.iter().for_each(|name| batch.remove_service(name));
     diff.agent_pods.upserted.iter().for_each(|pod| batch.put_agent_pod(pod));

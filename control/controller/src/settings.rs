@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use weft_control_ca::ServiceAccount;
 use weft_control_ca::authority::LEAF_LIFETIME_MAX;
-use weft_control_index::config::IndexConfig;
+use weft_control_index::config::{IndexConfig, NamedProvider};
 use weft_core::names::Network;
 use weft_runtime::Settings;
 use weft_runtime::log::LogConfig;
@@ -117,6 +117,10 @@ pub fn read_index(settings: &mut Settings<'_>) -> IndexConfig {
             default.cluster_domain.to_string(),
         )),
         network: Network::new(settings.get("WEFT_NETWORK", "a name", String::new())),
+        providers: default.providers.with(settings.list::<NamedProvider>(
+            "WEFT_TELEMETRY_PROVIDERS",
+            "NAME=KIND, of the kinds tracing, text, json, otlp and prometheus",
+        )),
     }
 }
 

@@ -4,4 +4,5 @@ mod backends;
 mod entries;
 mod places;
 mod rules;
+mod telemetries;
 mod waypoints;

@@ -13,6 +13,7 @@ use weft_core::policy::Policy;
 use weft_core::service::Service;
 use weft_core::workload::Workload;
 use weft_l7::policy::Policy as RequestPolicy;
+use weft_l7::telemetry::Telemetry;
 use weft_l7::traffic::Traffic;
 
 /// One object changed at its source.
@@ -65,6 +66,8 @@ pub struct Diff {
     pub traffic: Changed<AtWaypoint<ServiceName>, AtWaypoint<Arc<Traffic>>>,
     /// Policies for requests, for each waypoint that enforces them.
     pub requests: Changed<AtWaypoint<PolicyName>, AtWaypoint<RequestPolicy>>,
+    /// What is traced, counted and logged, for each waypoint that it is for.
+    pub telemetries: Changed<AtWaypoint<PolicyName>, AtWaypoint<Telemetry>>,
     /// Pods, as their nodes' agents see them.
     pub agent_pods: Changed<AgentPodKey, AgentPod>,
     /// Objects whose problems changed, with all that they have now; none if they are mended or gone.
@@ -107,12 +110,23 @@ impl<K, V> Changed<K, V> {
 impl Diff {
     /// True if nothing changed.
     pub fn is_empty(&self) -> bool {
-        let Self { workloads, services, policies, traffic, requests, agent_pods, problems, statuses } = self;
+        let Self {
+            workloads,
+            services,
+            policies,
+            traffic,
+            requests,
+            telemetries,
+            agent_pods,
+            problems,
+            statuses,
+        } = self;
         workloads.is_empty()
             && services.is_empty()
             && policies.is_empty()
             && traffic.is_empty()
             && requests.is_empty()
+            && telemetries.is_empty()
             && agent_pods.is_empty()
             && problems.is_empty()
             && statuses.is_empty()

@@ -5,6 +5,7 @@ pub(crate) mod slices;
 pub(crate) mod policies;
 pub(crate) mod askers;
 pub(crate) mod entries;
+pub(crate) mod telemetries;
 
 use crate::config::IndexConfig;
 use crate::facts::gateway::{GatewayFacts, Takes, WaypointFacts};
@@ -21,6 +22,7 @@ use policies::{Authorizations, PeerAuthentications};
 use slices::Slices;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use telemetries::Telemetries;
 use weft_core::names::NodeName;
 
 /// Everything that the sources have told.
@@ -46,6 +48,7 @@ pub(crate) struct Cluster {
     pub(crate) accounts: HashMap<Name, Use>,
     pub(crate) askers: Askers,
     pub(crate) entries: Entries,
+    pub(crate) telemetries: Telemetries,
 }
 
 impl Cluster {
@@ -66,6 +69,7 @@ impl Cluster {
             accounts: HashMap::new(),
             askers: Askers::default(),
             entries: Entries::default(),
+            telemetries: Telemetries::default(),
         }
     }
 

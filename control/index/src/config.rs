@@ -1,5 +1,7 @@
 //! What the index has to be told about the mesh.
 
+use std::collections::BTreeSet;
+use std::str::FromStr;
 use std::sync::Arc;
 use weft_core::names::Network;
 
@@ -19,6 +21,79 @@ pub struct IndexConfig {
     pub cluster_domain: Arc<str>,
     /// The network of the cluster's addresses.
     pub network: Network,
+    /// What the names of providers in Telemetries stand for.
+    pub providers: Providers,
+}
+
+/// Something that spans, metrics or lines are sent to, and how. Where it is, each waypoint is told by its own settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Provider {
+    /// The collector of spans.
+    Tracing,
+    /// Lines of text on standard output.
+    Text,
+    /// Lines of JSON on standard output.
+    Json,
+    /// The collector of OpenTelemetry's logs.
+    Otlp,
+    /// Prometheus, which asks for metrics itself.
+    Prometheus,
+}
+
+impl Provider {
+    const ALL: [(&str, Self); 5] = [
+        ("tracing", Self::Tracing),
+        ("text", Self::Text),
+        ("json", Self::Json),
+        ("otlp", Self::Otlp),
+        ("prometheus", Self::Prometheus),
+    ];
+}
+
+/// Names of providers (Istio's `extensionProviders`). One name may stand for one of spans and one of lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Providers(BTreeSet<(String, Provider)>);
+
+impl Default for Providers {
+    /// Each kind by its own name, and `envoy`, which is Istio's for text on standard output.
+    fn default() -> Self {
+        let own = Provider::ALL.map(|(name, provider)| (name.to_owned(), provider));
+        Self(own.into_iter().chain([("envoy".to_owned(), Provider::Text)]).collect())
+    }
+}
+
+impl Providers {
+    /// Those, and these.
+    #[must_use]
+    pub fn with(mut self, more: impl IntoIterator<Item = NamedProvider>) -> Self {
+        self.0.extend(more.into_iter().map(|NamedProvider(name, provider)| (name, provider)));
+        self
+    }
+
+    /// What a name stands for.
+    pub(crate) fn named(&self, name: &str) -> impl Iterator<Item = Provider> {
+        self.0.iter().filter(move |(known, _)| known == name).map(|(_, provider)| *provider)
+    }
+
+    /// The names of those of some kinds, by commas.
+    pub(crate) fn names(&self, of: &[Provider]) -> String {
+        let names = self.0.iter().filter(|(_, provider)| of.contains(provider)).map(|(name, _)| &**name);
+        names.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A provider as it is typed, `NAME=KIND`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedProvider(String, Provider);
+
+impl FromStr for NamedProvider {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (name, kind) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or(())?;
+        let found = Provider::ALL.iter().find(|(word, _)| *word == kind);
+        found.map(|(_, provider)| Self(name.to_owned(), *provider)).ok_or(())
+    }
 }
 
 /// In a policy, this trust domain stands for the mesh's own, whatever its name is.
@@ -33,6 +108,7 @@ impl Default for IndexConfig {
             root_namespaces: vec!["weft-system".into(), "istio-system".into()],
             cluster_domain: "cluster.local".into(),
             network: Network::default_network(),
+            providers: Providers::default(),
         }
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Dirty {
     pub(crate) traffic: BTreeSet<Name>,
     /// Policies of which waypoints may have to be told something else.
     pub(crate) requests: BTreeSet<Name>,
+    /// Telemetries of which waypoints may have to be told something else.
+    pub(crate) telemetries: BTreeSet<Name>,
     /// Routes, and what else is said of traffic, of which something else may be told now.
     pub(crate) reports: BTreeSet<ObjectKey>,
     /// Objects whose labels ask for a waypoint, of which something else may be said now.

@@ -15,7 +15,7 @@ use crate::policy;
 use crate::problems::{More, Problems};
 use crate::told::{AtWaypoints, Told};
 use crate::traffic::{Audience, Said};
-use crate::{peers, traffic, waypoint};
+use crate::{peers, telemetry, traffic, waypoint};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use weft_control_api::gateway_api::status::Status;
@@ -30,6 +30,7 @@ use weft_core::policy::Policy;
 use weft_core::service::Service;
 use weft_core::workload::Workload;
 use weft_l7::policy::Policy as RequestPolicy;
+use weft_l7::telemetry::Telemetry;
 use weft_l7::traffic::Traffic;
 
 /// Everything that the sources told, and what it means to the mesh.
@@ -45,6 +46,7 @@ pub struct Index {
     audience: Audience,
     told_traffic: AtWaypoints<ServiceName, Arc<Traffic>>,
     told_requests: AtWaypoints<PolicyName, RequestPolicy>,
+    told_telemetries: AtWaypoints<PolicyName, Telemetry>,
     agents: Agents,
     /// Workloads that are no pods, by the object that speaks of them: a slice or an entry.
     loose: HashMap<ObjectKey, Vec<WorkloadUid>>,
@@ -66,6 +68,7 @@ impl Index {
             audience: Audience::default(),
             told_traffic: AtWaypoints::default(),
             told_requests: AtWaypoints::default(),
+            told_telemetries: AtWaypoints::default(),
             agents: Agents::default(),
             loose: HashMap::new(),
             problems: Problems::default(),
@@ -206,7 +209,13 @@ impl Index {
                     cluster.set_workload_entry(&name, facts, dirty);
                 }
             }
-            Object::BackendTlsPolicy(_) | Object::Telemetry(_) => notes.push(not_enforced(object)),
+            Object::Telemetry(one) => {
+                let facts = telemetry::read(one, &name, &cluster.config, notes);
+                if !refuses(notes) {
+                    cluster.set_telemetry(&name, Some(facts), dirty);
+                }
+            }
+            Object::BackendTlsPolicy(_) => notes.push(not_enforced(object)),
         }
     }
 
@@ -272,7 +281,8 @@ impl Index {
             Kind::GatewayClass => cluster.set_class(&key.name, None, dirty),
             Kind::ServiceEntry => cluster.set_service_entry(&name, None, dirty),
             Kind::WorkloadEntry => cluster.set_workload_entry(&name, None, dirty),
-            Kind::BackendTlsPolicy | Kind::Telemetry => {}
+            Kind::Telemetry => cluster.set_telemetry(&name, None, dirty),
+            Kind::BackendTlsPolicy => {}
         }
     }
 }
@@ -328,6 +338,11 @@ impl Index {
     /// All policies for requests that waypoints are told, in no order.
     pub fn requests(&self) -> impl Iterator<Item = &Arc<AtWaypoint<RequestPolicy>>> {
         self.told_requests.values()
+    }
+
+    /// All Telemetries that waypoints are told, in no order.
+    pub fn telemetries(&self) -> impl Iterator<Item = &Arc<AtWaypoint<Telemetry>>> {
+        self.told_telemetries.values()
     }
 
     /// The Gateway of the waypoint whose instance a living pod is, and who the pod is; `None` if it is no instance.

@@ -7,6 +7,7 @@
 mod index;
 pub mod overview;
 mod findings;
+mod telemetry;
 mod requests;
 mod absorb;
 mod gateway_status;

@@ -19,8 +19,24 @@ pub(crate) fn at_waypoints(cluster: &Cluster, name: &Name) -> BTreeMap<GatewayNa
     let Some(facts) = of(cluster, name) else {
         return BTreeMap::new();
     };
+    let policy = |scope| Policy {
+        name: PolicyName::new(name.namespace.clone(), name.name.clone()),
+        scope,
+        action: facts.action,
+        enforcement: facts.enforcement,
+        ruleset: facts.ruleset.clone(),
+    };
+    let scopes = scopes(cluster, facts.targets.iter().map(|(target, _)| target));
+    scopes.into_iter().map(|(gateway, scope)| (gateway, policy(scope))).collect()
+}
+
+/// The waypoints that some targets concern, and what of their requests.
+pub(crate) fn scopes<'a>(
+    cluster: &Cluster,
+    targets: impl Iterator<Item = &'a Target>,
+) -> BTreeMap<GatewayName, PolicyScope> {
     let mut scopes = BTreeMap::<GatewayName, PolicyScope>::new();
-    for (target, _) in &facts.targets {
+    for target in targets {
         match target {
             Target::Gateway(gateway) => {
                 scopes.insert(waypoint::gateway_name(gateway), PolicyScope::Waypoint);
@@ -41,14 +57,7 @@ pub(crate) fn at_waypoints(cluster: &Cluster, name: &Name) -> BTreeMap<GatewayNa
             }
         }
     }
-    let policy = |scope| Policy {
-        name: PolicyName::new(name.namespace.clone(), name.name.clone()),
-        scope,
-        action: facts.action,
-        enforcement: facts.enforcement,
-        ruleset: facts.ruleset.clone(),
-    };
-    scopes.into_iter().map(|(gateway, scope)| (gateway, policy(scope))).collect()
+    scopes
 }
 
 fn widen(scope: &mut PolicyScope, service: &Name, cluster: &Cluster) {

@@ -245,7 +245,7 @@ pub(crate) fn more(cluster: &Cluster, key: &ObjectKey) -> More {
             cluster.authorizations.get(&name).is_some_and(|policy| policy.requests.is_some())
         }
         Kind::Gateway => cluster.waypoint(&name).is_some(),
-        Kind::ServiceEntry => true,
+        Kind::ServiceEntry | Kind::Telemetry => true,
         _ => own_wish(cluster, key).is_some(),
     };
     if maybe { More::Maybe } else { More::Never }

@@ -9,6 +9,7 @@ use weft_core::policy::Policy;
 use weft_core::service::Service;
 use weft_core::workload::Workload;
 use weft_l7::policy::Policy as RequestPolicy;
+use weft_l7::telemetry::Telemetry;
 use weft_l7::traffic::Traffic;
 use weft_proto::ads::encode_resource;
 use weft_proto::state::checksum;
@@ -97,6 +98,19 @@ impl Batch {
     /// Removes a policy for requests at a waypoint.
     pub fn remove_request_policy(&mut self, gateway: &GatewayName, name: &PolicyName) {
         self.0.push(Op::Remove(at_waypoint(Kind::RequestPolicy, gateway, name)));
+    }
+
+    /// Adds or replaces a Telemetry at a waypoint.
+    pub fn put_telemetry(&mut self, gateway: &GatewayName, telemetry: &Telemetry) {
+        // As above.
+        let json = serde_json::to_vec(telemetry).expect("these words are JSON");
+        let key = at_waypoint(Kind::Telemetry, gateway, &telemetry.name);
+        self.put(key, Vec::new(), Vec::new(), weft_proto::encode_telemetry(json));
+    }
+
+    /// Removes a Telemetry at a waypoint.
+    pub fn remove_telemetry(&mut self, gateway: &GatewayName, name: &PolicyName) {
+        self.0.push(Op::Remove(at_waypoint(Kind::Telemetry, gateway, name)));
     }
 
     /// Adds or replaces a pod of a node's agent.

@@ -37,7 +37,9 @@ impl Role {
     pub fn kinds(self) -> &'static [Kind] {
         match self {
             Self::NodeProxy => &[Kind::Authorization, Kind::Address],
-            Self::Waypoint => &[Kind::Authorization, Kind::RequestPolicy, Kind::Traffic, Kind::Address],
+            Self::Waypoint => {
+                &[Kind::Authorization, Kind::RequestPolicy, Kind::Traffic, Kind::Telemetry, Kind::Address]
+            }
             Self::Agent => &[Kind::AgentPod],
         }
     }

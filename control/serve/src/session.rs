@@ -253,7 +253,7 @@ impl Client {
     fn sight(&self, kind: Kind) -> Sight {
         let scope = match kind {
             Kind::Authorization | Kind::Address => "".into(),
-            Kind::RequestPolicy | Kind::Traffic | Kind::AgentPod => self.scope.clone(),
+            Kind::RequestPolicy | Kind::Traffic | Kind::Telemetry | Kind::AgentPod => self.scope.clone(),
         };
         let audience = match self.role {
             Role::Waypoint => Audience::Waypoint,

@@ -18,6 +18,8 @@ pub enum Kind {
     RequestPolicy,
     /// What is said of services' traffic, for the waypoints that need to know.
     Traffic,
+    /// What is traced, counted and logged, for the waypoints that it is for.
+    Telemetry,
     /// Workloads and services.
     Address,
     /// The pods of one node, for its agent.
@@ -26,8 +28,14 @@ pub enum Kind {
 
 impl Kind {
     /// All of them. What protects others, or is needed for them, comes before.
-    pub const ALL: [Self; 5] =
-        [Self::Authorization, Self::RequestPolicy, Self::Traffic, Self::Address, Self::AgentPod];
+    pub const ALL: [Self; 6] = [
+        Self::Authorization,
+        Self::RequestPolicy,
+        Self::Traffic,
+        Self::Telemetry,
+        Self::Address,
+        Self::AgentPod,
+    ];
 
     /// Its url in discovery.
     pub fn type_url(self) -> &'static str {
@@ -36,6 +44,7 @@ impl Kind {
             Self::Address => weft_proto::ADDRESS_TYPE,
             Self::RequestPolicy => weft_proto::REQUEST_POLICY_TYPE,
             Self::Traffic => weft_proto::TRAFFIC_TYPE,
+            Self::Telemetry => weft_proto::TELEMETRY_TYPE,
             Self::AgentPod => weft_proto::AGENT_POD_TYPE,
         }
     }
@@ -47,6 +56,7 @@ impl Kind {
             Self::Address => "address",
             Self::RequestPolicy => "request-policy",
             Self::Traffic => "traffic",
+            Self::Telemetry => "telemetry",
             Self::AgentPod => "agent-pod",
         }
     }

@@ -11,6 +11,7 @@ pub mod waypoint;
 pub mod balance;
 pub mod snapshot;
 pub mod policy;
+pub mod labels;
 pub mod service;
 pub mod enrolment;
 pub mod workload;

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod apply;
+pub mod telemetry;
 pub mod policy;
 pub mod service;
 pub mod table;
@@ -23,6 +24,7 @@ pub mod destination;
 pub mod matches;
 pub mod target;
 pub mod headers;
+pub mod condition;
 pub mod deadline;
 pub mod retry;
 pub mod fault;

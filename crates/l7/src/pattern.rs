@@ -98,6 +98,11 @@ impl Search {
         })
     }
 
+    /// Whether it is somewhere in the text.
+    pub fn finds(&self, text: &str) -> bool {
+        self.anywhere.is_match(text)
+    }
+
     /// The highest group that a replacement may name.
     pub fn groups(&self) -> usize {
         self.anywhere.captures_len() - 1

@@ -23,7 +23,10 @@ pub use address::{Address, decode_address, encode_address, encode_service, encod
 pub use agent_pod::{decode_agent_pod, encode_agent_pod};
 pub use authorization::{Read, decode_authorization, encode_authorization};
 pub use field::{BadValue, Malformed};
-pub use traffic::{decode_request_policy, decode_traffic, encode_request_policy, encode_traffic};
+pub use traffic::{
+    decode_request_policy, decode_telemetry, decode_traffic, encode_request_policy, encode_telemetry,
+    encode_traffic,
+};
 
 /// The type of workloads and services in discovery.
 pub const ADDRESS_TYPE: &str = "type.googleapis.com/istio.workload.Address";
@@ -36,6 +39,8 @@ pub const AGENT_POD_TYPE: &str = "type.googleapis.com/weft.v1.AgentPod";
 pub const TRAFFIC_TYPE: &str = "type.googleapis.com/weft.v1.Traffic";
 /// The type of policies for requests, for waypoints.
 pub const REQUEST_POLICY_TYPE: &str = "type.googleapis.com/weft.v1.RequestPolicy";
+/// The type of what is traced, counted and logged, for waypoints.
+pub const TELEMETRY_TYPE: &str = "type.googleapis.com/weft.v1.Telemetry";
 
 #[cfg(test)]
 mod tests;

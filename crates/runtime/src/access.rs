@@ -48,6 +48,12 @@ pub enum Value<'a> {
     Time(SystemTime),
 }
 
+/// Takes pairs, one after the other: a line of the log, or what goes to a collector instead.
+pub trait Pairs {
+    /// Adds a pair. Keys are words of ours and need no quotes.
+    fn pair(&mut self, key: &'static str, value: Value<'_>);
+}
+
 /// Lines gather until so many bytes wait, or the owner's timer flushes them.
 const BUFFER_BYTES: usize = 16_384;
 
@@ -73,14 +79,19 @@ impl AccessLog {
 
     /// Adds a line, of what `fill` says.
     pub fn add(&self, fill: impl FnOnce(&mut Line<'_>)) {
-        if self.format == AccessFormat::Off {
+        self.add_as(self.format, fill);
+    }
+
+    /// The same in another form than the usual one.
+    pub fn add_as(&self, format: AccessFormat, fill: impl FnOnce(&mut Line<'_>)) {
+        if format == AccessFormat::Off {
             return;
         }
         let mut text = self.line.borrow_mut();
         text.clear();
-        fill(&mut Line::new(&mut text, self.format));
+        fill(&mut Line::new(&mut text, format));
         let mut buffer = self.buffer.borrow_mut();
-        match self.format {
+        match format {
             AccessFormat::Json => {
                 buffer.push(b'{');
                 buffer.extend_from_slice(text.as_bytes());
@@ -124,15 +135,6 @@ impl<'a> Line<'a> {
         Self { text, format }
     }
 
-    /// Adds a pair. Keys are words of ours and need no quotes.
-    pub fn pair(&mut self, key: &str, value: Value<'_>) {
-        // Writing to a text does not fail.
-        let _ = match self.format {
-            AccessFormat::Json => self.json(key, value),
-            AccessFormat::Text | AccessFormat::Off => self.plain(key, value),
-        };
-    }
-
     fn plain(&mut self, key: &str, value: Value<'_>) -> fmt::Result {
         let out = &mut *self.text;
         if !out.is_empty() {
@@ -163,6 +165,16 @@ impl<'a> Line<'a> {
             Value::Millis(millis) => write!(out, "\"{key}\":{millis:.3}"),
             Value::Time(time) => write!(out, "\"{key}\":\"{}\"", Rfc3339(time)),
         }
+    }
+}
+
+impl Pairs for Line<'_> {
+    fn pair(&mut self, key: &'static str, value: Value<'_>) {
+        // Writing to a text does not fail.
+        let _ = match self.format {
+            AccessFormat::Json => self.json(key, value),
+            AccessFormat::Text | AccessFormat::Off => self.plain(key, value),
+        };
     }
 }
 

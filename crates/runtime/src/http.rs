@@ -7,6 +7,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
@@ -43,6 +44,8 @@ pub struct Request {
     pub path: String,
     /// What stands after `?`; empty for none.
     pub query: String,
+    /// What the client would like to get (`accept`); empty if it has not said.
+    pub accept: String,
     /// What came with it.
     pub body: Bytes,
 }
@@ -102,6 +105,14 @@ impl Answer {
     /// JSON that the caller has written.
     pub fn json(body: impl Into<Bytes>) -> Self {
         Self { status: StatusCode::OK, content_type: "application/json", body: body.into() }
+    }
+
+    /// A value as JSON.
+    pub fn of(value: &impl Serialize) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(bytes) => Self::json(bytes),
+            Err(error) => Self::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        }
     }
 }
 
@@ -302,7 +313,10 @@ async fn respond(routes: &Routes, request: hyper::Request<Incoming>) -> hyper::R
         Ok(Ok(body)) => {
             let path = head.uri.path().to_owned();
             let query = head.uri.query().unwrap_or_default().to_owned();
-            routes.answer(Request { method: head.method, path, query, body: body.to_bytes() }).await
+            let accept =
+                head.headers.get_all(http::header::ACCEPT).iter().filter_map(|one| one.to_str().ok());
+            let accept = accept.collect::<Vec<_>>().join(",");
+            routes.answer(Request { method: head.method, path, query, accept, body: body.to_bytes() }).await
         }
         _ => Answer::text(StatusCode::BAD_REQUEST, "the request's body is too long or too slow\n"),
     };

@@ -1,6 +1,12 @@
-//! Metrics in Prometheus' text format.
+//! Metrics in Prometheus' text format, and in OpenMetrics for those who ask for it.
+
+mod exemplar;
+mod openmetrics;
+
+pub use exemplar::{Exemplar, Exemplars};
 
 use crate::http::{Answer, Routes, StatusCode};
+use exemplar::Book;
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -9,7 +15,10 @@ use prometheus::{
 
 /// The metrics of one process. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Metrics(Registry);
+pub struct Metrics {
+    registry: Registry,
+    exemplars: Book,
+}
 
 /// A metric could not be registered: its name is taken or is no name.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +36,7 @@ impl Metrics {
 
     /// For collectors of other kinds than the ones below.
     pub fn registry(&self) -> &Registry {
-        &self.0
+        &self.registry
     }
 
     /// A number that only grows.
@@ -61,6 +70,15 @@ impl Metrics {
         self.register(name, HistogramVec::new(opts, labels))
     }
 
+    /// Where exemplars of a histogram are put, under these labels.
+    pub fn exemplars<'a>(
+        &self,
+        name: &str,
+        labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Exemplars {
+        self.exemplars.of(name, labels)
+    }
+
     /// A number that goes up and down.
     ///
     /// # Errors
@@ -80,7 +98,7 @@ impl Metrics {
     /// `/metrics`.
     pub fn routes(&self) -> Routes {
         let metrics = self.clone();
-        Routes::new().get("/metrics", move |_| metrics.answer())
+        Routes::new().get("/metrics", move |request| metrics.answer(&request.accept))
     }
 
     fn register<C>(&self, name: &str, made: prometheus::Result<C>) -> Result<C, MetricError>
@@ -88,20 +106,24 @@ impl Metrics {
         C: Collector + Clone + 'static,
     {
         let registered = made.and_then(|collector| {
-            self.0.register(Box::new(collector.clone()))?;
+            self.registry.register(Box::new(collector.clone()))?;
             Ok(collector)
         });
         registered.map_err(|source| MetricError { name: name.to_owned(), source })
     }
 
-    fn answer(&self) -> Answer {
-        let mut body = Vec::new();
-        match TextEncoder::new().encode(&self.0.gather(), &mut body) {
-            Ok(()) => Answer {
-                status: StatusCode::OK,
-                content_type: "text/plain; version=0.0.4; charset=utf-8",
-                body: body.into(),
-            },
+    fn answer(&self, accept: &str) -> Answer {
+        let families = self.registry.gather();
+        let encoded = if openmetrics::is_wanted(accept) {
+            let text = openmetrics::encode(&families, &self.exemplars).map_err(|error| error.to_string());
+            text.map(|text| (openmetrics::CONTENT_TYPE, text.into_bytes()))
+        } else {
+            let mut body = Vec::new();
+            let text = TextEncoder::new().encode(&families, &mut body).map_err(|error| error.to_string());
+            text.map(|()| ("text/plain; version=0.0.4; charset=utf-8", body))
+        };
+        match encoded {
+            Ok((content_type, body)) => Answer { status: StatusCode::OK, content_type, body: body.into() },
             Err(error) => {
                 tracing::error!(%error, "cannot encode metrics");
                 Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be encoded\n")
@@ -120,9 +142,47 @@ mod tests {
         let opened = metrics.counters("weft_test_opened_total", "Opened.", &["kind"]).expect("registered");
         opened.with_label_values(&["tcp"]).inc_by(3);
         metrics.gauge("weft_test_open", "Open now.").expect("registered").set(2);
-        let text = String::from_utf8(metrics.answer().body.to_vec()).expect("text");
+        let text = String::from_utf8(metrics.answer("").body.to_vec()).expect("text");
         assert!(text.contains("weft_test_opened_total{kind=\"tcp\"} 3\n"), "{text}");
         assert!(text.contains("weft_test_open 2\n"), "{text}");
         assert!(metrics.counter("weft_test_open", "Again.").is_err());
+    }
+
+    #[test]
+    fn exemplars_stand_beside_their_buckets() {
+        let metrics = Metrics::new();
+        let took = metrics.histograms("weft_test_took", "Took \"long\".", &["kind"], &[1.0, 2.5]);
+        let took = took.expect("registered");
+        metrics.counter("weft_test_seen_total", "Seen.").expect("registered").inc();
+        for value in [0.5, 2.0, 9.0] {
+            took.with_label_values(&["a"]).observe(value);
+        }
+        took.with_label_values(&["b"]).observe(0.5);
+        let at = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_500);
+        let exemplars = metrics.exemplars("weft_test_took", [("kind", "a")]);
+        exemplars.put(1, Exemplar { trace: 1, value: 2.0, at });
+        exemplars.put(2, Exemplar { trace: 0xabc, value: 9.0, at });
+        let answer = metrics.answer("application/openmetrics-text;version=1.0.0");
+        assert_eq!(answer.content_type, openmetrics::CONTENT_TYPE);
+        let text = String::from_utf8(answer.body.to_vec()).expect("text");
+        let want = r#"# TYPE weft_test_seen counter
+# HELP weft_test_seen Seen.
+weft_test_seen_total 1
+# TYPE weft_test_took histogram
+# HELP weft_test_took Took \"long\".
+weft_test_took_bucket{kind="a",le="1.0"} 1
+weft_test_took_bucket{kind="a",le="2.5"} 2 # {trace_id="00000000000000000000000000000001"} 2 1.500
+weft_test_took_bucket{kind="a",le="+Inf"} 3 # {trace_id="00000000000000000000000000000abc"} 9 1.500
+weft_test_took_sum{kind="a"} 11.5
+weft_test_took_count{kind="a"} 3
+weft_test_took_bucket{kind="b",le="1.0"} 1
+weft_test_took_bucket{kind="b",le="2.5"} 1
+weft_test_took_bucket{kind="b",le="+Inf"} 1
+weft_test_took_sum{kind="b"} 0.5
+weft_test_took_count{kind="b"} 1
+# EOF
+"#;
+        assert_eq!(text, want);
+        assert!(!String::from_utf8_lossy(&metrics.answer("text/plain").body).contains("trace_id"));
     }
 }

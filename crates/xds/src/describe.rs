@@ -1,10 +1,12 @@
-//! What a client of the control plane says of itself on its administrative socket: its certificates, and how far it has
-//! heard. All of them say it alike, so that `weft` reads it alike.
+//! What a client of the control plane says of itself on its administrative socket: its certificates, the policies that it
+//! goes by, and how far it has heard. All of them say it alike, so that `weft` reads it alike.
 
 use crate::leaves::Leaves;
 use crate::view::{Sync, TypeSync};
 use serde::Serialize;
 use std::time::SystemTime;
+use weft_core::names::PolicyName;
+use weft_core::policy::{Action, Enforcement};
 
 /// A certificate as `weft certificates` shows it. The key is never part of it.
 #[derive(Debug, Serialize)]
@@ -24,6 +26,52 @@ pub struct DiscoveryRow {
     failures: u32,
     last_error: Option<String>,
     types: Vec<TypeRow>,
+}
+
+/// A policy as `weft policies` shows it; rows stand in the order of names.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct PolicyRow {
+    namespace: String,
+    name: String,
+    scope: String,
+    action: String,
+    dry_run: bool,
+    rules: usize,
+    /// Why it cannot be understood; it denies then.
+    unusable: Option<String>,
+}
+
+/// What a policy's rules are.
+#[derive(Debug, Clone, Copy)]
+pub enum Rules<'a> {
+    /// So many.
+    Understood(usize),
+    /// Not understood, and why.
+    Unusable(&'a str),
+}
+
+impl PolicyRow {
+    /// Of a policy for connections or for requests. What it applies to is in words.
+    pub fn new(
+        name: &PolicyName,
+        scope: String,
+        (action, enforcement): (Action, Enforcement),
+        rules: Rules<'_>,
+    ) -> Self {
+        let (rules, unusable) = match rules {
+            Rules::Understood(count) => (count, None),
+            Rules::Unusable(why) => (0, Some(why.to_owned())),
+        };
+        Self {
+            namespace: name.namespace.to_string(),
+            name: name.name.to_string(),
+            scope,
+            action: format!("{action:?}").to_uppercase(),
+            dry_run: enforcement == Enforcement::DryRun,
+            rules,
+            unusable,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]

@@ -13,6 +13,7 @@ use weft_core::names::{GatewayName, PolicyName, ServiceName};
 use weft_core::policy::Ruleset;
 use weft_l7::policy::Policy as RequestPolicy;
 use weft_l7::service::ServiceTraffic;
+use weft_l7::telemetry::Telemetry;
 use weft_l7::traffic::Traffic;
 use weft_proto::{
     Address, Read, decode_address, decode_agent_pod, decode_authorization, encode_address, encode_agent_pod,
@@ -171,6 +172,11 @@ fn check_wire(index: &Index) {
         let read: RequestPolicy = serde_json::from_slice(&json).expect("what was written can be read");
         assert_eq!(read, policy.said);
     }
+    for telemetry in index.telemetries() {
+        let json = serde_json::to_vec(&telemetry.said).expect("what is said can be written");
+        let read: Telemetry = serde_json::from_slice(&json).expect("what was written can be read");
+        assert_eq!(read, telemetry.said);
+    }
 }
 
 /// All that an index holds, by kind and key, in a form that can be compared.
@@ -185,19 +191,33 @@ fn picture(index: &Index) -> Picture {
     let traffic = traffic.map(|one| (("traffic", at(&one.gateway, &one.said.service)), format!("{one:?}")));
     let requests = index.requests();
     let requests = requests.map(|one| (("request", at(&one.gateway, &one.said.name)), format!("{one:?}")));
-    workloads.chain(services).chain(policies).chain(pods).chain(traffic).chain(requests).collect()
+    let telemetries = index.telemetries();
+    let telemetries =
+        telemetries.map(|one| (("telemetry", at(&one.gateway, &one.said.name)), format!("{one:?}")));
+    let of_waypoints = traffic.chain(requests).chain(telemetries);
+    workloads.chain(services).chain(policies).chain(pods).chain(of_waypoints).collect()
 }
 
 /// What a reader holds who held `before` and then heard of these changes.
 fn picture_of(before: &Picture, diffs: impl IntoIterator<Item = Diff>) -> Picture {
     let mut held = before.clone();
-    for Diff { workloads, services, policies, traffic, requests, agent_pods, problems: _, statuses: _ } in
-        diffs
-    {
+    for diff in diffs {
+        let Diff {
+            workloads,
+            services,
+            policies,
+            traffic,
+            requests,
+            telemetries,
+            agent_pods,
+            problems: _,
+            statuses: _,
+        } = diff;
         let of_key = |key: AtWaypoint<ServiceName>| at(&key.gateway, &key.said);
         take(&mut held, "traffic", traffic, |one| at(&one.gateway, &one.said.service), of_key);
         let of_key = |key: AtWaypoint<PolicyName>| at(&key.gateway, &key.said);
         take(&mut held, "request", requests, |one| at(&one.gateway, &one.said.name), of_key);
+        take(&mut held, "telemetry", telemetries, |one| at(&one.gateway, &one.said.name), of_key);
         take(&mut held, "workload", workloads, |one| one.uid.to_string(), |key| key.to_string());
         take(&mut held, "service", services, |one| one.name.to_string(), |key| key.to_string());
         take(&mut held, "policy", policies, |one| one.name.to_string(), |key| key.to_string());

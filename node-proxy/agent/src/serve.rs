@@ -59,10 +59,7 @@ pub fn routes(inputs: mpsc::Sender<Input>) -> Routes {
             let Some(status) = (if asked.is_ok() { status.await.ok() } else { None }) else {
                 return http::Answer::text(StatusCode::SERVICE_UNAVAILABLE, "the agent is ending\n");
             };
-            match serde_json::to_vec_pretty(&status) {
-                Ok(body) => http::Answer::json(body),
-                Err(error) => http::Answer::text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-            }
+            http::Answer::of(&status)
         }
     })
 }

@@ -8,12 +8,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use weft_core::names::{Network, NetworkAddr};
-use weft_core::policy::{Applicable, Connection, Enforcement, Policy, Ruleset, Verdict, decide};
+use weft_core::policy::{Applicable, Connection, Policy, Ruleset, Verdict, decide};
 use weft_core::service::Service;
 use weft_core::snapshot::Snapshot;
 use weft_core::workload::{Health, TunnelProtocol, Workload};
 use weft_runtime::http::{Answer, Request, Routes, StatusCode};
-use weft_xds::describe::{CertificateRow, DiscoveryRow, certificates, discovery};
+use weft_xds::describe::{CertificateRow, DiscoveryRow, PolicyRow, Rules, certificates, discovery};
 use weft_xds::leaves::Leaves;
 use weft_xds::{Mesh, View};
 
@@ -40,15 +40,15 @@ impl Admin {
         let connections = self.clone();
         let routes = Routes::new().route(weft_runtime::http::Method::GET, "/connections", move |_| {
             let admin = connections.clone();
-            async move { json(&admin.connections().await) }
+            async move { Answer::of(&admin.connections().await) }
         });
         routes
-            .merge(list(&self, "/workloads", |admin, _| json(&workloads(&admin.view.now()))))
-            .merge(list(&self, "/services", |admin, _| json(&services(&admin.view.now()))))
-            .merge(list(&self, "/policies", |admin, _| json(&policies(&admin.view.now()))))
-            .merge(list(&self, "/certificates", |admin, _| json(&certificates(&admin.leaves))))
+            .merge(list(&self, "/workloads", |admin, _| Answer::of(&workloads(&admin.view.now()))))
+            .merge(list(&self, "/services", |admin, _| Answer::of(&services(&admin.view.now()))))
+            .merge(list(&self, "/policies", |admin, _| Answer::of(&policies(&admin.view.now()))))
+            .merge(list(&self, "/certificates", |admin, _| Answer::of(&certificates(&admin.leaves))))
             .merge(list(&self, "/explain", |admin, request| explain(&admin.view.now(), request)))
-            .merge(list(&self, "/status", |admin, _| json(&admin.status())))
+            .merge(list(&self, "/status", |admin, _| Answer::of(&admin.status())))
     }
 
     async fn connections(&self) -> Vec<Description> {
@@ -113,18 +113,6 @@ struct ServiceRow {
     healthy: usize,
 }
 
-#[derive(Debug, Serialize)]
-struct PolicyRow {
-    namespace: String,
-    name: String,
-    scope: String,
-    action: String,
-    dry_run: bool,
-    rules: usize,
-    /// Why it cannot be understood; it denies then.
-    unusable: Option<String>,
-}
-
 fn workloads(snapshot: &Snapshot) -> Vec<WorkloadRow> {
     let mut rows: Vec<_> = snapshot.workloads().map(|one| workload(one)).collect();
     rows.sort_by(|a, b| a.uid.cmp(&b.uid));
@@ -175,24 +163,17 @@ fn service(snapshot: &Snapshot, one: &Service) -> ServiceRow {
 
 fn policies(snapshot: &Snapshot) -> Vec<PolicyRow> {
     let mut rows: Vec<_> = snapshot.policies().map(|one| policy(one)).collect();
-    rows.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    rows.sort();
     rows
 }
 
 fn policy(one: &Policy) -> PolicyRow {
-    let (rules, unusable) = match &one.ruleset {
-        Ruleset::Rules(rules) => (rules.len(), None),
-        Ruleset::Unusable(why) => (0, Some(why.to_string())),
+    let rules = match &one.ruleset {
+        Ruleset::Rules(rules) => Rules::Understood(rules.len()),
+        Ruleset::Unusable(why) => Rules::Unusable(why),
     };
-    PolicyRow {
-        namespace: one.name.namespace.to_string(),
-        name: one.name.name.to_string(),
-        scope: format!("{:?}", one.scope).to_lowercase(),
-        action: format!("{:?}", one.action).to_uppercase(),
-        dry_run: one.enforcement == Enforcement::DryRun,
-        rules,
-        unusable,
-    }
+    let scope = format!("{:?}", one.scope).to_lowercase();
+    PolicyRow::new(&one.name, scope, (one.action, one.enforcement), rules)
 }
 
 /// An answer to "which policy decides".
@@ -239,7 +220,7 @@ fn explain(snapshot: &Snapshot, request: &Request) -> Answer {
     let applicable = snapshot.policies_of(&destination);
     let judgement = decide(&applicable, &connection);
     let (verdict, why) = words(&judgement.verdict);
-    json(&Explanation {
+    Answer::of(&Explanation {
         source: source
             .map_or_else(|| source_text.to_owned(), |one| format!("{}/{}", one.namespace, one.name)),
         source_identity: identity.map(|one| one.to_string()),
@@ -275,11 +256,4 @@ fn find_workload(snapshot: &Snapshot, text: &str) -> Option<Arc<Workload>> {
     }
     let (namespace, name) = text.split_once('/')?;
     snapshot.workloads().find(|one| *one.namespace == *namespace && *one.name == *name).cloned()
-}
-
-fn json(value: &impl Serialize) -> Answer {
-    match serde_json::to_vec(value) {
-        Ok(bytes) => Answer::json(bytes),
-        Err(error) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-    }
 }

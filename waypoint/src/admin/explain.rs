@@ -72,7 +72,7 @@ struct OfBackend {
 /// is the client, as `<namespace>/<name>`.
 pub(super) fn answer(ours: &Ours<'_>, request: &Request) -> Answer {
     match explain(ours, request) {
-        Ok(explanation) => super::json(&explanation),
+        Ok(explanation) => Answer::of(&explanation),
         Err(bad) => Answer::text(StatusCode::BAD_REQUEST, format!("{bad}\n")),
     }
 }

@@ -60,7 +60,7 @@ pub(super) fn answer(ours: &Ours<'_>, _: &Request) -> Answer {
     let ports = ports
         .flat_map(|port| clients(ours, port).into_iter().map(move |clients| of_port(ours, port, clients)));
     let policies = moment.applying(Some(&service.name)).policies();
-    super::json(&Listing {
+    Answer::of(&Listing {
         service: service.name.to_string(),
         policies: policies.map(|policy| policy.name.to_string()).collect(),
         ports: ports.collect(),

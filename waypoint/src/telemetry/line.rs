@@ -7,10 +7,10 @@ use http::Version;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use weft_core::workload::Workload;
-use weft_runtime::access::{Line, Value};
+use weft_runtime::access::{Pairs, Value};
 
 /// Writes all that is known of a request.
-pub(super) fn of_request(record: &Record, line: &mut Line<'_>) {
+pub(super) fn of_request(record: &Record, line: &mut (impl Pairs + ?Sized)) {
     line.pair("time", Value::Time(SystemTime::now()));
     line.pair("log", Value::Text("access"));
     line.pair("protocol", Value::Text(version(record.version())));
@@ -39,7 +39,7 @@ pub(super) fn of_request(record: &Record, line: &mut Line<'_>) {
 }
 
 /// The same of a connection of bytes.
-pub(super) fn of_passage(passage: &Passage, line: &mut Line<'_>) {
+pub(super) fn of_passage(passage: &Passage, line: &mut (impl Pairs + ?Sized)) {
     line.pair("time", Value::Time(SystemTime::now()));
     line.pair("log", Value::Text("access"));
     line.pair("protocol", Value::Text("TCP"));
@@ -53,7 +53,7 @@ pub(super) fn of_passage(passage: &Passage, line: &mut Line<'_>) {
     texts([("why", passage.why()), ("dry_run", passage.dry_run.as_deref())], line);
 }
 
-fn sides(connection: &Connection, endpoint: Option<&Arc<Workload>>, line: &mut Line<'_>) {
+fn sides(connection: &Connection, endpoint: Option<&Arc<Workload>>, line: &mut (impl Pairs + ?Sized)) {
     let client = &connection.client;
     line.pair("src.addr", Value::Addr(client.addr));
     if let Some(workload) = &client.workload {
@@ -73,13 +73,13 @@ fn sides(connection: &Connection, endpoint: Option<&Arc<Workload>>, line: &mut L
 }
 
 /// Bytes from the client and to it, and how long that took.
-fn carried((received, sent): (u64, u64), took: Duration, line: &mut Line<'_>) {
+fn carried((received, sent): (u64, u64), took: Duration, line: &mut (impl Pairs + ?Sized)) {
     line.pair("bytes_received", Value::Number(received));
     line.pair("bytes_sent", Value::Number(sent));
     line.pair("duration_ms", Value::Millis(took.as_secs_f64() * 1e3));
 }
 
-fn texts<const N: usize>(pairs: [(&str, Option<&str>); N], line: &mut Line<'_>) {
+fn texts<const N: usize>(pairs: [(&'static str, Option<&str>); N], line: &mut (impl Pairs + ?Sized)) {
     for (key, text) in pairs {
         if let Some(text) = text {
             line.pair(key, Value::Text(text));
@@ -87,7 +87,8 @@ fn texts<const N: usize>(pairs: [(&str, Option<&str>); N], line: &mut Line<'_>) 
     }
 }
 
-fn version(version: Version) -> &'static str {
+/// As `request.protocol` and access lines have it.
+pub(super) fn version(version: Version) -> &'static str {
     match version {
         Version::HTTP_10 => "HTTP/1.0",
         Version::HTTP_2 => "HTTP/2",

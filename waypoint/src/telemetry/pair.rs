@@ -1,8 +1,9 @@
 //! The metrics of connections of bytes.
 
-use super::labels::{Kept, names_of_passages, of_passage};
+use super::labels::{Kept, names_of_passages, of_metric, of_passage};
 use super::passage::Passage;
 use prometheus::{IntCounter, IntCounterVec};
+use weft_l7::telemetry::Metric;
 use weft_runtime::metrics::MetricError;
 
 /// The families, shared by all workers.
@@ -15,15 +16,30 @@ pub(super) struct Families {
     sent: IntCounterVec,
 }
 
+/// A counter, unless a Telemetry says that nothing is counted.
+pub(super) struct Counter(Option<IntCounter>);
+
+impl Counter {
+    pub(super) fn inc(&self) {
+        self.inc_by(1);
+    }
+
+    pub(super) fn inc_by(&self, more: u64) {
+        if let Some(counter) = &self.0 {
+            counter.inc_by(more);
+        }
+    }
+}
+
 /// The counters under one set of labels.
 pub(super) struct Pair {
-    pub(super) opened: IntCounter,
-    pub(super) closed: IntCounter,
-    pub(super) failed: IntCounter,
+    pub(super) opened: Counter,
+    pub(super) closed: Counter,
+    pub(super) failed: Counter,
     /// Bytes from the client.
-    pub(super) received: IntCounter,
+    pub(super) received: Counter,
     /// Bytes to it.
-    pub(super) sent: IntCounter,
+    pub(super) sent: Counter,
     _kept: Kept,
 }
 
@@ -45,16 +61,18 @@ impl Families {
     }
 
     pub(super) fn pair(&self, passage: &Passage) -> Pair {
-        let values = of_passage(passage);
-        let values: Vec<&str> = values.iter().map(String::as_str).collect();
-        let counter = |family: &IntCounterVec| family.with_label_values(&values);
+        let (names, values) = (names_of_passages(), of_passage(passage));
+        let counter = |family: &IntCounterVec, metric: Metric| {
+            let values = of_metric(&names, &values, passage.told(), metric);
+            Counter(values.map(|values| family.with_label_values(&values)))
+        };
         Pair {
-            opened: counter(&self.opened),
-            closed: counter(&self.closed),
-            failed: counter(&self.failed),
-            received: counter(&self.received),
-            sent: counter(&self.sent),
-            _kept: Kept::of(passage.connection(), passage.asked.as_ref()),
+            opened: counter(&self.opened, Metric::Opened),
+            closed: counter(&self.closed, Metric::Closed),
+            failed: counter(&self.failed, Metric::Failed),
+            received: counter(&self.received, Metric::Received),
+            sent: counter(&self.sent, Metric::Sent),
+            _kept: Kept::of(passage.connection(), passage.asked.as_ref(), passage.told()),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use weft_core::workload::Workload;
+use weft_l7::telemetry::effective::Effective;
 use weft_tunnel::end::{Carried, End};
 
 /// A connection of bytes, as far as it has gone.
@@ -29,11 +30,16 @@ pub(crate) struct Passage {
     pub(crate) asked: Option<Arc<Workload>>,
     /// What dry-run policies would have done, in words.
     pub(crate) dry_run: Option<String>,
+    told: Option<Arc<Effective>>,
 }
 
 impl Passage {
-    /// Of a connection that has just come.
-    pub(crate) fn new(telemetry: &Rc<Telemetry>, connection: Connection) -> Self {
+    /// Of a connection that has just come, and what Telemetries come to for it.
+    pub(crate) fn new(
+        telemetry: &Rc<Telemetry>,
+        connection: Connection,
+        told: Option<&Arc<Effective>>,
+    ) -> Self {
         Self {
             telemetry: telemetry.clone(),
             connection,
@@ -45,7 +51,12 @@ impl Passage {
             asked: None,
             refused: OnceCell::new(),
             dry_run: None,
+            told: told.cloned(),
         }
+    }
+
+    pub(super) fn told(&self) -> Option<&Arc<Effective>> {
+        self.told.as_ref()
     }
 
     /// Whose it is, and what it asked for.

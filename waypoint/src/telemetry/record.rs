@@ -1,6 +1,6 @@
 //! What is noted of a request while it goes on. It is told when the record is dropped, so no way out is without a line.
 
-use super::{Flag, Telemetry};
+use super::{Flag, Telemetry, span};
 use crate::body::{BodyError, Follow};
 use crate::client::Connection;
 use crate::gate::Busy;
@@ -12,9 +12,11 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use weft_core::balance::Chance;
 use weft_core::workload::Workload;
 use weft_l7::grpc;
 use weft_l7::rule::Rule;
+use weft_l7::telemetry::effective::Effective;
 
 /// A request, as far as it has gone.
 pub(crate) struct Record {
@@ -48,15 +50,27 @@ pub(crate) struct Record {
     pub(crate) dry_run: Option<String>,
     /// Its span, if it has one.
     pub(crate) span: Option<Begun>,
+    told: Option<Arc<Effective>>,
+    /// Headers that what is told looks at, by their names in lower case.
+    kept: Vec<(Arc<str>, HeaderValue)>,
+    /// The try that is under way, or brought the response.
+    asking: Option<Asking>,
+}
+
+/// A try, in a span of its own.
+struct Asking {
+    span: Begun,
+    begun: Instant,
 }
 
 impl Record {
-    /// Of a request that has just come.
+    /// Of a request that has just come, and what Telemetries come to for it.
     pub(crate) fn new(
         telemetry: &Rc<Telemetry>,
         connection: &Rc<Connection>,
         head: &request::Parts,
         begun: Instant,
+        told: Option<&Arc<Effective>>,
     ) -> Box<Self> {
         let protocol = match head.version {
             _ if grpc::is_grpc(&head.headers) => "grpc",
@@ -86,7 +100,35 @@ impl Record {
             busy: None,
             dry_run: None,
             span: None,
+            told: told.cloned(),
+            kept: told.map(|told| keep(&told.headers, &head.headers)).unwrap_or_default(),
+            asking: None,
         })
+    }
+
+    /// Its span begins, if it is to have one, and its headers say so.
+    pub(crate) fn begin_span(&mut self, headers: &mut HeaderMap, chance: &mut impl Chance) {
+        self.span = self.telemetry.begin_span(self.told.as_deref(), headers, chance);
+    }
+
+    /// It is sent to an endpoint now: that is a span of its own, of which the headers tell.
+    pub(crate) fn ask(&mut self, headers: &mut HeaderMap, chance: &mut impl Chance, begun: Instant) {
+        if let Some(span) = &self.span {
+            let id = (chance.below(1 << 32) << 32 | chance.below(1 << 32)).max(1);
+            self.asking = Some(Asking { span: span.ask(id, headers), begun });
+        }
+    }
+
+    /// The try is over, and its response, if it has brought one, is not the client's.
+    pub(crate) fn asked_in_vain(&mut self, status: Option<u16>) {
+        self.end_asking(status.unwrap_or_default());
+    }
+
+    fn end_asking(&mut self, status: u16) {
+        if let Some(Asking { span, begun }) = self.asking.take() {
+            let span = span::of_try(self, span, (begun.elapsed(), status));
+            self.telemetry.end_span(span);
+        }
     }
 
     /// What tells this request from others, in other processes' logs too.
@@ -113,6 +155,15 @@ impl Record {
         self.request_bytes = Some(Rc::new(Cell::new(sent)));
         self.response_bytes = received;
         self.is_over = true;
+    }
+
+    pub(super) fn told(&self) -> Option<&Arc<Effective>> {
+        self.told.as_ref()
+    }
+
+    /// A header that came with it, of those that what is told looks at.
+    pub(super) fn kept(&self, name: &str) -> Option<&HeaderValue> {
+        self.kept.iter().find(|(known, _)| **known == *name).map(|(_, value)| value)
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -198,8 +249,13 @@ impl Follow for Record {
     }
 }
 
+fn keep(names: &[Arc<str>], headers: &HeaderMap) -> Vec<(Arc<str>, HeaderValue)> {
+    names.iter().filter_map(|name| Some((name.clone(), headers.get(&**name)?.clone()))).collect()
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
+        self.end_asking(self.status);
         let telemetry = self.telemetry.clone();
         telemetry.tell(self);
     }

@@ -1,12 +1,13 @@
 //! The metrics, and one worker's part of a series.
 
-use super::labels::{Kept, names_of_requests, of_request};
+use super::labels::{Kept, names_of_requests, of_metric, of_request};
 use super::pair::Families;
 use super::record::Record;
 use prometheus::local::{LocalHistogram, LocalIntCounter};
 use prometheus::{HistogramVec, IntCounterVec};
-use std::time::{Duration, Instant};
-use weft_runtime::metrics::MetricError;
+use std::time::{Duration, Instant, SystemTime};
+use weft_l7::telemetry::Metric;
+use weft_runtime::metrics::{Exemplar, Exemplars, MetricError};
 
 /// What is counted, shared by all workers.
 #[derive(Debug, Clone)]
@@ -16,14 +17,18 @@ pub(crate) struct Metrics {
     request_bytes: HistogramVec,
     response_bytes: HistogramVec,
     pub(super) connections: Families,
+    all: weft_runtime::metrics::Metrics,
 }
 
 /// What one worker has counted under one set of labels and not yet added.
 pub(super) struct Series {
-    requests: LocalIntCounter,
-    duration: LocalHistogram,
-    request_bytes: LocalHistogram,
-    response_bytes: LocalHistogram,
+    // What a Telemetry says is not counted is not there.
+    requests: Option<LocalIntCounter>,
+    duration: Option<LocalHistogram>,
+    request_bytes: Option<LocalHistogram>,
+    response_bytes: Option<LocalHistogram>,
+    /// Of the histograms, once a request had a trace.
+    exemplars: Option<[Option<Exemplars>; 3]>,
     used: Instant,
     is_used: bool,
     _kept: Kept,
@@ -47,52 +52,104 @@ impl Metrics {
         Ok(Self {
             requests: metrics.counters("istio_requests_total", "Requests.", &names)?,
             duration: histograms(
-                "istio_request_duration_milliseconds",
+                DURATION,
                 "Milliseconds from a request's head to the end of its response.",
                 MILLISECONDS,
             )?,
-            request_bytes: histograms("istio_request_bytes", "Bytes of requests' bodies.", BYTES)?,
-            response_bytes: histograms("istio_response_bytes", "Bytes of responses' bodies.", BYTES)?,
+            request_bytes: histograms(REQUEST_BYTES, "Bytes of requests' bodies.", BYTES)?,
+            response_bytes: histograms(RESPONSE_BYTES, "Bytes of responses' bodies.", BYTES)?,
             connections: Families::register(metrics)?,
+            all: metrics.clone(),
         })
     }
 
     pub(super) fn series(&self, record: &Record) -> Series {
-        let values = of_request(record);
-        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        let (names, values) = (names_of_requests(), of_request(record));
+        let of = |metric| of_metric(&names, &values, record.told(), metric);
+        let histogram = |family: &HistogramVec, metric| {
+            of(metric).map(|values| family.with_label_values(&values).local())
+        };
         Series {
-            requests: self.requests.with_label_values(&values).local(),
-            duration: self.duration.with_label_values(&values).local(),
-            request_bytes: self.request_bytes.with_label_values(&values).local(),
-            response_bytes: self.response_bytes.with_label_values(&values).local(),
+            requests: of(Metric::Requests).map(|values| self.requests.with_label_values(&values).local()),
+            duration: histogram(&self.duration, Metric::Duration),
+            request_bytes: histogram(&self.request_bytes, Metric::RequestBytes),
+            response_bytes: histogram(&self.response_bytes, Metric::ResponseBytes),
+            exemplars: None,
             used: Instant::now(),
             is_used: true,
-            _kept: Kept::of(record.connection(), record.endpoint()),
+            _kept: Kept::of(record.connection(), record.endpoint(), record.told()),
         }
+    }
+}
+
+impl Metrics {
+    /// Where exemplars of the histograms are put.
+    fn exemplars(&self, record: &Record) -> [Option<Exemplars>; 3] {
+        let (names, values) = (names_of_requests(), of_request(record));
+        let of = |(name, metric): (&str, Metric)| {
+            let values = of_metric(&names, &values, record.told(), metric)?;
+            Some(self.all.exemplars(name, names.iter().copied().zip(values)))
+        };
+        [
+            (DURATION, Metric::Duration),
+            (REQUEST_BYTES, Metric::RequestBytes),
+            (RESPONSE_BYTES, Metric::ResponseBytes),
+        ]
+        .map(of)
+    }
+}
+
+impl All {
+    /// What is observed, in the order of the histograms.
+    fn observed(&self) -> [f64; 3] {
+        [self.took.as_secs_f64() * 1000.0, self.request_bytes as f64, self.response_bytes as f64]
     }
 }
 
 impl Series {
     pub(super) fn count(&mut self, all: &All) {
-        self.requests.inc();
-        self.duration.observe(all.took.as_secs_f64() * 1000.0);
-        self.request_bytes.observe(all.request_bytes as f64);
-        self.response_bytes.observe(all.response_bytes as f64);
+        if let Some(requests) = &mut self.requests {
+            requests.inc();
+        }
+        let histograms = [&mut self.duration, &mut self.request_bytes, &mut self.response_bytes];
+        for (histogram, value) in histograms.into_iter().zip(all.observed()) {
+            if let Some(histogram) = histogram {
+                histogram.observe(value);
+            }
+        }
         self.is_used = true;
+    }
+
+    /// The request has a trace, by which it can be found from the buckets that it fell into.
+    pub(super) fn exemplify(&mut self, metrics: &Metrics, record: &Record, all: &All, trace: u128) {
+        let exemplars = self.exemplars.get_or_insert_with(|| metrics.exemplars(record));
+        for ((exemplars, value), ends) in
+            exemplars.iter().zip(all.observed()).zip([MILLISECONDS, BYTES, BYTES])
+        {
+            if let Some(exemplars) = exemplars {
+                let bucket = ends.partition_point(|end| *end < value);
+                exemplars.put(bucket, Exemplar { trace, value, at: SystemTime::now() });
+            }
+        }
     }
 
     /// Adds what was counted. Gives for how long nothing was.
     pub(super) fn flush(&mut self, now: Instant) -> Duration {
         if std::mem::take(&mut self.is_used) {
             self.used = now;
-            self.requests.flush();
-            self.duration.flush();
-            self.request_bytes.flush();
-            self.response_bytes.flush();
+            if let Some(requests) = &mut self.requests {
+                requests.flush();
+            }
+            let histograms = [&mut self.duration, &mut self.request_bytes, &mut self.response_bytes];
+            histograms.into_iter().flatten().for_each(|one| one.flush());
         }
         now.saturating_duration_since(self.used)
     }
 }
+
+const DURATION: &str = "istio_request_duration_milliseconds";
+const REQUEST_BYTES: &str = "istio_request_bytes";
+const RESPONSE_BYTES: &str = "istio_response_bytes";
 
 /// Upper ends of the buckets that Istio's dashboards expect.
 const MILLISECONDS: &[f64] = &[

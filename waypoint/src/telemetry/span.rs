@@ -1,35 +1,82 @@
-//! What a request's span says.
+//! What the spans of a request say. Their names are those of OpenTelemetry's conventions for HTTP, and of Istio's where there
+//! are none.
 
 use super::record::Record;
-use crate::trace::{Begun, Outcome, Span, Tag};
+use crate::export::otlp::Tag;
+use crate::trace::{Begun, Outcome, Span, Tags};
+use std::borrow::Cow;
+use std::time::Duration;
+use weft_l7::telemetry::TagValue;
 
-/// The span of a request that is over. Its names are those of OpenTelemetry's conventions for HTTP, and of Istio's where
-/// there are none.
+/// The span of a request that is over.
 pub(super) fn of_request(record: &Record, begun: Begun) -> Span {
     let connection = record.connection();
-    let service = connection.service().map(|service| service.name.hostname.to_string());
-    let name = match &service {
-        Some(service) => format!("{} {service}", record.method()),
-        None => record.method().to_owned(),
-    };
-    let text = |text: &str| Tag::Text(text.to_owned());
-    let mut tags = vec![
-        ("http.request.method", text(record.method())),
-        ("url.path", text(record.uri().path())),
-        ("http.response.status_code", Tag::Number(record.status().into())),
-        ("response_flags", text(record.flag().letters())),
-        ("weft.tries", Tag::Number(record.tries.into())),
-        ("source.principal", Tag::Text(connection.client.name.to_string())),
-    ];
-    if let Some(workload) = record.endpoint() {
-        tags.push(("destination.workload", Tag::Text(workload.name.to_string())));
-        tags.push(("destination.namespace", Tag::Text(workload.namespace.to_string())));
+    let mut tags = in_common(record, record.status());
+    tags.extend([
+        named("response_flags", text(record.flag().letters())),
+        named("weft.tries", Tag::Number(record.tries.into())),
+        named("source.principal", text(&connection.client.name)),
+    ]);
+    tags.extend(record.rule.as_ref().map(|rule| named("http.route", Tag::Text(rule.origin.to_string()))));
+    tags.extend(record.grpc().map(|status| named("rpc.grpc.status_code", Tag::Number(status.into()))));
+    tags.extend(record.id().map(|id| named("guid:x-request-id", text(id))));
+    if let Some(told) = record.told() {
+        tags.extend(told.tags.iter().filter_map(|(name, value)| {
+            Some((Cow::Owned(name.to_string()), Tag::Text(custom(record, value)?)))
+        }));
     }
-    tags.extend(service.map(|service| ("server.address", Tag::Text(service))));
-    tags.extend(record.rule.as_ref().map(|rule| ("http.route", Tag::Text(rule.origin.to_string()))));
-    tags.extend(record.grpc().map(|status| ("rpc.grpc.status_code", Tag::Number(status.into()))));
-    tags.extend(record.id().map(|id| ("guid:x-request-id", text(id))));
-    let failed = !(100..500).contains(&record.status());
-    let outcome = if failed { Outcome::Failed } else { Outcome::Answered };
-    begun.end(name, record.took(), outcome, tags)
+    begun.end(name(record), record.took(), Outcome::of(record.status()), tags)
+}
+
+/// The span of a try that is over, with the status that it brought; zero for none.
+pub(super) fn of_try(record: &Record, begun: Begun, (took, status): (Duration, u16)) -> Span {
+    let mut tags = in_common(record, status);
+    let again = record.tries.saturating_sub(1);
+    if again > 0 {
+        tags.push(named("http.request.resend_count", Tag::Number(again.into())));
+    }
+    begun.end(name(record), took, Outcome::of(status), tags)
+}
+
+fn name(record: &Record) -> String {
+    match record.connection().service() {
+        Some(service) => format!("{} {}", record.method(), service.name.hostname),
+        None => record.method().to_owned(),
+    }
+}
+
+fn in_common(record: &Record, status: u16) -> Tags {
+    let mut tags = vec![
+        named("http.request.method", text(record.method())),
+        named("url.path", text(record.uri().path())),
+    ];
+    if status > 0 {
+        tags.push(named("http.response.status_code", Tag::Number(status.into())));
+    }
+    if let Some(workload) = record.endpoint() {
+        tags.push(named("destination.workload", text(&workload.name)));
+        tags.push(named("destination.namespace", text(&workload.namespace)));
+    }
+    let service = record.connection().service();
+    tags.extend(service.map(|service| named("server.address", text(&service.name.hostname))));
+    tags
+}
+
+/// What a Telemetry wants to be on it.
+fn custom(record: &Record, value: &TagValue) -> Option<String> {
+    match value {
+        TagValue::Literal(text) => Some(text.to_string()),
+        TagValue::Header(name, default) => {
+            let came = record.kept(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+            came.or_else(|| default.as_ref().map(ToString::to_string))
+        }
+    }
+}
+
+fn named(name: &'static str, tag: Tag) -> (Cow<'static, str>, Tag) {
+    (Cow::Borrowed(name), tag)
+}
+
+fn text(text: &str) -> Tag {
+    Tag::Text(text.to_owned())
 }

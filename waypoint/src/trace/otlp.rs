@@ -1,8 +1,8 @@
 //! Spans in OpenTelemetry's protocol (OTLP 1.x, `opentelemetry/proto/trace/v1`): only the fields that are filled.
 
-use super::span::{Outcome, Span, Tag};
+use super::span::{Kind, Outcome, Span};
+use crate::export::otlp::{KeyValue, Resource, Scope, nanos};
 use prost::Message;
-use std::time::SystemTime;
 
 #[derive(Clone, PartialEq, Message)]
 struct ExportTraceServiceRequest {
@@ -19,23 +19,11 @@ struct ResourceSpans {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Resource {
-    #[prost(message, repeated, tag = "1")]
-    attributes: Vec<KeyValue>,
-}
-
-#[derive(Clone, PartialEq, Message)]
 struct ScopeSpans {
     #[prost(message, optional, tag = "1")]
     scope: Option<Scope>,
     #[prost(message, repeated, tag = "2")]
     spans: Vec<OtlpSpan>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Scope {
-    #[prost(string, tag = "1")]
-    name: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -66,42 +54,20 @@ struct Status {
     code: i32,
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct KeyValue {
-    #[prost(string, tag = "1")]
-    key: String,
-    #[prost(message, optional, tag = "2")]
-    value: Option<AnyValue>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct AnyValue {
-    #[prost(oneof = "Value", tags = "1, 3")]
-    value: Option<Value>,
-}
-
-#[derive(Clone, PartialEq, prost::Oneof)]
-enum Value {
-    #[prost(string, tag = "1")]
-    String(String),
-    #[prost(int64, tag = "3")]
-    Int(i64),
-}
-
 /// `SPAN_KIND_SERVER`.
 const SERVER: i32 = 2;
+/// `SPAN_KIND_CLIENT`.
+const CLIENT: i32 = 3;
 /// `STATUS_CODE_ERROR`.
 const ERROR: i32 = 2;
 
 /// A request to a collector, of spans of this service.
 pub(super) fn encode(service: &str, spans: Vec<Span>) -> Vec<u8> {
-    let name = pair("service.name", Tag::Text(service.to_owned()));
-    let scope = Scope { name: "weft-waypoint".to_owned() };
     let spans = spans.into_iter().map(OtlpSpan::from).collect();
     let request = ExportTraceServiceRequest {
         resource_spans: vec![ResourceSpans {
-            resource: Some(Resource { attributes: vec![name] }),
-            scope_spans: vec![ScopeSpans { scope: Some(scope), spans }],
+            resource: Some(Resource::service(service)),
+            scope_spans: vec![ScopeSpans { scope: Some(Scope::own()), spans }],
         }],
     };
     request.encode_to_vec()
@@ -116,25 +82,15 @@ impl From<Span> for OtlpSpan {
             span_id: span.id.to_be_bytes().to_vec(),
             parent_span_id: span.parent.map(|parent| parent.to_be_bytes().to_vec()).unwrap_or_default(),
             name: span.name,
-            kind: SERVER,
+            kind: match span.kind {
+                Kind::Server => SERVER,
+                Kind::Client => CLIENT,
+            },
             start_time_unix_nano: begun,
             end_time_unix_nano: begun.saturating_add(took),
-            attributes: span.tags.into_iter().map(|(key, tag)| pair(key, tag)).collect(),
+            attributes: span.tags.into_iter().map(|(key, tag)| KeyValue::new(&key, tag)).collect(),
             // Of what somebody has answered it is left to the reader.
             status: (span.outcome == Outcome::Failed).then_some(Status { code: ERROR }),
         }
     }
-}
-
-fn nanos(at: SystemTime) -> u64 {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn pair(key: &str, tag: Tag) -> KeyValue {
-    let value = match tag {
-        Tag::Text(text) => Value::String(text),
-        Tag::Number(number) => Value::Int(i64::try_from(number).unwrap_or(i64::MAX)),
-    };
-    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }) }
 }

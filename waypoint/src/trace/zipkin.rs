@@ -1,6 +1,7 @@
 //! Spans in Zipkin's JSON (API v2).
 
-use super::span::{Outcome, Span, Tag};
+use super::span::{Kind, Outcome, Span};
+use crate::export::otlp::Tag;
 use serde_json::{Map, Value, json};
 use std::time::SystemTime;
 
@@ -14,9 +15,10 @@ fn one(service: &str, span: &Span) -> Value {
     let text = |tag: &Tag| match tag {
         Tag::Text(text) => text.clone(),
         Tag::Number(number) => number.to_string(),
+        Tag::Real(number) => number.to_string(),
     };
     let mut tags: Map<String, Value> =
-        span.tags.iter().map(|(name, tag)| ((*name).to_owned(), text(tag).into())).collect();
+        span.tags.iter().map(|(name, tag)| (name.to_string(), text(tag).into())).collect();
     if span.outcome == Outcome::Failed {
         tags.insert("error".to_owned(), "true".into());
     }
@@ -24,7 +26,10 @@ fn one(service: &str, span: &Span) -> Value {
     let mut value = json!({
         "traceId": format!("{:032x}", span.trace),
         "id": format!("{:016x}", span.id),
-        "kind": "SERVER",
+        "kind": match span.kind {
+            Kind::Server => "SERVER",
+            Kind::Client => "CLIENT",
+        },
         "name": span.name,
         "timestamp": since.as_micros() as u64,
         // Zero would mean "not known".

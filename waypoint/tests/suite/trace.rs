@@ -1,52 +1,20 @@
 //! Spans of requests, as collectors get them: OpenTelemetry's with that project's own messages, Zipkin's as JSON.
 
-use crate::backend::Backend;
+use crate::backend::{Backend, reply};
 use crate::client::get;
+use crate::collector::{Collector, hex, spans, tag};
+use crate::words::{forward, to};
 use crate::world::{OK, World, all_to, eventually, run};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
-use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::TcpListenerStream;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SPAN: &str = "00f067aa0ba902b7";
-
-struct Collector(mpsc::Sender<ExportTraceServiceRequest>);
-
-#[tonic::async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: tonic::Request<ExportTraceServiceRequest>,
-    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
-        self.0
-            .send(request.into_inner())
-            .await
-            .map_err(|_| tonic::Status::unavailable("the test is over"))?;
-        Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
-    }
-}
-
-/// A collector by gRPC: its endpoint, and what comes.
-async fn collector() -> (String, mpsc::Receiver<ExportTraceServiceRequest>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let (tx, rx) = mpsc::channel(16);
-    let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Collector(tx)));
-    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-    (endpoint, rx)
-}
 
 fn settings<'a>(endpoint: &'a str, protocol: &'a str, sampling: &'a str) -> [(&'a str, &'a str); 3] {
     [
@@ -56,34 +24,19 @@ fn settings<'a>(endpoint: &'a str, protocol: &'a str, sampling: &'a str) -> [(&'
     ]
 }
 
-fn tag(span: &Span, key: &str) -> Option<String> {
-    let found = span.attributes.iter().find(|one| one.key == key)?;
-    match found.value.as_ref()?.value.as_ref()? {
-        Any::StringValue(text) => Some(text.clone()),
-        Any::IntValue(number) => Some(number.to_string()),
-        other => panic!("{key}: {other:?}"),
-    }
+fn of(span: &Span, key: &str) -> Option<String> {
+    tag(&span.attributes, key)
 }
 
-fn spans(request: ExportTraceServiceRequest) -> Vec<Span> {
-    let scopes = request.resource_spans.into_iter().flat_map(|resource| {
-        let attributes = resource.resource.expect("a resource").attributes;
-        let named = attributes.iter().any(|one| one.key == "service.name");
-        assert!(named, "{attributes:?}");
-        resource.scope_spans
-    });
-    scopes.flat_map(|scope| scope.spans).collect()
-}
-
-fn bytes(hex: &str) -> Vec<u8> {
-    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+fn path(span: &Span) -> String {
+    of(span, "url.path").expect("each span has a path")
 }
 
 #[test]
 fn whoever_has_decided_before_decides() {
     run(async {
-        let (endpoint, mut requests) = collector().await;
-        let world = World::start_with(&settings(&endpoint, "otlp-grpc", "0")).await;
+        let mut collector = Collector::start().await;
+        let world = World::start_with(&settings(&collector.endpoint, "otlp-grpc", "0")).await;
         let web = world.backend("web", 10, Backend::named("web")).await;
         world.routes("web", &all_to("web")).await;
         let client = world.client().await;
@@ -93,58 +46,148 @@ fn whoever_has_decided_before_decides() {
             assert_eq!(answer.status, OK);
         }
         assert_eq!(client.get("web", "/new").await.status, OK);
-        let b3 = [("x-b3-traceid", TRACE), ("x-b3-spanid", SPAN), ("x-b3-sampled", "1")];
-        assert_eq!(client.ask("web", get("/b3", &b3)).await.status, OK);
-        let mut got: Vec<Span> = Vec::new();
-        while got.len() < 2 {
-            got.extend(spans(requests.recv().await.unwrap()));
-        }
-        let paths: Vec<_> = got.iter().map(|span| tag(span, "url.path").unwrap()).collect();
-        assert_eq!(paths, ["/yes", "/b3"], "the others were decided against");
-        for span in &got {
-            assert_eq!((&span.trace_id, &span.parent_span_id), (&bytes(TRACE), &bytes(SPAN)));
-            assert_eq!((span.kind(), span.status.clone()), (SpanKind::Server, None));
-            assert!(span.end_time_unix_nano >= span.start_time_unix_nano && span.start_time_unix_nano > 0);
-            assert_eq!(tag(span, "http.response.status_code").as_deref(), Some("200"));
-            assert_eq!(tag(span, "destination.workload").as_deref(), Some("web-10"));
-            assert_eq!(span.name, "GET web.shop.svc.cluster.local");
+        let multi = [("x-b3-traceid", TRACE), ("x-b3-spanid", SPAN), ("x-b3-sampled", "1")];
+        assert_eq!(client.ask("web", get("/multi", &multi)).await.status, OK);
+        let single = format!("{TRACE}-{SPAN}-1");
+        assert_eq!(client.ask("web", get("/single", &[("b3", &single)])).await.status, OK);
+        let got = collector.spans(6, |_| true).await;
+        let find = |wanted: &str, kind: SpanKind| {
+            let mut found = got.iter().filter(|span| path(span) == wanted && span.kind() == kind);
+            let one = found.next().unwrap_or_else(|| panic!("{wanted} has no span of {kind:?}: {got:?}"));
+            assert!(found.next().is_none(), "{wanted} has two spans of {kind:?}");
+            one
+        };
+        for wanted in ["/yes", "/multi", "/single"] {
+            let (server, asks) = (find(wanted, SpanKind::Server), find(wanted, SpanKind::Client));
+            assert_eq!(hex(&server.parent_span_id), SPAN, "{wanted}");
+            assert_eq!(asks.parent_span_id, server.span_id, "{wanted}");
+            for span in [server, asks] {
+                assert_eq!((hex(&span.trace_id), &span.status), (TRACE.to_owned(), &None), "{wanted}");
+                assert!(
+                    span.end_time_unix_nano >= span.start_time_unix_nano && span.start_time_unix_nano > 0
+                );
+                assert_eq!(of(span, "http.response.status_code").as_deref(), Some("200"), "{wanted}");
+                assert_eq!(of(span, "destination.workload").as_deref(), Some("web-10"), "{wanted}");
+                assert_eq!(span.name, "GET web.shop.svc.cluster.local");
+            }
         }
         let seen = web.seen();
-        let of = |path: &str, name: &str| {
+        let header = |path: &str, name: &str| {
             let (head, _) = seen.iter().find(|(head, _)| head.uri.path() == path).expect(path);
             head.headers.get(name).map(|value| value.to_str().unwrap().to_owned())
         };
-        let own = |span: &Span| span.span_id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let asks = |path: &str| hex(&find(path, SpanKind::Client).span_id);
+        let server = |path: &str| hex(&find(path, SpanKind::Server).span_id);
         let want = [
             ("/no", "traceparent", Some(format!("00-{TRACE}-{SPAN}-00"))),
-            ("/yes", "traceparent", Some(format!("00-{TRACE}-{}-01", own(&got[0])))),
-            ("/b3", "x-b3-spanid", Some(own(&got[1]))),
-            ("/b3", "x-b3-parentspanid", Some(SPAN.to_owned())),
-            ("/b3", "traceparent", None),
+            ("/yes", "traceparent", Some(format!("00-{TRACE}-{}-01", asks("/yes")))),
+            ("/multi", "x-b3-spanid", Some(asks("/multi"))),
+            ("/multi", "x-b3-parentspanid", Some(server("/multi"))),
+            ("/multi", "traceparent", None),
+            ("/single", "b3", Some(format!("{TRACE}-{}-1-{}", asks("/single"), server("/single")))),
         ];
         for (path, name, want) in want {
-            assert_eq!(of(path, name), want, "{path} {name}");
+            assert_eq!(header(path, name), want, "{path} {name}");
         }
-        assert!(of("/new", "traceparent").is_some_and(|text| text.ends_with("-00")));
+        assert!(header("/new", "traceparent").is_some_and(|text| text.ends_with("-00")));
+    });
+}
+
+#[test]
+fn each_try_is_a_span() {
+    run(async {
+        let mut collector = Collector::start().await;
+        let world = World::start_with(&settings(&collector.endpoint, "otlp-grpc", "100")).await;
+        let flaky = Backend::replying(|before| if before == 0 { reply(503, "") } else { reply(200, "") });
+        let flaky = world.backend("web", 10, flaky).await;
+        let retry =
+            json!({"retry": {"retries": 1, "on": {"conditions": ["5xx"]}, "backoff": {"base": 1, "max": 5}}});
+        world.routes("web", &[(json!({}), forward(&[to("web", 1)], retry))]).await;
+        assert_eq!(world.client().await.get("web", "/it").await.status, OK);
+        let got = collector.spans(3, |span| path(span) == "/it").await;
+        let (tries, server): (Vec<&Span>, Vec<&Span>) =
+            got.iter().partition(|span| span.kind() == SpanKind::Client);
+        assert_eq!((tries.len(), server.len()), (2, 1));
+        assert!(tries.iter().all(|span| span.parent_span_id == server[0].span_id));
+        let told: Vec<_> = tries
+            .iter()
+            .map(|span| (of(span, "http.response.status_code"), of(span, "http.request.resend_count")))
+            .collect();
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(told, [(text("503"), None), (text("200"), text("1"))]);
+        let failed = |span: &Span| span.status.as_ref().map(|status| status.code());
+        assert_eq!([failed(tries[0]), failed(tries[1])], [Some(StatusCode::Error), None]);
+        assert_eq!(of(server[0], "weft.tries"), text("2"));
+        // The backend has seen both, each below its own span.
+        let parents: Vec<_> = flaky
+            .seen()
+            .iter()
+            .map(|(head, _)| head.headers["traceparent"].to_str().unwrap()[36..52].to_owned())
+            .collect();
+        assert_eq!(parents, [hex(&tries[0].span_id), hex(&tries[1].span_id)]);
     });
 }
 
 #[test]
 fn a_new_trace_begins_and_a_failure_shows() {
     run(async {
-        let (endpoint, mut requests) = collector().await;
-        let world = World::start_with(&settings(&endpoint, "otlp-grpc", "100")).await;
+        let mut collector = Collector::start().await;
+        let world = World::start_with(&settings(&collector.endpoint, "otlp-grpc", "100")).await;
         world.routes("web", &all_to("web")).await;
         let answer = world.client().await.get("web", "/nobody").await;
         assert_eq!(answer.status, 503);
-        loop {
-            for span in spans(requests.recv().await.unwrap()) {
-                if tag(&span, "url.path").as_deref() == Some("/nobody") {
-                    assert!(span.parent_span_id.is_empty() && span.trace_id.iter().any(|byte| *byte != 0));
-                    assert_eq!(span.status.as_ref().map(|status| status.code()), Some(StatusCode::Error));
-                    assert_eq!(tag(&span, "response_flags").as_deref(), Some("UH"));
-                    return;
-                }
+        let span = collector.spans(1, |span| path(span) == "/nobody").await.remove(0);
+        assert!(span.parent_span_id.is_empty() && span.trace_id.iter().any(|byte| *byte != 0));
+        assert_eq!(span.status.as_ref().map(|status| status.code()), Some(StatusCode::Error));
+        assert_eq!(of(&span, "response_flags").as_deref(), Some("UH"));
+    });
+}
+
+/// An application hands on what it got, and each hop's waypoint goes on from there.
+#[test]
+fn three_hops_are_one_trace() {
+    run(async {
+        let mut collector = Collector::start().await;
+        let world = World::start_with(&settings(&collector.endpoint, "otlp-grpc", "0")).await;
+        let web = world.backend("web", 10, Backend::named("web")).await;
+        world.routes("web", &all_to("web")).await;
+        let client = world.client().await;
+        let w3c = format!("00-{TRACE}-{SPAN}-01");
+        let single = format!("{TRACE}-{SPAN}-1");
+        let multi = [("x-b3-traceid", TRACE), ("x-b3-spanid", SPAN), ("x-b3-sampled", "1")];
+        for (case, first) in [
+            ("w3c", vec![("traceparent", &*w3c)]),
+            ("single", vec![("b3", &*single)]),
+            ("multi", multi.to_vec()),
+        ] {
+            let mut headers: Vec<(String, String)> =
+                first.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            for hop in ["a", "b", "c"] {
+                let own: Vec<(&str, &str)> =
+                    headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+                let at = format!("/{case}-{hop}");
+                assert_eq!(client.ask("web", get(&at, &own)).await.status, OK);
+                let seen = web.seen();
+                let (head, _) = seen.iter().find(|(head, _)| head.uri.path() == at).expect("it came");
+                let carried = |(name, _): &(String, String)| {
+                    let value = head.headers.get(name)?.to_str().ok()?;
+                    Some((name.clone(), value.to_owned()))
+                };
+                headers = headers.iter().filter_map(carried).collect();
+            }
+            let got = collector.spans(6, |span| path(span).starts_with(&format!("/{case}-"))).await;
+            let mut parent = SPAN.to_owned();
+            for (hop, kind) in
+                ["a", "b", "c"].into_iter().flat_map(|hop| [(hop, SpanKind::Server), (hop, SpanKind::Client)])
+            {
+                let at = format!("/{case}-{hop}");
+                let span = got.iter().find(|span| path(span) == at && span.kind() == kind).expect(&at);
+                assert_eq!(
+                    (hex(&span.trace_id), hex(&span.parent_span_id)),
+                    (TRACE.to_owned(), parent),
+                    "{at}"
+                );
+                parent = hex(&span.span_id);
             }
         }
     });
@@ -176,7 +219,9 @@ fn by_http_as_protobuf_and_as_json() {
                 all.iter().find_map(|(_, body)| match protocol {
                     "zipkin" => {
                         let spans: Vec<Value> = serde_json::from_slice(body).unwrap();
-                        let span = spans.into_iter().find(|span| span["tags"]["url.path"] == "/it")?;
+                        let span = spans
+                            .into_iter()
+                            .find(|span| span["tags"]["url.path"] == "/it" && span["kind"] == "SERVER")?;
                         assert_eq!(
                             (&span["kind"], &span["parentId"]),
                             (&"SERVER".into(), &SPAN.into()),
@@ -188,9 +233,10 @@ fn by_http_as_protobuf_and_as_json() {
                     }
                     _ => {
                         let all = spans(ExportTraceServiceRequest::decode(body.clone()).unwrap());
-                        let span =
-                            all.into_iter().find(|span| tag(span, "url.path").as_deref() == Some("/it"))?;
-                        Some(span.trace_id.iter().map(|byte| format!("{byte:02x}")).collect())
+                        let span = all.into_iter().find(|span| {
+                            of(span, "url.path").as_deref() == Some("/it") && span.kind() == SpanKind::Server
+                        })?;
+                        Some(hex(&span.trace_id))
                     }
                 })
             })

@@ -16,8 +16,9 @@ use std::time::Duration;
 use weft_core::service::AppProtocol;
 use weft_core::workload::TunnelProtocol;
 use weft_l7::policy::Policy;
+use weft_l7::telemetry::Telemetry;
 use weft_l7::traffic::Traffic;
-use weft_proto::{ADDRESS_TYPE, REQUEST_POLICY_TYPE, TRAFFIC_TYPE};
+use weft_proto::{ADDRESS_TYPE, REQUEST_POLICY_TYPE, TELEMETRY_TYPE, TRAFFIC_TYPE};
 
 /// Longer than anything that happens.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -176,6 +177,20 @@ impl World {
         self.put(REQUEST_POLICY_TYPE, name, body);
     }
 
+    /// Says a Telemetry.
+    pub(crate) fn telemetry(&self, name: &str, said: Value) {
+        let name = format!("shop/{name}");
+        let mut said = said;
+        for (key, value) in [("name", json!(name)), ("created", json!(0)), ("reach", json!("namespace"))] {
+            said[key] = value;
+        }
+        said["scope"] = json!("waypoint");
+        let telemetry: Telemetry =
+            serde_json::from_value(said.clone()).unwrap_or_else(|error| panic!("{error}: {said}"));
+        let body = weft_proto::encode_telemetry(serde_json::to_vec(&telemetry).unwrap());
+        self.put(TELEMETRY_TYPE, name, body);
+    }
+
     pub(crate) async fn client(&self) -> Client {
         Client::connect(self, "client", self.ip(1)).await
     }
@@ -186,8 +201,14 @@ impl World {
 
     /// What the waypoint's own ports say.
     pub(crate) fn http(&self, port: u16, path: &str) -> Option<String> {
+        self.http_as(port, path, "*/*")
+    }
+
+    /// The same to whoever would rather have this media type.
+    pub(crate) fn http_as(&self, port: u16, path: &str, accept: &str) -> Option<String> {
         let mut stream = TcpStream::connect((self.ip(2), port)).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+        let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n");
+        write!(stream, "{head}Connection: close\r\n\r\n").ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         Some(answer)

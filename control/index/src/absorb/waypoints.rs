@@ -31,9 +31,14 @@ impl Cluster {
         }
         let classes = [old.map(|old| old.class), self.gateways.get(name).map(|facts| facts.class.clone())];
         for class in classes.into_iter().flatten() {
-            dirty.requests.extend(self.authorizations.aimed_at(&Target::Class(class)).cloned());
+            let target = Target::Class(class);
+            dirty.requests.extend(self.authorizations.aimed_at(&target).cloned());
+            dirty.telemetries.extend(self.telemetries.aimed_at(&target).cloned());
         }
-        dirty.requests.extend(self.authorizations.aimed_at(&Target::Gateway(name.clone())).cloned());
+        let target = Target::Gateway(name.clone());
+        dirty.requests.extend(self.authorizations.aimed_at(&target).cloned());
+        dirty.telemetries.extend(self.telemetries.aimed_at(&target).cloned());
+        dirty.telemetries.extend(self.telemetries.wide().cloned());
         self.mark_gateway(name, took_workloads || self.takes_workloads(name), dirty);
     }
 

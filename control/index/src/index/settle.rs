@@ -9,7 +9,7 @@ use crate::gateway_status;
 use crate::name::Name;
 use crate::policy::Target;
 use crate::traffic::{Report, Seen};
-use crate::{entries, peers, requests, traffic, waypoint, workload};
+use crate::{entries, peers, requests, telemetry, traffic, waypoint, workload};
 use std::collections::BTreeSet;
 use weft_control_api::gateway_api::status::Status;
 use weft_control_api::kind::{Kind, ObjectKey};
@@ -27,6 +27,7 @@ impl Index {
             self.services.set(&key, now, &mut diff.services);
             let target = Target::Service(name.clone());
             dirty.requests.extend(self.cluster.authorizations.aimed_at(&target).cloned());
+            dirty.telemetries.extend(self.cluster.telemetries.aimed_at(&target).cloned());
             dirty.traffic.extend(self.said.leading_to(name));
         }
         self.settle_traffic(&mut dirty, diff);
@@ -50,6 +51,9 @@ impl Index {
         }
         for name in &dirty.requests {
             touched.insert(self.settle_request_policy(name, diff));
+        }
+        for name in &dirty.telemetries {
+            touched.insert(self.settle_telemetry(name, diff));
         }
         touched
     }
@@ -132,6 +136,15 @@ impl Index {
         self.told_requests.set(&key, now, &mut diff.requests);
         let key = ObjectKey::new(Kind::AuthorizationPolicy, name.namespace.clone(), name.name.clone());
         self.problems.set_beside_others(&key, requests::notes(&self.cluster, name));
+        key
+    }
+
+    fn settle_telemetry(&mut self, name: &Name, diff: &mut Diff) -> ObjectKey {
+        let key = PolicyName::new(name.namespace.clone(), name.name.clone());
+        let now = telemetry::at_waypoints(&self.cluster, name);
+        self.told_telemetries.set(&key, now, &mut diff.telemetries);
+        let key = ObjectKey::new(Kind::Telemetry, name.namespace.clone(), name.name.clone());
+        self.problems.set_beside_others(&key, telemetry::notes(&self.cluster, name));
         key
     }
 

@@ -11,6 +11,7 @@ mod problems;
 mod route_precedence;
 mod route_status;
 mod services;
+mod telemetries;
 mod waypoint_policies;
 mod waypoint_traffic;
 mod waypoints;

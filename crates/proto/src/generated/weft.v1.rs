@@ -102,6 +102,23 @@ impl ::prost::Name for RequestPolicy {
         "/weft.v1.RequestPolicy".into()
     }
 }
+/// What is traced, counted and logged, for the waypoints that it is for. Resource name: the Telemetry's.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Telemetry {
+    /// As weft-l7 writes it, for the reason that Traffic has.
+    #[prost(bytes = "vec", tag = "1")]
+    pub json: ::prost::alloc::vec::Vec<u8>,
+}
+impl ::prost::Name for Telemetry {
+    const NAME: &'static str = "Telemetry";
+    const PACKAGE: &'static str = "weft.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "weft.v1.Telemetry".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/weft.v1.Telemetry".into()
+    }
+}
 /// Extension `weft.dev/unusable` of a policy: it was written, and cannot be understood, so it denies. Those who
 /// do not know the extension see a policy that denies everything.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -49,6 +49,7 @@ async fn what_is_not_served_is_said() {
         method,
         path: path.to_owned(),
         query: String::new(),
+        accept: String::new(),
         body: Bytes::from_static(b"{}"),
     };
     for (case, method, path, status) in [

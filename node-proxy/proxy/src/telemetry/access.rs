@@ -4,7 +4,7 @@ use super::Parties;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 use weft_core::workload::Workload;
-use weft_runtime::access::{self, Value};
+use weft_runtime::access::{self, Pairs as _, Value};
 
 /// A finished connection.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub struct Line<'a> {
 impl Line<'_> {
     /// Writes all that is known of it.
     pub fn write(&self, out: &mut access::Line<'_>) {
-        let mut add = |key: &str, value: Value<'_>| out.pair(key, value);
+        let mut add = |key: &'static str, value: Value<'_>| out.pair(key, value);
         add("time", Value::Time(SystemTime::now()));
         add("log", Value::Text("access"));
         add("direction", Value::Text(self.direction));
@@ -71,7 +71,11 @@ impl Line<'_> {
     }
 }
 
-fn workload(add: &mut impl FnMut(&str, Value<'_>), keys: [&str; 2], workload: Option<&Workload>) {
+fn workload(
+    add: &mut impl FnMut(&'static str, Value<'_>),
+    keys: [&'static str; 2],
+    workload: Option<&Workload>,
+) {
     if let Some(workload) = workload {
         add(keys[0], Value::Text(&workload.name));
         add(keys[1], Value::Text(&workload.namespace));

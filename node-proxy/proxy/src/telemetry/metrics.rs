@@ -7,6 +7,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use weft_core::identity::Identity;
+use weft_core::labels::{self, Ends};
 use weft_core::names::{ServiceName, WorkloadUid};
 use weft_core::service::Service;
 use weft_core::workload::Workload;
@@ -20,32 +22,6 @@ pub enum Reporter {
     /// The server's proxy.
     Destination,
 }
-
-const LABELS: &[&str] = &[
-    "reporter",
-    "source_workload",
-    "source_workload_namespace",
-    "source_canonical_service",
-    "source_canonical_revision",
-    "source_principal",
-    "source_app",
-    "source_version",
-    "source_cluster",
-    "destination_workload",
-    "destination_workload_namespace",
-    "destination_canonical_service",
-    "destination_canonical_revision",
-    "destination_principal",
-    "destination_app",
-    "destination_version",
-    "destination_cluster",
-    "destination_service",
-    "destination_service_name",
-    "destination_service_namespace",
-    "request_protocol",
-    "response_flags",
-    "connection_security_policy",
-];
 
 /// The families, shared by all workers.
 #[derive(Debug, Clone)]
@@ -64,7 +40,8 @@ impl Families {
     /// # Errors
     /// If one of the names is taken.
     pub fn register(metrics: &Metrics) -> Result<Self, MetricError> {
-        let family = |name: &str, help: &str| metrics.counters(name, help, LABELS);
+        let names = [&labels::OF_ENDS[..], &labels::OF_CONNECTIONS].concat();
+        let family = |name: &str, help: &str| metrics.counters(name, help, &names);
         Ok(Self {
             opened: family("istio_tcp_connections_opened_total", "Connections that were opened.")?,
             closed: family("istio_tcp_connections_closed_total", "Connections that were closed.")?,
@@ -152,9 +129,9 @@ impl WorkerMetrics {
     }
 
     fn look_up(&self, reporter: Reporter, parties: &Parties) -> Pair {
-        let labels = labels(reporter, parties);
-        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-        let counter = |family: &IntCounterVec| family.with_label_values(&labels);
+        let values = values(reporter, parties);
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        let counter = |family: &IntCounterVec| family.with_label_values(&values);
         Pair {
             source: parties.source.clone(),
             destination: parties.destination.clone(),
@@ -186,48 +163,25 @@ fn service(reporter: Reporter, parties: &Parties) -> Option<&Arc<Service>> {
     }
 }
 
-/// The label values, in the order of [`LABELS`].
-fn labels(reporter: Reporter, parties: &Parties) -> Vec<String> {
-    let word = match reporter {
-        Reporter::Source => "source",
-        Reporter::Destination => "destination",
-    };
-    let mut values = vec![word.to_owned()];
-    let source_principal = parties.source_identity.as_ref().map(ToString::to_string);
-    values.extend(workload_labels(parties.source.as_deref(), source_principal));
-    let destination_principal = match parties.security {
-        Security::MutualTls => parties.destination.as_ref().map(|one| one.identity.to_string()),
+/// The label values: of the ends, then the connection's own.
+fn values(reporter: Reporter, parties: &Parties) -> Vec<String> {
+    let principal = |identity: Option<&Identity>| identity.map(ToString::to_string);
+    let source = principal(parties.source_identity.as_ref());
+    let destination = match parties.security {
+        Security::MutualTls => principal(parties.destination.as_ref().map(|one| &one.identity)),
         Security::None => None,
     };
-    values.extend(workload_labels(parties.destination.as_deref(), destination_principal));
-    values.extend(match service(reporter, parties) {
-        Some(service) => {
-            [&*service.name.hostname, &*service.short_name, &*service.name.namespace].map(str::to_owned)
-        }
-        None => [UNKNOWN; 3].map(str::to_owned),
-    });
-    values.extend(["tcp", "-", parties.security.as_str()].map(str::to_owned));
-    values
-}
-
-/// What a label says where there is nothing to say.
-const UNKNOWN: &str = "unknown";
-
-fn workload_labels(workload: Option<&Workload>, principal: Option<String>) -> [String; 8] {
-    let principal = principal.unwrap_or_else(|| UNKNOWN.to_owned());
-    let Some(workload) = workload else {
-        let unknown = || UNKNOWN.to_owned();
-        return [unknown(), unknown(), unknown(), unknown(), principal, unknown(), unknown(), unknown()];
+    let ends = Ends {
+        reporter: match reporter {
+            Reporter::Source => "source",
+            Reporter::Destination => "destination",
+        },
+        source: parties.source.as_deref(),
+        source_principal: source.as_deref(),
+        destination: parties.destination.as_deref(),
+        destination_principal: destination.as_deref(),
+        service: service(reporter, parties).map(|one| &**one),
+        security: parties.security.as_str(),
     };
-    let name = |text: &str| text.to_owned();
-    [
-        name(&workload.workload_name),
-        name(&workload.namespace),
-        name(&workload.canonical_name),
-        name(&workload.canonical_revision),
-        principal,
-        name(&workload.canonical_name),
-        name(&workload.canonical_revision),
-        name(&workload.cluster),
-    ]
+    ends.values().into_iter().chain(["tcp", "-"].map(str::to_owned)).collect()
 }

@@ -77,18 +77,20 @@ fn warnings_are_told_and_refuse_nothing() {
 
 #[test]
 fn what_is_not_enforced_yet_says_so() {
-    let telemetry = |name: &str| {
+    let policy = |name: &str| {
         json!({
-            "apiVersion": "telemetry.istio.io/v1", "kind": "Telemetry",
-            "metadata": {"name": name, "namespace": "shop"}, "spec": {},
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "BackendTLSPolicy",
+            "metadata": {"name": name, "namespace": "shop"}, "spec": {
+                "targetRefs": [{"group": "", "kind": "Service", "name": "web"}],
+                "validation": {"hostname": "web.example", "wellKnownCACertificates": "System"},
+            },
         })
     };
     let mut world = World::new();
-    let diff = world.put(telemetry("web"));
+    let diff = world.put(policy("web"));
     assert!(diff.services.is_empty() && diff.workloads.is_empty() && diff.policies.is_empty());
-    let note =
-        "Telemetry shop/web: kind: telemetry.istio.io/v1 Telemetry is not implemented: it has no effect";
+    let note = "BackendTLSPolicy shop/web: kind: gateway.networking.k8s.io/v1 BackendTLSPolicy is not implemented: it has no effect";
     assert_eq!(world.problems(), [format!("warning test: {note}")]);
-    world.delete(Kind::Telemetry, "shop", "web");
+    world.delete(Kind::BackendTlsPolicy, "shop", "web");
     assert_eq!(world.problems(), [""; 0]);
 }

@@ -40,6 +40,16 @@ pub(super) fn read(
     if spec.target_ref.is_some() && spec.target_refs.as_ref().is_some_and(|list| !list.is_empty()) {
         notes.push(Note::error("spec.targetRef", "stands beside targetRefs; a policy has one of the two"));
     }
+    read_all((field, list), policy, config, notes)
+}
+
+/// Reads targets that stand in a field. What is none is an error, and left out.
+pub(crate) fn read_all(
+    (field, list): (&str, &[PolicyTargetReference]),
+    policy: &Name,
+    config: &IndexConfig,
+    notes: &mut Vec<Note>,
+) -> Vec<(Target, String)> {
     if list.len() > TARGETS_MAX {
         notes.push(Note::error(field, format!("has {} items: 16 it may have", list.len())));
     }

@@ -1,9 +1,9 @@
-//! Brings spans to a collector, in batches, beside the traffic: a collector that is slow or gone costs spans, which are
-//! counted, and no request.
+//! Brings spans and lines of the access log to a collector, in batches, beside the traffic: a collector that is slow or gone
+//! costs some of them, which are counted, and no request.
 
-use super::span::Span;
-use super::{otlp, zipkin};
-use crate::config::{Collector, TracingProtocol};
+pub(crate) mod otlp;
+
+use crate::config::{Collector, Export, Protocol};
 use crate::origin::{BadOrigin, Origin, Within};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, Request, StatusCode, header};
@@ -19,8 +19,11 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use weft_l7::destination::{BackendTls, Trust};
 use weft_runtime::log::describe;
+use weft_runtime::metrics::{MetricError, Metrics};
 
-/// Spans of one message.
+/// What waits for the collector. A second's worth at a few thousand requests a second, and a few megabytes.
+const WAITING_MAX: usize = 8_192;
+/// How many go in one message.
 const BATCH_MAX: usize = 512;
 /// Fewer wait so long for more.
 const GATHER: Duration = Duration::from_secs(1);
@@ -55,30 +58,71 @@ trait Both: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Both for T {}
 
-/// Brings spans to a collector.
-pub(crate) struct Exporter {
+/// What can be exported.
+pub(crate) trait Signal: Sized {
+    /// Its name in the log.
+    const WORD: &'static str;
+    /// The setting that names the collector.
+    const SETTING: &'static str;
+
+    /// Where collectors take it, if nobody says where else.
+    fn path(protocol: Protocol) -> &'static str;
+
+    /// A message of a service's.
+    fn encode(protocol: Protocol, service: &str, batch: Vec<Self>) -> Vec<u8>;
+}
+
+/// A worker's end: hands over, and waits for nothing. Clones hand to the same exporter.
+pub(crate) struct Outbox<T> {
+    queue: mpsc::Sender<T>,
+    dropped: IntCounter,
+}
+
+impl<T> Clone for Outbox<T> {
+    fn clone(&self) -> Self {
+        Self { queue: self.queue.clone(), dropped: self.dropped.clone() }
+    }
+}
+
+impl<T> Outbox<T> {
+    /// If too many wait it is dropped, and counted.
+    pub(crate) fn put(&self, one: T) {
+        if self.queue.try_send(one).is_err() {
+            self.dropped.inc();
+        }
+    }
+}
+
+/// Brings one kind of signal to a collector.
+pub(crate) struct Exporter<T> {
     collector: Collector,
-    protocol: TracingProtocol,
+    protocol: Protocol,
     service: String,
-    queue: mpsc::Receiver<Span>,
+    queue: mpsc::Receiver<T>,
     exported: IntCounter,
     dropped: IntCounter,
 }
 
-impl Exporter {
-    pub(super) fn new(
-        collector: Collector,
-        protocol: TracingProtocol,
-        service: String,
-        queue: mpsc::Receiver<Span>,
-        spans: &IntCounterVec,
-    ) -> Self {
-        let (exported, dropped) =
-            (spans.with_label_values(&["exported"]), spans.with_label_values(&["dropped"]));
-        Self { collector, protocol, service, queue, exported, dropped }
-    }
+/// Both ends of the way to a collector; nothing if none is set. The metric counts by outcome.
+///
+/// # Errors
+/// If the name of the metric is taken.
+pub(crate) fn way<T: Signal>(
+    settings: &Export,
+    service: String,
+    metrics: &Metrics,
+    (name, help): (&str, &str),
+) -> Result<Option<(Outbox<T>, Exporter<T>)>, MetricError> {
+    let Some(collector) = settings.collector.clone() else { return Ok(None) };
+    let all: IntCounterVec = metrics.counters(name, help, &["outcome"])?;
+    let (exported, dropped) = (all.with_label_values(&["exported"]), all.with_label_values(&["dropped"]));
+    let (tx, queue) = mpsc::channel(WAITING_MAX);
+    let outbox = Outbox { queue: tx, dropped: dropped.clone() };
+    Ok(Some((outbox, Exporter { collector, protocol: settings.protocol, service, queue, exported, dropped })))
+}
 
-    /// Exports until nobody makes spans any more, and what they have left.
+impl<T: Signal> Exporter<T> {
+    /// Exports until nobody makes any more, and what they have left.
     pub(crate) async fn run(mut self) {
         loop {
             let mut batch = Vec::with_capacity(BATCH_MAX);
@@ -88,9 +132,9 @@ impl Exporter {
             if batch.len() < BATCH_MAX && !self.queue.is_closed() {
                 tokio::time::sleep(GATHER).await;
                 while batch.len() < BATCH_MAX
-                    && let Ok(span) = self.queue.try_recv()
+                    && let Ok(one) = self.queue.try_recv()
                 {
-                    batch.push(span);
+                    batch.push(one);
                 }
             }
             let count = batch.len() as u64;
@@ -100,24 +144,20 @@ impl Exporter {
                 Err(error) => {
                     self.dropped.inc_by(count);
                     let to = &self.collector.authority;
-                    tracing::warn!(%to, count, error = describe(&error), "spans are lost; is WEFT_TRACING_ENDPOINT a collector of WEFT_TRACING_PROTOCOL?");
+                    let (what, setting) = (T::WORD, T::SETTING);
+                    tracing::warn!(what, %to, count, error = describe(&error), "a collector takes nothing; does {setting} name one of this protocol?");
                 }
             }
         }
     }
 
     /// One message, on a connection of its own: there is at most one in flight.
-    async fn send(&self, batch: Vec<Span>) -> Result<(), ExportError> {
-        let (content, body) = match self.protocol {
-            TracingProtocol::OtlpGrpc => ("application/grpc", framed(&otlp::encode(&self.service, batch))),
-            TracingProtocol::OtlpHttp => {
-                ("application/x-protobuf", otlp::encode(&self.service, batch).into())
-            }
-            TracingProtocol::Zipkin => ("application/json", zipkin::encode(&self.service, &batch).into()),
-        };
-        let within = match self.protocol {
-            TracingProtocol::OtlpGrpc => Within::Http2,
-            TracingProtocol::OtlpHttp | TracingProtocol::Zipkin => Within::Http1,
+    async fn send(&self, batch: Vec<T>) -> Result<(), ExportError> {
+        let body = T::encode(self.protocol, &self.service, batch);
+        let (content, body, within) = match self.protocol {
+            Protocol::OtlpGrpc => ("application/grpc", framed(&body), Within::Http2),
+            Protocol::OtlpHttp => ("application/x-protobuf", body.into(), Within::Http1),
+            Protocol::Zipkin => ("application/json", body.into(), Within::Http1),
         };
         let io = TokioIo::new(self.connect(within).await?);
         let request = self.request(within, content, body)?;
@@ -143,8 +183,8 @@ impl Exporter {
         let read = http_body_util::Limited::new(body, ANSWER_BYTES_MAX).collect().await;
         let trailers = read.ok().and_then(|read| read.trailers().cloned()).unwrap_or_default();
         match self.protocol {
-            TracingProtocol::OtlpGrpc => grpc_status(&head.headers, &trailers),
-            TracingProtocol::OtlpHttp | TracingProtocol::Zipkin => Ok(()),
+            Protocol::OtlpGrpc => grpc_status(&head.headers, &trailers),
+            Protocol::OtlpHttp | Protocol::Zipkin => Ok(()),
         }
     }
 
@@ -169,12 +209,7 @@ impl Exporter {
         body: Bytes,
     ) -> Result<Request<Full<Bytes>>, ExportError> {
         let Collector { authority, secured, path, .. } = &self.collector;
-        let usual = match self.protocol {
-            TracingProtocol::OtlpGrpc => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-            TracingProtocol::OtlpHttp => "/v1/traces",
-            TracingProtocol::Zipkin => "/api/v2/spans",
-        };
-        let path = path.as_deref().unwrap_or(usual);
+        let path = path.as_deref().unwrap_or_else(|| T::path(self.protocol));
         let builder = Request::post(match within {
             Within::Http2 => format!("{}://{authority}{path}", if *secured { "https" } else { "http" }),
             Within::Http1 | Within::Bytes => path.to_owned(),
