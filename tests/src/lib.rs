@@ -4,6 +4,7 @@
 pub mod stage;
 pub mod asking;
 pub mod metrics;
+pub mod requests;
 pub mod talk;
 pub mod traces;
 pub mod forger;

@@ -1,11 +1,16 @@
-//! Puts a mesh on a world: writes the tokens that its processes show, and starts them.
+//! Puts a mesh on a world: writes the tokens that its processes show, and starts them. Waypoints too, with their Gateways.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::time::{Duration, SystemTime};
 use weft_control_ca::{LocalTokens, ServiceAccount, TokenSubject, token};
 use weft_core::names::NodeName;
-use weft_testkit::{Component, Mesh, MeshIdentity, MeshSettings, PROXY_UID, Pod, Waypoint, World};
+use weft_testkit::{
+    Component, Mesh, MeshIdentity, MeshSettings, PROXY_UID, Pod, PodBuilder, Waypoint, World,
+};
+
+use crate::waiting::eventually;
 
 /// Longer than any test, demo or benchmark takes.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(6 * 3600);
@@ -27,6 +32,49 @@ pub fn start_waypoint(world: &World, mesh: &Mesh, pod: &Pod) -> Result<Waypoint>
     let node = world.node(pod.node());
     write_token(&open_tokens(world)?, &MeshIdentity::of_pod(pod)?, &node.name())?;
     mesh.start_waypoint(pod)
+}
+
+/// Writes a Gateway that is a waypoint, and makes a pod that serves it; [`start_waypoint`] does the rest, once there is
+/// a mesh.
+///
+/// # Errors
+/// If the Gateway cannot be written, or the pod not be made.
+pub fn place_waypoint(world: &World, node: usize, namespace: &str, name: &str) -> Result<Pod> {
+    let listener = json!({"name": "mesh", "port": 15008, "protocol": "HBONE"});
+    let spec = json!({"gatewayClassName": "weft-waypoint", "listeners": [listener]});
+    world.apply(&object("gateway.networking.k8s.io/v1", "Gateway", [namespace, name], &spec))?;
+    waypoint_pod(world.node(node).pod(namespace, name), name)
+}
+
+/// Makes a pod that serves a Gateway which somebody else writes.
+///
+/// # Errors
+/// If the pod cannot be made.
+pub fn waypoint_pod(pod: PodBuilder, gateway: &str) -> Result<Pod> {
+    let pod = pod.service_account(gateway);
+    pod.label("gateway.networking.k8s.io/gateway-name", gateway).start()
+}
+
+/// Waits until a pod's request for a URL comes through a waypoint, which says so in its access log. Nobody else may
+/// ask for that path.
+///
+/// # Errors
+/// If it does not in time.
+pub fn await_through(waypoint: &Waypoint, from: &Pod, url: &str, within: Duration) -> Result<()> {
+    let path = url.split('/').skip(3).fold(String::new(), |path, part| path + "/" + part);
+    eventually(&format!("{url} comes through the waypoint"), within, || {
+        let answer = from.get(url)?;
+        ensure!(answer.is_ok(), "{answer:?}");
+        ensure!(waypoint.log().contains(&path), "the waypoint has not seen {path}");
+        Ok(())
+    })
+}
+
+/// An object with a spec, by its namespace and name.
+pub fn object(api: &str, kind: &str, [namespace, name]: [&str; 2], spec: &Value) -> Value {
+    json!({
+        "apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": namespace}, "spec": spec,
+    })
 }
 
 /// Writes a token for each agent and proxy, bound to its pod and node.

@@ -93,6 +93,11 @@ impl App {
         self.arg("--fail-file").arg(file)
     }
 
+    /// Lets an HTTP server write each request to its pod's log, as `asked: GET / of host`.
+    pub fn logs_requests(self) -> Self {
+        self.arg("--log-requests")
+    }
+
     fn test_app(subcommand: &str, port_name: &str, port: u16) -> Self {
         Self {
             command: Command::TestApp,

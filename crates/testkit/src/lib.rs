@@ -48,5 +48,5 @@ pub use process::{Output, Process};
 pub use service::{Port, ServiceBuilder, TargetPort};
 pub use state::{leftovers, sweep};
 pub use tap::TapOptions;
-pub use tools::{Connects, Get, Hold, Probe, Running, Tool};
+pub use tools::{Connects, Get, Hold, Probe, Running, Speaks, Tool};
 pub use world::{World, WorldBuilder};

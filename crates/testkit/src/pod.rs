@@ -135,6 +135,12 @@ impl Pod {
         self.shared.start(&format!("{}.{}", self.key.0, self.key.1), &self.place, command, Vec::new())
     }
 
+    /// Everything that its applications have logged.
+    pub fn log(&self) -> String {
+        let path = self.shared.log_path(&format!("{}.{}", self.key.0, self.key.1));
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
     /// Runs a program in the pod to its end.
     pub fn run<A: Into<OsString>>(&self, command: impl IntoIterator<Item = A>) -> Result<Output> {
         let command: Vec<OsString> = command.into_iter().map(Into::into).collect();

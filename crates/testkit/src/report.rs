@@ -16,8 +16,14 @@ pub struct Hello {
     pub peer: SocketAddr,
     /// The server's own end of the connection.
     pub local: SocketAddr,
-    /// Method and target of the request.
+    /// Method and path of the request.
     pub request: String,
+    /// The request's `Host`, or `:authority`.
+    pub host: String,
+    /// Path and query.
+    pub path: String,
+    /// `HTTP/1.1`, `HTTP/2.0` or `gRPC`.
+    pub protocol: String,
     /// Header names and values of the request; repeated ones are joined by commas.
     pub headers: BTreeMap<String, String>,
     /// How many requests this connection has carried, this one included.
@@ -29,9 +35,12 @@ pub struct Hello {
 pub struct Answer {
     /// The status, or 0 if there was none.
     pub status: u16,
+    /// Header names, in small letters, and values of the response; repeated ones are joined by commas.
+    pub headers: BTreeMap<String, String>,
     /// The body as text.
     pub body: String,
-    /// What went wrong, empty if nothing did. `refused`, `reset`, `timeout`, `closed` and `resolve` stand for themselves.
+    /// What went wrong, empty if nothing did. `refused`, `reset`, `timeout`, `closed` and `resolve` stand for themselves;
+    /// a call that is not OK has its `grpc-status` here.
     pub error: String,
     /// From the first packet to the last byte, in microseconds.
     pub micros: u64,

@@ -73,6 +73,10 @@ pub struct Get {
     pub connections: u64,
     /// Whether a connection carries one request only.
     pub close: bool,
+    /// Another method than GET.
+    pub method: String,
+    /// What is spoken.
+    pub speaks: Speaks,
     /// Headers, as `name: value`.
     pub headers: Vec<String>,
     /// How long each request may take.
@@ -83,6 +87,17 @@ pub struct Get {
     pub keep: u64,
 }
 
+/// What an HTTP client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 from the first byte.
+    Http2,
+    /// gRPC, one message each way; the path is service and method.
+    Grpc,
+}
+
 impl Get {
     /// One request.
     pub fn url(url: &str) -> Self {
@@ -91,6 +106,8 @@ impl Get {
             count: 1,
             connections: 1,
             close: false,
+            method: "GET".to_owned(),
+            speaks: Speaks::Http1,
             headers: Vec::new(),
             timeout: Duration::from_secs(10),
             pause: Duration::ZERO,
@@ -116,7 +133,19 @@ impl Get {
         self
     }
 
-    /// Adds a header.
+    /// Another method than GET.
+    pub fn method(mut self, method: &str) -> Self {
+        method.clone_into(&mut self.method);
+        self
+    }
+
+    /// Something else than HTTP/1.1.
+    pub fn speaks(mut self, speaks: Speaks) -> Self {
+        self.speaks = speaks;
+        self
+    }
+
+    /// Adds a header; `host` stands instead of the URL's.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push(format!("{name}: {value}"));
         self
@@ -145,6 +174,12 @@ impl Tool for Get {
         option(&mut args, "--keep", &self.keep);
         option(&mut args, "--timeout-ms", &self.timeout.as_millis());
         option(&mut args, "--pause-ms", &self.pause.as_millis());
+        option(&mut args, "--method", &self.method);
+        args.extend(match self.speaks {
+            Speaks::Http1 => None,
+            Speaks::Http2 => Some("--http2".to_owned()),
+            Speaks::Grpc => Some("--grpc".to_owned()),
+        });
         for header in &self.headers {
             option(&mut args, "--header", header);
         }

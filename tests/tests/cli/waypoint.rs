@@ -4,7 +4,7 @@ use crate::weft::{cells, row};
 use crate::{OPEN, Stage, WITHIN};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use weft_tests::stage::start_waypoint;
+use weft_tests::stage::{start_waypoint, waypoint_pod};
 use weft_tests::waiting::eventually;
 
 const ROUTES: &str = "
@@ -25,8 +25,7 @@ spec:
 pub(crate) fn is_told_of(stage: &Stage) -> Result<()> {
     let Stage { weft, world, mesh, .. } = stage;
     let folder = world.manifests().folder().display().to_string();
-    let gate = world.node(2).pod("shop", "gate").service_account("gate");
-    let gate = gate.label("gateway.networking.k8s.io/gateway-name", "gate").start()?;
+    let gate = waypoint_pod(world.node(2).pod("shop", "gate"), "gate")?;
     let apply = ["waypoint", "apply", "--namespace", "shop", "--name", "gate"];
     let printed = weft.say(&apply)?;
     ensure!(printed.code == Some(0) && printed.err.contains("weft-waypoint\n"), "{printed:?}");

@@ -159,7 +159,9 @@ impl Scanner {
             *unsteady = true;
             return None;
         }
-        if self.looks == Looks::Some && stamp.is_fresh(SystemTime::now()) {
+        // What is replaced by renaming is whole, and may be replaced again before it has rested for a moment.
+        let fresh = !pending.came_whole(path) && stamp.is_fresh(SystemTime::now());
+        if self.looks == Looks::Some && fresh {
             *unsteady = true;
             return None;
         }

@@ -32,6 +32,8 @@ struct Shared {
 pub(crate) struct Pending {
     /// Files and folders to read again, whatever their dates say.
     touched: HashSet<PathBuf>,
+    /// Files that came to where they are by renaming, and that nobody was heard to write to since: they are whole.
+    whole: HashSet<PathBuf>,
     /// Files that somebody has written to and not closed, and since when.
     writing: HashMap<PathBuf, Instant>,
     /// Events were lost: read all.
@@ -100,6 +102,11 @@ impl Pending {
         self.all || (!self.touched.is_empty() && path.ancestors().any(|path| self.touched.contains(path)))
     }
 
+    /// True if the file was written elsewhere and moved here, so that nobody is half-way with it.
+    pub(crate) fn came_whole(&self, path: &Path) -> bool {
+        self.whole.contains(path)
+    }
+
     /// True while somebody writes to the file, as of now.
     pub(crate) fn is_being_written(&self, path: &Path) -> bool {
         self.live.as_ref().is_some_and(|live| live.writers().writing.contains_key(path))
@@ -118,7 +125,16 @@ impl Pending {
             EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Some(false),
             EventKind::Modify(_) | EventKind::Create(_) | EventKind::Any | EventKind::Other => None,
         };
-        for path in event.paths {
+        let came =
+            matches!(event.kind, EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both)));
+        let last = event.paths.len().saturating_sub(1);
+        for (place, path) in event.paths.into_iter().enumerate() {
+            // A rename that names both its ends names the new one last.
+            if came && place == last {
+                self.whole.insert(path.clone());
+            } else {
+                self.whole.remove(&path);
+            }
             match writing {
                 Some(true) => {
                     self.writing.entry(path.clone()).or_insert_with(Instant::now);
@@ -132,6 +148,7 @@ impl Pending {
         }
         if self.touched.len() > TOUCHED_MAX {
             self.touched.clear();
+            self.whole.clear();
             self.all = true;
         }
         true

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
+use anyhow::{Context as _, Result};
+use serde_json::Value;
 use weft_testkit::Get;
 use weft_testkit::report::GetReport;
-use weft_tests::stage::start_waypoint;
-use weft_tests::waiting::eventually;
+use weft_tests::stage::{await_through, object, place_waypoint, start_waypoint};
 
 use crate::policies::fields;
 use crate::scene::{Scene, seconds};
@@ -20,26 +19,12 @@ const THROUGH: &str = "asked-through-the-waypoint";
 
 /// Sets it up; from then on requests to the Service go through it.
 pub(crate) fn stands(scene: &mut Scene, telling: &Telling) -> Result<()> {
-    let gate = scene.world.node(2).pod("shop", "gate").service_account("gate");
-    let gate = gate.label("gateway.networking.k8s.io/gateway-name", "gate").start()?;
-    scene.world.apply(&json!({
-        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
-        "metadata": {"name": "gate", "namespace": "shop"},
-        "spec": {
-            "gatewayClassName": "weft-waypoint",
-            "listeners": [{"name": "mesh", "port": 15008, "protocol": "HBONE"}],
-        },
-    }))?;
+    let gate = place_waypoint(&scene.world, 2, "shop", "gate")?;
     let waypoint = start_waypoint(&scene.world, &scene.mesh, &gate)?;
     let written = Instant::now();
     scene.reviews().label("weft.dev/waypoint", "gate").apply()?;
     let url = format!("{}{THROUGH}", scene.url());
-    eventually("requests come through the waypoint", EFFECT, || {
-        let answer = scene.client.get(&url)?;
-        ensure!(answer.is_ok(), "{answer:?}");
-        ensure!(waypoint.log().contains(THROUGH), "the waypoint has not seen it");
-        Ok(())
-    })?;
+    await_through(&waypoint, &scene.client, &url, EFFECT)?;
     telling.fact(&format!(
         "Gateway gate runs on node2, and reviews is labelled weft.dev/waypoint: gate: {} later its requests go through it",
         seconds(written.elapsed())
@@ -54,16 +39,12 @@ pub(crate) fn stands(scene: &mut Scene, telling: &Telling) -> Result<()> {
 impl Scene {
     /// Writes an object of `shop`.
     pub(crate) fn write(&self, api: &str, kind: &str, name: &str, spec: &Value) -> Result<()> {
-        let object = json!({
-            "apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": "shop"}, "spec": spec,
-        });
-        self.world.apply(&object).map(drop)
+        self.world.apply(&object(api, kind, ["shop", name], spec)).map(drop)
     }
 
     /// Takes one away.
     pub(crate) fn take_away(&self, api: &str, kind: &str, name: &str) -> Result<()> {
-        let metadata = json!({"name": name, "namespace": "shop"});
-        self.world.remove(&json!({"apiVersion": api, "kind": kind, "metadata": metadata}))
+        self.world.remove(&object(api, kind, ["shop", name], &Value::Null))
     }
 
     /// Requests to the Service, one after the other.

@@ -4,8 +4,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use weft_testkit::find_binary;
 use weft_testkit::report::GetReport;
+use weft_testkit::{Get, find_binary};
+use weft_tests::requests::await_share;
 use weft_tests::waiting::eventually;
 
 use crate::gate::{EFFECT, of};
@@ -20,18 +21,9 @@ const CHROME: &str =
 /// Of so many requests shares are told.
 const REQUESTS: u64 = 1000;
 
-/// Waits until the share of `v2` is as it was written: within six standard deviations, which chance leaves once in a
-/// billion runs.
-fn share_of_v2(scene: &Scene, what: &str, part: f64) -> Result<GetReport> {
-    let count = REQUESTS as f64;
-    let (middle, spread) = (count * part, 6.0 * (count * part * (1.0 - part)).sqrt());
-    eventually(what, EFFECT, || {
-        let report = scene.ask(REQUESTS, None)?;
-        ensure!(report.failed == 0, "{:?}", report.failures);
-        let found = of(&report, "v2");
-        ensure!((found as f64 - middle).abs() <= spread, "{found} of {REQUESTS} went to v2");
-        Ok(report)
-    })
+/// Waits until `v2` has its part of the requests.
+fn share_of_v2(scene: &Scene, part: f64) -> Result<GetReport> {
+    await_share(&scene.client, &Get::url(&scene.url()).times(REQUESTS), "v2", part)
 }
 
 /// `host` and `subset` of a DestinationRule.
@@ -47,7 +39,7 @@ pub(crate) fn canary(scene: &Scene, telling: &Telling) -> Result<()> {
     let routes = json!([{"destination": to("v1"), "weight": 90}, {"destination": to("v2"), "weight": 10}]);
     let canary = json!({"hosts": ["reviews"], "http": [{"route": routes}]});
     scene.write(NETWORKING, "VirtualService", "reviews", &canary)?;
-    let report = share_of_v2(scene, "90 to 10", 0.1)?;
+    let report = share_of_v2(scene, 0.1)?;
     telling.fact(&format!(
         "VirtualService, 90 to v1 and 10 to v2: of {REQUESTS} requests, {} answered by v1 and {} by v2",
         of(&report, "v1"),
@@ -95,7 +87,7 @@ pub(crate) fn split(scene: &Scene, telling: &Telling) -> Result<()> {
         "rules": [{"backendRefs": [backend("v1", 80), backend("v2", 20)]}],
     });
     scene.write(GATEWAY_API, "HTTPRoute", "reviews", &route)?;
-    let report = share_of_v2(scene, "80 to 20", 0.2)?;
+    let report = share_of_v2(scene, 0.2)?;
     telling.fact(&format!(
         "HTTPRoute, 80 to reviews-v1 and 20 to reviews-v2: of {REQUESTS} requests, {} answered by v1 and {} by v2",
         of(&report, "v1"),

@@ -129,6 +129,33 @@ async fn a_writer_that_begins_as_another_one_ends_is_waited_for_too() {
     assert_eq!(followed.told().await, ["-a", "+b", "+half"]);
 }
 
+#[tokio::test]
+async fn a_file_that_is_replaced_without_end_is_read_all_the_while() {
+    let mut followed = Followed::start().await;
+    let (draft, path) = (followed.path("draft"), followed.path("b.yaml"));
+    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    let writer = std::thread::spawn(move || {
+        for number in 0.. {
+            fs::write(&draft, pod(&format!("b{number}"))).unwrap();
+            fs::rename(&draft, &path).unwrap();
+            match stopped.try_recv() {
+                Err(tokio::sync::oneshot::error::TryRecvError::Empty) => {}
+                _ => return number,
+            }
+            // The pace of whoever writes: shorter than a file has to rest that is written in place.
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        0
+    });
+    // While there is no end of it yet.
+    let mut names = vec![followed.told().await, followed.told().await];
+    stop.send(()).expect("the writer goes on until it is told");
+    let last = format!("+b{}", writer.join().expect("the writer ends"));
+    while !names.iter().flatten().any(|name| *name == last) {
+        names.push(followed.told().await);
+    }
+}
+
 #[test]
 fn without_events_a_file_that_moves_is_never_gone() {
     let folder = TempDir::new().unwrap();

@@ -1,10 +1,7 @@
-//! The HTTP server and the HTTP client.
+//! The HTTP client: HTTP/1.1, HTTP/2 from the first byte, and calls of gRPC.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::error::Error as _;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,105 +9,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use clap::Args;
-use http_body_util::{BodyExt as _, Empty, Full};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{HOST, HeaderName, HeaderValue};
-use hyper::service::service_fn;
-use hyper::{HeaderMap, Request, Response, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, TE};
+use hyper::{HeaderMap, Method, Request, Response, Uri};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
-use weft_testkit::report::{Answer, GetReport, Hello, Latency};
+use weft_testkit::report::{Answer, GetReport, Latency};
 
-use crate::Server;
-use crate::socket::{accept, canonical, listen, resolve, word};
-
-/// Serves until killed.
-pub(crate) async fn serve(
-    server: &Server,
-    version: String,
-    delay: Duration,
-    fail_file: Option<PathBuf>,
-) -> Result<()> {
-    let listener = listen(server)?;
-    let name = server.name.clone();
-    let who = Arc::new(Who { name, version, delay, fail_file, asked: AtomicU64::new(0) });
-    let mut connections = JoinSet::new();
-    loop {
-        let (stream, peer) = accept(&listener).await;
-        let who = Arc::clone(&who);
-        connections.spawn(async move { serve_one(stream, peer, &who).await });
-        while connections.try_join_next().is_some() {}
-    }
-}
-
-/// Who answers, and how.
-struct Who {
-    name: String,
-    version: String,
-    delay: Duration,
-    fail_file: Option<PathBuf>,
-    /// Requests so far.
-    asked: AtomicU64,
-}
-
-impl Who {
-    /// Whether the next request is one that fails.
-    fn fails(&self) -> bool {
-        let number = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
-        let text = self.fail_file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
-        let every = text.and_then(|text| text.trim().parse::<u64>().ok());
-        every.is_some_and(|every| number.is_multiple_of(every))
-    }
-}
-
-async fn serve_one(stream: TcpStream, peer: SocketAddr, who: &Who) {
-    let Ok(local) = stream.local_addr().map(canonical) else { return };
-    let carried = AtomicU64::new(0);
-    let service = service_fn(|request: Request<Incoming>| {
-        let on_connection = carried.fetch_add(1, Ordering::Relaxed) + 1;
-        let hello = Hello {
-            name: who.name.clone(),
-            version: who.version.clone(),
-            peer,
-            local,
-            request: format!("{} {}", request.method(), request.uri()),
-            headers: headers(request.headers()),
-            on_connection,
-        };
-        async move {
-            if !who.delay.is_zero() {
-                tokio::time::sleep(who.delay).await;
-            }
-            let body = serde_json::to_vec(&hello).unwrap_or_default();
-            let mut response = Response::new(Full::new(Bytes::from(body)));
-            if who.fails() {
-                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-            }
-            response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
-            Ok::<_, Infallible>(response)
-        }
-    });
-    // A connection that breaks is its client's business.
-    let _broken =
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-}
-
-fn headers(map: &HeaderMap) -> BTreeMap<String, String> {
-    let mut all = BTreeMap::<String, String>::new();
-    for (name, value) in map {
-        let value = String::from_utf8_lossy(value.as_bytes());
-        all.entry(name.to_string())
-            .and_modify(|known| {
-                known.push_str(", ");
-                known.push_str(&value);
-            })
-            .or_insert_with(|| value.into_owned());
-    }
-    all
-}
+use crate::grpc;
+use crate::socket::{resolve, word};
 
 #[derive(Args, Clone)]
 pub(crate) struct GetArgs {
@@ -129,17 +40,37 @@ pub(crate) struct GetArgs {
     header: Vec<String>,
     #[arg(long)]
     close: bool,
+    /// Another method than GET.
+    #[arg(long, default_value = "GET")]
+    method: String,
+    /// HTTP/2 from the first byte.
+    #[arg(long)]
+    http2: bool,
+    /// A call of gRPC with one message each way; the path is service and method.
+    #[arg(long)]
+    grpc: bool,
     /// Prints what was answered, and no report.
     #[arg(long)]
     pub(crate) body: bool,
 }
 
-/// A URL taken apart once.
+/// A request taken apart once.
 struct Target {
+    /// Where to connect.
     host: String,
     authority: String,
     path: String,
+    method: Method,
     headers: Vec<(HeaderName, HeaderValue)>,
+    speaks: Speaks,
+}
+
+/// What a connection carries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Speaks {
+    Http1,
+    Http2,
+    Grpc,
 }
 
 /// Sends all requests, or those until SIGTERM, and reports.
@@ -167,17 +98,51 @@ pub(crate) async fn get(args: GetArgs) -> Result<GetReport> {
 
 fn target(args: &GetArgs) -> Result<Target> {
     let uri: Uri = args.url.parse().context("reading the URL")?;
-    let authority = uri.authority().context("a URL needs a host")?;
+    let connect = uri.authority().context("a URL needs a host")?;
     let headers = args.header.iter().map(|line| {
         let (name, value) = line.split_once(':').context("a header is `name: value`")?;
         Ok((name.trim().parse()?, value.trim().parse()?))
     });
+    let mut headers = headers.collect::<Result<Vec<(HeaderName, HeaderValue)>>>()?;
+    // Another host than the one that is connected to.
+    let named = headers.iter().position(|(name, _)| name == HOST).map(|place| headers.swap_remove(place).1);
+    let authority = named.map_or_else(|| Ok(connect.to_string()), |host| host.to_str().map(str::to_owned));
+    let speaks = match (args.grpc, args.http2) {
+        (true, _) => Speaks::Grpc,
+        (false, true) => Speaks::Http2,
+        (false, false) => Speaks::Http1,
+    };
     Ok(Target {
-        host: format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80)),
-        authority: authority.to_string(),
+        host: format!("{}:{}", connect.host(), connect.port_u16().unwrap_or(80)),
+        authority: authority.context("a host is text")?,
         path: uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
-        headers: headers.collect::<Result<_>>()?,
+        method: args.method.parse().context("reading the method")?,
+        headers,
+        speaks,
     })
+}
+
+impl Target {
+    fn request(&self) -> Result<Request<Full<Bytes>>, String> {
+        let request = match self.speaks {
+            Speaks::Http1 => {
+                Request::builder().method(&self.method).uri(&self.path).header(HOST, &self.authority)
+            }
+            Speaks::Http2 => Request::builder().method(&self.method).uri(self.absolute()),
+            Speaks::Grpc => {
+                let request = Request::builder().method(Method::POST).uri(self.absolute());
+                request.header(CONTENT_TYPE, grpc::CONTENT_TYPE).header(TE, "trailers")
+            }
+        };
+        let fields = self.headers.iter();
+        let request = fields.fold(request, |request, (name, value)| request.header(name, value));
+        let body = if self.speaks == Speaks::Grpc { grpc::frame(b"{}") } else { Bytes::new() };
+        request.body(Full::new(body)).map_err(|error| error.to_string())
+    }
+
+    fn absolute(&self) -> String {
+        format!("http://{}{}", self.authority, self.path)
+    }
 }
 
 async fn work(args: &GetArgs, target: &Target, left: &AtomicU64) -> Vec<Answer> {
@@ -205,28 +170,66 @@ async fn work(args: &GetArgs, target: &Target, left: &AtomicU64) -> Vec<Answer> 
     answers
 }
 
-type Kept = SendRequest<Empty<Bytes>>;
+/// A connection that may carry another request.
+enum Kept {
+    One(http1::SendRequest<Full<Bytes>>),
+    Two(http2::SendRequest<Full<Bytes>>),
+}
+
+impl Kept {
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
+        match self {
+            Self::One(sender) => sender.send_request(request).await,
+            Self::Two(sender) => sender.send_request(request).await,
+        }
+    }
+
+    async fn is_ready(&mut self) -> bool {
+        match self {
+            Self::One(sender) => sender.ready().await.is_ok(),
+            Self::Two(sender) => sender.ready().await.is_ok(),
+        }
+    }
+}
 
 async fn one(target: &Target, connection: Option<Kept>) -> Result<(Answer, Kept), String> {
     let mut sender = match still_open(connection).await {
         Some(sender) => sender,
         None => open(target).await?,
     };
-    let mut request = Request::get(&target.path).header(HOST, &target.authority);
-    for (name, value) in &target.headers {
-        request = request.header(name, value);
+    let response = sender.send(target.request()?).await.map_err(|error| reason(&error))?;
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.map_err(|error| reason(&error))?;
+    let mut answer =
+        Answer { status: head.status.as_u16(), headers: joined(&head.headers), ..Answer::default() };
+    if target.speaks == Speaks::Grpc {
+        let status = grpc::status(body.trailers().unwrap_or(&head.headers));
+        answer.error = status.map_or_else(String::new, |status| format!("grpc-status {status}"));
     }
-    let request = request.body(Empty::new()).map_err(|error| error.to_string())?;
-    let response = sender.send_request(request).await.map_err(|error| reason(&error))?;
-    let status = response.status().as_u16();
-    let body = response.into_body().collect().await.map_err(|error| reason(&error))?.to_bytes();
-    let body = String::from_utf8_lossy(&body).into_owned();
-    Ok((Answer { status, body, error: String::new(), micros: 0 }, sender))
+    let body = body.to_bytes();
+    let text = if target.speaks == Speaks::Grpc { grpc::message(&body) } else { &body };
+    answer.body = String::from_utf8_lossy(text).into_owned();
+    Ok((answer, sender))
+}
+
+/// Names and values, repeated ones with commas between.
+pub(crate) fn joined(map: &HeaderMap) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::<String, String>::new();
+    for (name, value) in map {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        all.entry(name.to_string())
+            .and_modify(|known| {
+                known.push_str(", ");
+                known.push_str(&value);
+            })
+            .or_insert_with(|| value.into_owned());
+    }
+    all
 }
 
 async fn still_open(connection: Option<Kept>) -> Option<Kept> {
-    let mut sender = connection?;
-    sender.ready().await.is_ok().then_some(sender)
+    let mut kept = connection?;
+    kept.is_ready().await.then_some(kept)
 }
 
 async fn open(target: &Target) -> Result<Kept, String> {
@@ -234,10 +237,21 @@ async fn open(target: &Target) -> Result<Kept, String> {
     let stream = TcpStream::connect(addr).await;
     let stream = stream.map_err(|error| word(&error).map_or_else(|| error.to_string(), str::to_owned))?;
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
-    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| reason(&error))?;
-    // It ends with its sender, and its errors reach the sender too.
-    tokio::spawn(connection);
-    Ok(sender)
+    let io = TokioIo::new(stream);
+    // A connection ends with its sender, and its errors reach the sender too.
+    Ok(match target.speaks {
+        Speaks::Http1 => {
+            let (sender, connection) = http1::handshake(io).await.map_err(|error| reason(&error))?;
+            tokio::spawn(connection);
+            Kept::One(sender)
+        }
+        Speaks::Http2 | Speaks::Grpc => {
+            let opened = http2::handshake(TokioExecutor::new(), io).await;
+            let (sender, connection) = opened.map_err(|error| reason(&error))?;
+            tokio::spawn(connection);
+            Kept::Two(sender)
+        }
+    })
 }
 
 /// One word for what ended a request.

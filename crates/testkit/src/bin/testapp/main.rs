@@ -2,13 +2,13 @@
 //! `listening` on standard error; clients print one JSON report (see `weft_testkit::report`) on standard output.
 
 mod dns;
+mod hello;
 mod http;
+mod grpc;
 mod load;
 mod probe;
 mod servers;
 mod socket;
-
-use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -23,17 +23,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// An HTTP server that says who it is, whom it sees and what it was asked.
+    /// An HTTP server (HTTP/1.1, HTTP/2, gRPC) that says who it is, whom it sees and what it was asked. A request with
+    /// the header `answer-after-ms` is answered so late.
     Http {
         #[command(flatten)]
         server: Server,
-        #[arg(long, default_value = "v1")]
-        version: String,
-        #[arg(long, default_value_t = 0)]
-        delay_ms: u64,
-        /// While this file is there, answers every Nth request with 503; it holds the N.
-        #[arg(long)]
-        fail_file: Option<std::path::PathBuf>,
+        #[command(flatten)]
+        manner: hello::Manner,
     },
     /// A TCP server that sends back what it gets, and half-closes when the client has.
     Echo {
@@ -94,9 +90,7 @@ fn main() -> Result<()> {
 
 async fn run(command: Command) -> Result<()> {
     match command {
-        Command::Http { server, version, delay_ms, fail_file } => {
-            http::serve(&server, version, Duration::from_millis(delay_ms), fail_file).await
-        }
+        Command::Http { server, manner } => hello::serve(&server, manner).await,
         Command::Echo { server } => servers::echo(&server, None).await,
         Command::First { server, banner } => servers::echo(&server, Some(banner)).await,
         Command::UdpEcho { server } => servers::udp_echo(&server).await,
