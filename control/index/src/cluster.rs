@@ -7,6 +7,7 @@ pub(crate) mod askers;
 pub(crate) mod entries;
 
 use crate::config::IndexConfig;
+use crate::facts::credential::CredentialFacts;
 use crate::facts::gateway::{GatewayFacts, Takes, WaypointFacts};
 use crate::facts::namespace::NamespaceFacts;
 use crate::facts::node::NodeFacts;
@@ -46,6 +47,8 @@ pub(crate) struct Cluster {
     pub(crate) accounts: HashMap<Name, Use>,
     pub(crate) askers: Askers,
     pub(crate) entries: Entries,
+    pub(crate) secrets: HashMap<Name, CredentialFacts>,
+    pub(crate) config_maps: HashMap<Name, CredentialFacts>,
 }
 
 impl Cluster {
@@ -66,6 +69,8 @@ impl Cluster {
             accounts: HashMap::new(),
             askers: Askers::default(),
             entries: Entries::default(),
+            secrets: HashMap::new(),
+            config_maps: HashMap::new(),
         }
     }
 

@@ -155,6 +155,16 @@ impl Index {
                 let waypoint = facts::waypoint::read(&labels, &key.namespace, notes);
                 cluster.set_account(&name, waypoint, dirty);
             }
+            Object::Secret(one) => {
+                let facts = facts::credential::of_secret(one);
+                cluster.secrets.insert(name.clone(), facts);
+                self.said.mark_naming(&name, dirty);
+            }
+            Object::ConfigMap(one) => {
+                let facts = facts::credential::of_config_map(one);
+                cluster.config_maps.insert(name.clone(), facts);
+                self.said.mark_naming(&name, dirty);
+            }
             Object::NetworkPolicy(one) => {
                 let selector = facts::network_policy::read(one, notes);
                 if !refuses(notes) {
@@ -175,6 +185,7 @@ impl Index {
             | Object::TlsRoute(_)
             | Object::ReferenceGrant(_)
             | Object::BackendTrafficPolicy(_)
+            | Object::BackendTlsPolicy(_)
             | Object::VirtualService(_)
             | Object::DestinationRule(_) => {
                 traffic::unsupported(object, notes);
@@ -206,7 +217,7 @@ impl Index {
                     cluster.set_workload_entry(&name, facts, dirty);
                 }
             }
-            Object::BackendTlsPolicy(_) | Object::Telemetry(_) => notes.push(not_enforced(object)),
+            Object::Telemetry(_) => notes.push(not_enforced(object)),
         }
     }
 
@@ -229,6 +240,8 @@ impl Index {
             | Kind::Service
             | Kind::EndpointSlice
             | Kind::ServiceAccount
+            | Kind::Secret
+            | Kind::ConfigMap
             | Kind::NetworkPolicy
             | Kind::Gateway
             | Kind::GatewayClass
@@ -257,6 +270,14 @@ impl Index {
             Kind::Service => cluster.set_service(&name, None, dirty),
             Kind::EndpointSlice => cluster.set_slice(&name, None, dirty),
             Kind::ServiceAccount => cluster.set_account(&name, None, dirty),
+            Kind::Secret => {
+                cluster.secrets.remove(&name);
+                self.said.mark_naming(&name, dirty);
+            }
+            Kind::ConfigMap => {
+                cluster.config_maps.remove(&name);
+                self.said.mark_naming(&name, dirty);
+            }
             Kind::NetworkPolicy => cluster.set_network_policy(&name, None, dirty),
             Kind::AuthorizationPolicy => cluster.set_authorization(&name, None, dirty),
             Kind::PeerAuthentication => cluster.set_peer(&name, None, dirty),
@@ -266,13 +287,14 @@ impl Index {
             | Kind::TlsRoute
             | Kind::ReferenceGrant
             | Kind::BackendTrafficPolicy
+            | Kind::BackendTlsPolicy
             | Kind::VirtualService
             | Kind::DestinationRule => self.said.forget(&self.cluster, key.kind, &name, dirty),
             Kind::Gateway => cluster.set_gateway(&name, None, dirty),
             Kind::GatewayClass => cluster.set_class(&key.name, None, dirty),
             Kind::ServiceEntry => cluster.set_service_entry(&name, None, dirty),
             Kind::WorkloadEntry => cluster.set_workload_entry(&name, None, dirty),
-            Kind::BackendTlsPolicy | Kind::Telemetry => {}
+            Kind::Telemetry => {}
         }
     }
 }
