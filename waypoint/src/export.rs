@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
-use weft_l7::destination::{BackendTls, Trust};
+use weft_l7::destination::{BackendTls, ClientIdentity, Trust};
 use weft_runtime::log::describe;
 use weft_runtime::metrics::{MetricError, Metrics};
 
@@ -195,7 +195,12 @@ impl<T: Signal> Exporter<T> {
         if !secured {
             return Ok(Box::new(stream));
         }
-        let words = BackendTls { server_name: None, subject_alt_names: Vec::new(), trust: Trust::System };
+        let words = BackendTls {
+            server_name: None,
+            subject_alt_names: Vec::new(),
+            trust: Trust::System,
+            client: ClientIdentity::Nobody,
+        };
         let origin = Origin::new(&words, &Arc::from(bare)).map_err(ExportError::Origin)?;
         let connector = TlsConnector::from(origin.config(within).clone());
         let shaken = connector.connect(origin.server_name.clone(), stream).await;

@@ -4,11 +4,13 @@
 mod telemetries;
 
 use imbl::HashMap;
+use std::borrow::Cow;
 use std::sync::Arc;
 use telemetries::Telemetries;
 use weft_core::names::{NetworkAddr, PolicyName, ServiceName};
 use weft_core::policy::{Action, Enforcement};
 use weft_core::snapshot::Snapshot;
+use weft_l7::destination::{ClientIdentity, Settings};
 use weft_l7::policy::{Applying, Policy, PolicyScope, Ruleset};
 use weft_l7::service::ServiceTraffic;
 use weft_l7::telemetry::Telemetry;
@@ -158,8 +160,8 @@ impl Model for WaypointMesh {
             Some(Resource { type_url: REQUEST_POLICY_TYPE, name, body })
         });
         let traffic = moment.traffic.values().filter_map(|traffic| {
-            // It came as JSON, so it goes as JSON.
-            let json = serde_json::to_vec(traffic.said()).ok()?;
+            // It came as JSON, so it goes as JSON; what is on disk may be read, so keys are left out.
+            let json = serde_json::to_vec(&withheld(traffic.said())).ok()?;
             let name = traffic.said().service.to_string();
             Some(Resource { type_url: TRAFFIC_TYPE, name, body: weft_proto::encode_traffic(json) })
         });
@@ -172,9 +174,29 @@ impl Model for WaypointMesh {
         Mesh::resources(&moment.mesh).into_iter().chain(own).collect()
     }
 
+    fn is_kept_whole(moment: &Moment, type_url: &'static str, name: &str) -> bool {
+        let service = ServiceName::parse(name).filter(|_| type_url == TRAFFIC_TYPE);
+        let said = service.and_then(|service| moment.traffic(&service));
+        said.is_none_or(|said| matches!(withheld(said.said()), Cow::Borrowed(_)))
+    }
+
     fn knows(moment: &Moment, addr: &NetworkAddr) -> bool {
         Mesh::knows(&moment.mesh, addr)
     }
+}
+
+/// What is said without the certificates that this waypoint shows to backends.
+fn withheld(said: &Traffic) -> Cow<'_, Traffic> {
+    let is_shown = |settings: &Settings| settings.tls.as_ref().is_some_and(|tls| !tls.client.is_nobody());
+    if !said.destination.all_settings().any(is_shown) {
+        return Cow::Borrowed(said);
+    }
+    let mut kept = said.clone();
+    let all = kept.destination.all_settings_mut().filter_map(|settings| settings.tls.as_mut());
+    for tls in all.filter(|tls| !tls.client.is_nobody()) {
+        tls.client = ClientIdentity::Withheld;
+    }
+    Cow::Owned(kept)
 }
 
 fn read_traffic(name: &str, body: &[u8]) -> Result<ServiceTraffic, Arc<str>> {
@@ -227,6 +249,7 @@ fn policy_name(name: &str) -> PolicyName {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
     use std::net::IpAddr;
     use weft_core::policy::Verdict;
     use weft_l7::policy::{Request, decide};
@@ -287,6 +310,30 @@ mod tests {
         WaypointMesh::remove(&mut moment, REQUEST_POLICY_TYPE, "shop/wide");
         WaypointMesh::remove(&mut moment, REQUEST_POLICY_TYPE, "shop/web");
         assert_eq!(allowed(&moment, Some("db"), &all), all);
+    }
+
+    #[test]
+    fn a_key_that_discovery_has_told_is_not_kept() {
+        let mut moment = Moment::default();
+        let client = json!({"certificate": {"chain": "shown", "key": "hidden"}});
+        let settings = json!({"tls": {"serverName": null, "trust": "system", "client": client}});
+        let subset = json!({"labels": {}, "settings": settings});
+        let destination = json!({"settings": settings, "ports": {"80": settings}, "subsets": {"v1": subset}});
+        let said = json!({"service": "shop/web", "destination": destination}).to_string();
+        let body = weft_proto::encode_traffic(said.into_bytes());
+        WaypointMesh::insert(&mut moment, TRAFFIC_TYPE, "shop/web", &body).expect("what is said");
+        assert!(!format!("{moment:?}").contains("hidden"));
+        let mut again = Moment::default();
+        for Resource { type_url, name, body } in WaypointMesh::resources(&moment) {
+            assert!(!String::from_utf8_lossy(&body).contains("hidden"), "{name}");
+            assert!(!WaypointMesh::is_kept_whole(&moment, type_url, &name), "it is asked for again");
+            WaypointMesh::insert(&mut again, type_url, &name, &body).expect("what we wrote");
+        }
+        let kept = again.traffic(&ServiceName::new("shop", "web")).expect("what is said");
+        let clients: Vec<_> =
+            kept.said().destination.all_settings().filter_map(|one| one.tls.as_ref()).collect();
+        assert_eq!(clients.len(), 3);
+        assert!(clients.iter().all(|tls| tls.client == ClientIdentity::Withheld), "{clients:?}");
     }
 
     #[test]

@@ -5,11 +5,11 @@ mod verifier;
 
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::{Arc, LazyLock};
 use verifier::{Unverified, Verifier};
-use weft_l7::destination::{BackendTls, Trust};
+use weft_l7::destination::{BackendTls, ClientIdentity, Trust};
 
 /// Why TLS cannot be begun as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +28,17 @@ pub(crate) enum BadOrigin {
         "this machine has no authorities of its own: install ca-certificates, or name some in the service's TLS"
     )]
     NoSystemRoots,
+    /// What would vouch for it is not there.
+    #[error("{0}")]
+    Missing(Arc<str>),
+    /// What this side would show of itself is of no use. The reason says nothing of it.
+    #[error("the certificate of the service's TLS, or its key, cannot be used: {0}")]
+    Client(&'static str),
+    /// What this side would show of itself was not kept when this waypoint ended last.
+    #[error(
+        "the certificate of the service's TLS comes with discovery, which has said nothing since this waypoint started"
+    )]
+    Withheld,
     /// rustls does not take it.
     #[error("TLS cannot be set up: {0}")]
     Config(String),
@@ -116,8 +127,21 @@ fn config(words: &BackendTls, name: &Arc<str>) -> Result<ClientConfig, BadOrigin
         Trust::System => verified(system_roots()?),
         Trust::Roots(pem) => verified(Arc::new(read_roots(pem)?)),
         Trust::Unverified => Arc::new(Unverified(algorithms)),
+        Trust::Missing(why) => return Err(BadOrigin::Missing(why.clone())),
     };
-    Ok(builder.with_custom_certificate_verifier(verifier).with_no_client_auth())
+    let builder = builder.with_custom_certificate_verifier(verifier);
+    let (chain, key) = match &words.client {
+        ClientIdentity::Nobody => return Ok(builder.with_no_client_auth()),
+        ClientIdentity::Withheld => return Err(BadOrigin::Withheld),
+        ClientIdentity::Certificate { chain, key } => (chain, key),
+    };
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect();
+    let chain = chain.map_err(|_| BadOrigin::Client("the certificate is none in PEM"))?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes());
+    let key = key.map_err(|_| BadOrigin::Client("the key is none in PEM"))?;
+    let with_client = builder.with_client_auth_cert(chain, key);
+    with_client
+        .map_err(|_| BadOrigin::Client("they do not belong together, or are of a kind that is not known"))
 }
 
 fn read_roots(pem: &str) -> Result<RootCertStore, BadOrigin> {
@@ -151,7 +175,10 @@ mod tests {
             server_name: name.map(Into::into),
             subject_alt_names: Vec::new(),
             trust,
+            client: ClientIdentity::Nobody,
         };
+        let shown = |client| BackendTls { client, ..words(None, Trust::Unverified) };
+        let odd = || ClientIdentity::Certificate { chain: "".into(), key: "hidden".into() };
         for (case, words, want) in [
             (
                 "a name that is none",
@@ -159,6 +186,9 @@ mod tests {
                 BadOrigin::ServerName("a b".into()),
             ),
             ("no authority", words(None, Trust::Roots("".into())), BadOrigin::NoRoots),
+            ("not there", words(None, Trust::Missing("gone".into())), BadOrigin::Missing("gone".into())),
+            ("not kept", shown(ClientIdentity::Withheld), BadOrigin::Withheld),
+            ("no key", shown(odd()), BadOrigin::Client("the key is none in PEM")),
         ] {
             assert_eq!(Origin::new(&words, &"web".into()).err(), Some(want), "{case}");
         }

@@ -7,6 +7,7 @@ use crate::object::{DEFAULT_NAMESPACE, Object};
 use crate::problem::{Note, Severity};
 use crate::refusal::{Refusal, RefusedScope, refused_dry_run, refused_scope};
 use crate::resource::Resource;
+use crate::secret::Secret;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -89,6 +90,8 @@ fn read(kind: Kind, value: &Value) -> Decoded {
         Kind::Service => typed(value).map(|(one, notes)| (Object::Service(one), notes)),
         Kind::EndpointSlice => typed(value).map(|(one, notes)| (Object::EndpointSlice(one), notes)),
         Kind::ServiceAccount => typed(value).map(|(one, notes)| (Object::ServiceAccount(one), notes)),
+        Kind::Secret => secret(value).map(|(one, notes)| (Object::Secret(one), notes)),
+        Kind::ConfigMap => typed(value).map(|(one, notes)| (Object::ConfigMap(one), notes)),
         Kind::NetworkPolicy => typed(value).map(|(one, notes)| (Object::NetworkPolicy(one), notes)),
         Kind::AuthorizationPolicy => {
             typed(value).map(|(one, notes)| (Object::AuthorizationPolicy(one), notes))
@@ -132,6 +135,14 @@ where
     }
     notes.extend(found);
     Ok((one, notes))
+}
+
+/// Reads a Secret. Why one is refused may quote what is written, which is nobody's to read.
+fn secret(value: &Value) -> Typed<Secret> {
+    typed(value).map_err(|notes: Vec<Note>| {
+        let hide = |note: Note| Note { reason: "is not what a Secret has there".to_owned(), ..note };
+        notes.into_iter().map(hide).collect()
+    })
 }
 
 /// Reads a type, and refuses fields that it lacks. Only the status of an object may hold more, with a

@@ -13,6 +13,8 @@ pub enum Kind {
     Service,
     EndpointSlice,
     ServiceAccount,
+    Secret,
+    ConfigMap,
     NetworkPolicy,
     AuthorizationPolicy,
     PeerAuthentication,
@@ -65,13 +67,15 @@ const MESH_GROUPS: &[&str] = &[
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
         Self::Service,
         Self::EndpointSlice,
         Self::ServiceAccount,
+        Self::Secret,
+        Self::ConfigMap,
         Self::NetworkPolicy,
         Self::AuthorizationPolicy,
         Self::PeerAuthentication,
@@ -100,6 +104,8 @@ impl Kind {
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::ServiceAccount => "ServiceAccount",
+            Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
             Self::NetworkPolicy => "NetworkPolicy",
             Self::AuthorizationPolicy => "AuthorizationPolicy",
             Self::PeerAuthentication => "PeerAuthentication",
@@ -123,7 +129,13 @@ impl Kind {
     /// The API group; empty for the core group.
     pub const fn group(self) -> &'static str {
         match self {
-            Self::Namespace | Self::Node | Self::Pod | Self::Service | Self::ServiceAccount => "",
+            Self::Namespace
+            | Self::Node
+            | Self::Pod
+            | Self::Service
+            | Self::ServiceAccount
+            | Self::Secret
+            | Self::ConfigMap => "",
             Self::EndpointSlice => "discovery.k8s.io",
             Self::NetworkPolicy => "networking.k8s.io",
             Self::AuthorizationPolicy | Self::PeerAuthentication => "security.istio.io",
@@ -162,6 +174,8 @@ impl Kind {
             | Self::Service
             | Self::EndpointSlice
             | Self::ServiceAccount
+            | Self::Secret
+            | Self::ConfigMap
             | Self::NetworkPolicy
             | Self::GrpcRoute => &["v1"],
         }

@@ -13,6 +13,7 @@ pub mod authorization_policy;
 pub mod peer_authentication;
 pub mod gateway_api;
 pub mod istio;
+pub mod secret;
 pub mod resource;
 pub mod selector;
 pub mod port;

@@ -17,6 +17,7 @@ use crate::istio::virtual_service::VirtualService;
 use crate::istio::workload_entry::WorkloadEntry;
 use crate::kind::{Kind, ObjectKey};
 use crate::peer_authentication::PeerAuthentication;
+use crate::secret::{ConfigMap, Secret};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -32,6 +33,8 @@ pub enum Object {
     Service(Box<Service>),
     EndpointSlice(Box<EndpointSlice>),
     ServiceAccount(Box<ServiceAccount>),
+    Secret(Box<Secret>),
+    ConfigMap(Box<ConfigMap>),
     NetworkPolicy(Box<NetworkPolicy>),
     AuthorizationPolicy(Box<AuthorizationPolicy>),
     PeerAuthentication(Box<PeerAuthentication>),
@@ -64,6 +67,8 @@ impl Object {
             Self::Service(_) => Kind::Service,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::ServiceAccount(_) => Kind::ServiceAccount,
+            Self::Secret(_) => Kind::Secret,
+            Self::ConfigMap(_) => Kind::ConfigMap,
             Self::NetworkPolicy(_) => Kind::NetworkPolicy,
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
@@ -93,6 +98,8 @@ impl Object {
             Self::Service(one) => &one.metadata,
             Self::EndpointSlice(one) => &one.metadata,
             Self::ServiceAccount(one) => &one.metadata,
+            Self::Secret(one) => &one.metadata,
+            Self::ConfigMap(one) => &one.metadata,
             Self::NetworkPolicy(one) => &one.metadata,
             Self::AuthorizationPolicy(one) => &one.metadata,
             Self::PeerAuthentication(one) => &one.metadata,
@@ -120,7 +127,9 @@ impl Object {
             | Self::Node(_)
             | Self::Pod(_)
             | Self::Service(_)
-            | Self::ServiceAccount(_) => "v1",
+            | Self::ServiceAccount(_)
+            | Self::Secret(_)
+            | Self::ConfigMap(_) => "v1",
             Self::EndpointSlice(_) => "discovery.k8s.io/v1",
             Self::NetworkPolicy(_) => "networking.k8s.io/v1",
             Self::AuthorizationPolicy(one) => &one.api_version,

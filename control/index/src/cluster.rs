@@ -8,6 +8,7 @@ pub(crate) mod entries;
 pub(crate) mod telemetries;
 
 use crate::config::IndexConfig;
+use crate::facts::credential::CredentialFacts;
 use crate::facts::gateway::{GatewayFacts, Takes, WaypointFacts};
 use crate::facts::namespace::NamespaceFacts;
 use crate::facts::node::NodeFacts;
@@ -49,6 +50,8 @@ pub(crate) struct Cluster {
     pub(crate) askers: Askers,
     pub(crate) entries: Entries,
     pub(crate) telemetries: Telemetries,
+    pub(crate) secrets: HashMap<Name, CredentialFacts>,
+    pub(crate) config_maps: HashMap<Name, CredentialFacts>,
 }
 
 impl Cluster {
@@ -70,6 +73,8 @@ impl Cluster {
             askers: Askers::default(),
             entries: Entries::default(),
             telemetries: Telemetries::default(),
+            secrets: HashMap::new(),
+            config_maps: HashMap::new(),
         }
     }
 

@@ -12,6 +12,7 @@ pub(crate) mod port;
 pub(crate) mod service_entry;
 pub(crate) mod workload_entry;
 pub(crate) mod service;
+pub(crate) mod credential;
 pub(crate) mod gateway;
 pub(crate) mod waypoint;
 pub(crate) mod enrolment;

@@ -158,6 +158,16 @@ impl Index {
                 let waypoint = facts::waypoint::read(&labels, &key.namespace, notes);
                 cluster.set_account(&name, waypoint, dirty);
             }
+            Object::Secret(one) => {
+                let facts = facts::credential::of_secret(one);
+                cluster.secrets.insert(name.clone(), facts);
+                self.said.mark_naming(&name, dirty);
+            }
+            Object::ConfigMap(one) => {
+                let facts = facts::credential::of_config_map(one);
+                cluster.config_maps.insert(name.clone(), facts);
+                self.said.mark_naming(&name, dirty);
+            }
             Object::NetworkPolicy(one) => {
                 let selector = facts::network_policy::read(one, notes);
                 if !refuses(notes) {
@@ -178,6 +188,7 @@ impl Index {
             | Object::TlsRoute(_)
             | Object::ReferenceGrant(_)
             | Object::BackendTrafficPolicy(_)
+            | Object::BackendTlsPolicy(_)
             | Object::VirtualService(_)
             | Object::DestinationRule(_) => {
                 traffic::unsupported(object, notes);
@@ -215,7 +226,6 @@ impl Index {
                     cluster.set_telemetry(&name, Some(facts), dirty);
                 }
             }
-            Object::BackendTlsPolicy(_) => notes.push(not_enforced(object)),
         }
     }
 
@@ -238,6 +248,8 @@ impl Index {
             | Kind::Service
             | Kind::EndpointSlice
             | Kind::ServiceAccount
+            | Kind::Secret
+            | Kind::ConfigMap
             | Kind::NetworkPolicy
             | Kind::Gateway
             | Kind::GatewayClass
@@ -266,6 +278,14 @@ impl Index {
             Kind::Service => cluster.set_service(&name, None, dirty),
             Kind::EndpointSlice => cluster.set_slice(&name, None, dirty),
             Kind::ServiceAccount => cluster.set_account(&name, None, dirty),
+            Kind::Secret => {
+                cluster.secrets.remove(&name);
+                self.said.mark_naming(&name, dirty);
+            }
+            Kind::ConfigMap => {
+                cluster.config_maps.remove(&name);
+                self.said.mark_naming(&name, dirty);
+            }
             Kind::NetworkPolicy => cluster.set_network_policy(&name, None, dirty),
             Kind::AuthorizationPolicy => cluster.set_authorization(&name, None, dirty),
             Kind::PeerAuthentication => cluster.set_peer(&name, None, dirty),
@@ -275,6 +295,7 @@ impl Index {
             | Kind::TlsRoute
             | Kind::ReferenceGrant
             | Kind::BackendTrafficPolicy
+            | Kind::BackendTlsPolicy
             | Kind::VirtualService
             | Kind::DestinationRule => self.said.forget(&self.cluster, key.kind, &name, dirty),
             Kind::Gateway => cluster.set_gateway(&name, None, dirty),
@@ -282,7 +303,6 @@ impl Index {
             Kind::ServiceEntry => cluster.set_service_entry(&name, None, dirty),
             Kind::WorkloadEntry => cluster.set_workload_entry(&name, None, dirty),
             Kind::Telemetry => cluster.set_telemetry(&name, None, dirty),
-            Kind::BackendTlsPolicy => {}
         }
     }
 }

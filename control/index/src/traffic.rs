@@ -15,7 +15,9 @@ mod gateway_route;
 mod virtual_service;
 mod virtual_stream;
 mod destination_rule;
+mod tls_policy;
 mod retry_constraint;
+mod origination;
 mod hosts;
 mod labels;
 mod grants;
@@ -25,6 +27,7 @@ mod audience;
 use crate::cluster::Cluster;
 use crate::dirty::Dirty;
 use crate::facts::created;
+use crate::facts::service::{ServiceFacts, object as service_object};
 use crate::name::Name;
 use attached::{Group, groups};
 pub(crate) use audience::Audience;
@@ -40,13 +43,15 @@ pub(crate) use report::{Report, Seen, report, says};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 pub(crate) use unsupported::unsupported;
+use weft_control_api::gateway_api::backend_tls_policy::BackendTlsPolicy;
 use weft_control_api::gateway_api::backend_traffic_policy::BackendTrafficPolicy;
 use weft_control_api::istio::destination_rule::DestinationRule;
 use weft_control_api::istio::virtual_service::VirtualService;
 use weft_control_api::kind::{Kind, ObjectKey};
 use weft_control_api::object::Object;
-use weft_core::names::ServiceName;
+use weft_core::names::{GatewayName, ServiceName};
 use weft_core::service::AppProtocol;
+use weft_l7::destination::Destination;
 use weft_l7::matches::RequestMatch;
 use weft_l7::rule::Rule;
 use weft_l7::traffic::{Entry, HttpRoutes, PortRoutes, Routes, TlsRoute, Traffic};
@@ -59,6 +64,10 @@ pub(crate) struct Said {
     virtual_services: ByService<VirtualService>,
     destination_rules: ByService<DestinationRule>,
     retry_constraints: ByService<BackendTrafficPolicy>,
+    tls_policies: ByService<BackendTlsPolicy>,
+    /// What says something of TLS, by the Secrets and ConfigMaps that it names. Secrets that a DestinationRule names have no
+    /// namespace here: it is that of each waypoint.
+    naming: ByService<(), ObjectKey>,
     source_labels: AskedOfClients,
     /// Routes by the services to which they lead: whether these are there, and with which ports, is part of what is said
     /// of them.
@@ -86,6 +95,9 @@ impl Said {
                 let now = Some((Arc::new((**one).clone()), services));
                 dirty.traffic.extend(self.retry_constraints.set(name, now));
             }
+            Object::BackendTlsPolicy(one) => {
+                self.set_tls_policy(name, Some(Arc::new((**one).clone())), dirty);
+            }
             Object::ReferenceGrant(one) => {
                 self.grants.set(name, Some(one.spec.clone()));
                 dirty.traffic.extend(self.routed());
@@ -104,6 +116,7 @@ impl Said {
             Kind::VirtualService => self.set_virtual_service(cluster, name, None, dirty),
             Kind::DestinationRule => self.set_destination_rule(cluster, name, None, dirty),
             Kind::BackendTrafficPolicy => dirty.traffic.extend(self.retry_constraints.set(name, None)),
+            Kind::BackendTlsPolicy => self.set_tls_policy(name, None, dirty),
             Kind::ReferenceGrant => {
                 self.grants.set(name, None);
                 dirty.traffic.extend(self.routed());
@@ -166,12 +179,43 @@ impl Said {
             concerned.iter().map(|service| this.labels_of_endpoints(service)).collect()
         };
         let before = asked(self);
+        let secrets = now.as_ref().map(|(rule, _)| {
+            let names = destination_rule::tls(&rule.spec).into_iter();
+            let names = names.flat_map(|(_, tls)| origination::secrets(tls));
+            (Arc::new(()), names.map(|secret| Name::new("", secret)).collect())
+        });
+        self.naming.set(&key(Kind::DestinationRule, name), secrets);
         dirty.traffic.extend(self.destination_rules.set(name, now));
         let after = asked(self);
         for ((service, before), after) in concerned.iter().zip(before).zip(after) {
             if before != after {
                 dirty.pods.extend(cluster.endpoints_of(service));
                 cluster.mark_entries(service, dirty);
+            }
+        }
+    }
+
+    fn set_tls_policy(&mut self, name: &Name, now: Option<Arc<BackendTlsPolicy>>, dirty: &mut Dirty) {
+        let authorities = now
+            .as_ref()
+            .map(|policy| (Arc::new(()), origination::authorities_of(&policy.spec, &name.namespace)));
+        self.naming.set(&key(Kind::BackendTlsPolicy, name), authorities);
+        let now = now.map(|policy| {
+            let services = tls_policy::services(&policy.spec, &name.namespace);
+            (policy, services)
+        });
+        dirty.traffic.extend(self.tls_policies.set(name, now));
+    }
+
+    /// Marks what says something else because a Secret or a ConfigMap has changed.
+    pub(crate) fn mark_naming(&self, credential: &Name, dirty: &mut Dirty) {
+        let anywhere = Name::new("", credential.name.clone());
+        for (key, _) in self.naming.of(credential).chain(self.naming.of(&anywhere)) {
+            dirty.reports.insert(key.clone());
+            let name = Name::new(key.namespace.clone(), key.name.clone());
+            match key.kind {
+                Kind::DestinationRule => dirty.traffic.extend(self.destination_rules.about(&name).cloned()),
+                _ => dirty.traffic.extend(self.tls_policies.about(&name).cloned()),
             }
         }
     }
@@ -190,13 +234,13 @@ impl Said {
 
     /// All objects of which something else may be told when a service, or what is said of it, changes.
     pub(crate) fn concerning(&self, service: &Name) -> BTreeSet<ObjectKey> {
-        let key = |kind, name: &Name| ObjectKey::new(kind, name.namespace.clone(), name.name.clone());
         let mut found: BTreeSet<ObjectKey> = self.leading.of(service).map(|(key, _)| key.clone()).collect();
         found.extend(self.gateway_routes.of(service).map(|((family, name), _)| family.key(name)));
         found.extend(self.virtual_services.of(service).map(|(name, _)| virtual_service_key(name)));
         found.extend(self.destination_rules.of(service).map(|(name, _)| key(Kind::DestinationRule, name)));
         let constraints = self.retry_constraints.of(service);
         found.extend(constraints.map(|(name, _)| key(Kind::BackendTrafficPolicy, name)));
+        found.extend(self.tls_policies.of(service).map(|(name, _)| key(Kind::BackendTlsPolicy, name)));
         found
     }
 
@@ -248,8 +292,12 @@ impl Said {
     }
 }
 
+fn key(kind: Kind, name: &Name) -> ObjectKey {
+    ObjectKey::new(kind, name.namespace.clone(), name.name.clone())
+}
+
 fn virtual_service_key(name: &Name) -> ObjectKey {
-    ObjectKey::new(Kind::VirtualService, name.namespace.clone(), name.name.clone())
+    key(Kind::VirtualService, name)
 }
 
 /// All that is said of a service's traffic; `None` if nothing is, or if there is no such service.
@@ -265,15 +313,56 @@ pub(crate) fn of_service(cluster: &Cluster, said: &Said, name: &Name) -> Option<
             routes.extend(istio_routes(cluster, said, name, port.service_port, port.app_protocol));
         }
     }
-    let rule = said.destination_rule_of(name);
-    let constraint = said.retry_constraint_of(name);
-    let mut destination = rule.map(|(_, rule)| destination_rule::read(&rule.spec)).unwrap_or_default();
-    if let Some((_, policy)) = constraint {
-        retry_constraint::lay_over(&policy.spec, &mut destination);
+    let silent = said.destination_rule_of(name).is_none()
+        && said.retry_constraint_of(name).is_none()
+        && said.any_tls_policy_of(name).is_none();
+    if routes.is_empty() && silent {
+        return None;
     }
     let service: ServiceName = facts.told.name.clone();
-    let empty = routes.is_empty() && rule.is_none() && constraint.is_none();
-    (!empty).then_some(Traffic { service, routes, destination })
+    Some(Traffic { service, routes, destination: destination(cluster, said, (name, facts), None) })
+}
+
+/// How the endpoints of a service are used. Secrets are those of the waypoint's namespace, if one is meant.
+fn destination(
+    cluster: &Cluster,
+    said: &Said,
+    (name, facts): (&Name, &ServiceFacts),
+    namespace: Option<&str>,
+) -> Destination {
+    let subject_alt_names = &facts.told.subject_alt_names;
+    let around = origination::Around { cluster, namespace, subject_alt_names };
+    let rule = said.destination_rule_of(name);
+    let mut destination =
+        rule.map(|(_, rule)| destination_rule::read(&rule.spec, &around)).unwrap_or_default();
+    if let Some((_, policy)) = said.retry_constraint_of(name) {
+        retry_constraint::lay_over(&policy.spec, &mut destination);
+    }
+    tls_policy::lay_over(cluster, said, (name, facts), &mut destination);
+    destination
+}
+
+/// What one waypoint is told of what is said to all: the Secrets that a DestinationRule names are of the waypoint's own
+/// namespace (Istio, `credentialName`).
+pub(crate) fn at_waypoint(
+    cluster: &Cluster,
+    said: &Said,
+    gateway: &GatewayName,
+    all: &Arc<Traffic>,
+) -> Arc<Traffic> {
+    let name = service_object(&all.service, &cluster.config);
+    let rule = said.destination_rule_of(&name);
+    let secret = |(_, rule): (_, &DestinationRule)| {
+        destination_rule::tls(&rule.spec).iter().any(|(_, tls)| tls.credential_name.is_some())
+    };
+    match cluster.services.get(&name) {
+        Some(facts) if rule.is_some_and(secret) => {
+            let mut own = (**all).clone();
+            own.destination = destination(cluster, said, (&name, facts), Some(&gateway.namespace));
+            Arc::new(own)
+        }
+        _ => all.clone(),
+    }
 }
 
 /// Whether routes of Gateway API say for all clients what becomes of traffic to a port.

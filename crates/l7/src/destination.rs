@@ -5,6 +5,7 @@ use crate::resilience::RetryBudget;
 use crate::share::Share;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,20 @@ impl Destination {
             }
         };
         Some(ports.get(&port).unwrap_or(settings))
+    }
+
+    /// All that is said of its endpoints: of all of them, of ports, and of parts.
+    pub fn all_settings(&self) -> impl Iterator<Item = &Settings> {
+        let subsets = self.subsets.values();
+        let of_subsets = subsets.flat_map(|one| one.ports.values().chain([&one.settings]));
+        self.ports.values().chain([&self.settings]).chain(of_subsets)
+    }
+
+    /// The same, to be changed.
+    pub fn all_settings_mut(&mut self) -> impl Iterator<Item = &mut Settings> {
+        let subsets = self.subsets.values_mut();
+        let of_subsets = subsets.flat_map(|one| one.ports.values_mut().chain([&mut one.settings]));
+        self.ports.values_mut().chain([&mut self.settings]).chain(of_subsets)
     }
 }
 
@@ -323,6 +338,9 @@ pub struct BackendTls {
     pub subject_alt_names: Vec<Arc<str>>,
     /// Who vouches for it.
     pub trust: Trust,
+    /// What this side shows of itself.
+    #[serde(default, skip_serializing_if = "ClientIdentity::is_nobody")]
+    pub client: ClientIdentity,
 }
 
 /// Who vouches for a backend's certificate.
@@ -335,4 +353,42 @@ pub enum Trust {
     Roots(Arc<str>),
     /// Nobody is asked (Istio's `insecureSkipVerify`).
     Unverified,
+    /// What is needed for it is not there, for this reason. Nothing is sent then, least of all in plain text.
+    Missing(Arc<str>),
+}
+
+/// What a waypoint shows of itself to a backend.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum ClientIdentity {
+    /// Nothing.
+    #[default]
+    Nobody,
+    /// A certificate.
+    Certificate {
+        /// The certificate and those between it and its authority, as PEM.
+        chain: Arc<str>,
+        /// Its key, as PEM.
+        key: Arc<str>,
+    },
+    /// A certificate that was left out of what is kept on disk: discovery tells it again.
+    Withheld,
+}
+
+impl ClientIdentity {
+    /// Whether it is nothing.
+    pub fn is_nobody(&self) -> bool {
+        *self == Self::Nobody
+    }
+}
+
+/// The key is nobody's to read.
+impl fmt::Debug for ClientIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nobody => "Nobody",
+            Self::Certificate { .. } => "Certificate(…)",
+            Self::Withheld => "Withheld",
+        })
+    }
 }

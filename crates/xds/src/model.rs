@@ -28,6 +28,12 @@ pub trait Model: 'static {
     /// Every resource, for the last known configuration.
     fn resources(snapshot: &Self::Snapshot) -> Vec<Resource>;
 
+    /// Whether [`Model::resources`] gives all of a resource. One of which something is left out, such as a key, is asked for
+    /// again by who takes it in.
+    fn is_kept_whole(_snapshot: &Self::Snapshot, _type_url: &'static str, _name: &str) -> bool {
+        true
+    }
+
     /// Whether it knows what has this address.
     fn knows(snapshot: &Self::Snapshot, addr: &NetworkAddr) -> bool;
 }

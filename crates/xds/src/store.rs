@@ -171,7 +171,8 @@ impl<M: Model> Store<M> {
             self.types.iter().map(|known| (known.type_url, known.versions.clone())).collect();
         move || {
             let resources = M::resources(&snapshot).into_iter().map(|resource| {
-                let of_type = versions.get(resource.type_url);
+                let whole = M::is_kept_whole(&snapshot, resource.type_url, &resource.name);
+                let of_type = versions.get(resource.type_url).filter(|_| whole);
                 let version = of_type.and_then(|versions| versions.get(&*resource.name));
                 Saved {
                     version: version.map(|version| version.to_string()).unwrap_or_default(),

@@ -32,9 +32,17 @@ impl Verifier {
         self.names.iter().any(|name| {
             let is_uri = own.valid_uri_names().any(|uri| uri == &**name);
             let names = ServerName::try_from(&**name);
-            is_uri || names.is_ok_and(|name| verify_server_name(parsed, &name).is_ok())
+            is_uri
+                || names.is_ok_and(|name| verify_server_name(parsed, &name).is_ok())
+                || own.valid_dns_names().any(|own| is_below(own, name))
         })
     }
+}
+
+/// Whether a certificate's name is one that `*.shop.org` stands for: itself, or one label in the star's place.
+fn is_below(own: &str, name: &str) -> bool {
+    let Some(end) = name.strip_prefix("*.") else { return false };
+    own.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest.eq_ignore_ascii_case(end))
 }
 
 impl ServerCertVerifier for Verifier {
@@ -115,5 +123,25 @@ impl ServerCertVerifier for Unverified {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_one_label() {
+        for (own, name, want) in [
+            ("a.shop.org", "*.shop.org", true),
+            ("A.Shop.Org", "*.shop.org", true),
+            ("*.shop.org", "*.shop.org", true),
+            ("a.b.shop.org", "*.shop.org", false),
+            ("shop.org", "*.shop.org", false),
+            (".shop.org", "*.shop.org", false),
+            ("a.shop.org", "a.shop.org", false),
+        ] {
+            assert_eq!(is_below(own, name), want, "{own} for {name}");
+        }
     }
 }

@@ -3,9 +3,12 @@
 use crate::backend::Backend;
 use crate::words::{PORT, forward, to, workload};
 use crate::world::{OK, World, run};
+use http::StatusCode;
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use rustls::RootCertStore;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -25,19 +28,38 @@ struct Secured {
     asked: Rc<std::cell::RefCell<Vec<Option<String>>>>,
 }
 
-async fn secured(world: &World, alpn: &[&[u8]], backend: Backend) -> Secured {
-    world.put_workload(&workload("web-10", world.ip(10), "web", TunnelProtocol::Plain));
+fn authority() -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+async fn secured(world: &World, alpn: &[&[u8]], backend: Backend) -> Secured {
+    secured_from(world, alpn, backend, None).await
+}
+
+/// One that takes only clients whose certificates come from this authority.
+async fn secured_from(
+    world: &World,
+    alpn: &[&[u8]],
+    backend: Backend,
+    clients: Option<&CertifiedIssuer<'static, KeyPair>>,
+) -> Secured {
+    world.put_workload(&workload("web-10", world.ip(10), "web", TunnelProtocol::Plain));
+    let authority = authority();
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec!["api.example.org".to_owned()]).unwrap();
     params.subject_alt_names.push(SanType::URI("spiffe://example.org/api".try_into().unwrap()));
     let leaf = params.signed_by(&key, &authority).unwrap();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = clients.map_or_else(WebPkiClientVerifier::no_client_auth, |clients| {
+        let mut roots = RootCertStore::empty();
+        roots.add(clients.der().clone()).unwrap();
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().unwrap()
+    });
     let builder = rustls::ServerConfig::builder_with_provider(provider);
-    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let builder = builder.with_safe_default_protocol_versions().unwrap().with_client_cert_verifier(verifier);
     let mut config = builder.with_single_cert(vec![leaf.der().clone()], key).unwrap();
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     let acceptor = TlsAcceptor::from(Arc::new(config));
@@ -109,9 +131,42 @@ fn the_backend_proves_who_it_is_or_gets_nothing() {
 }
 
 #[test]
+fn the_waypoint_shows_the_certificate_that_it_was_given() {
+    run(async {
+        let world = World::start().await;
+        let (clients, others) = (authority(), authority());
+        let backend = Backend::named("secured");
+        let secured = secured_from(&world, &[b"http/1.1"], backend.clone(), Some(&clients)).await;
+        let given = |authority: &CertifiedIssuer<'static, KeyPair>| {
+            let key = KeyPair::generate().unwrap();
+            let leaf =
+                CertificateParams::new(vec!["gate".to_owned()]).unwrap().signed_by(&key, authority).unwrap();
+            json!({"certificate": {"chain": leaf.pem(), "key": key.serialize_pem()}})
+        };
+        let client = world.client().await;
+        let rules = [(json!({}), forward(&[to("web", 1)], json!({})))];
+        for (case, shown, want) in [
+            ("a good one", given(&clients), OK),
+            ("another one", given(&others), StatusCode::SERVICE_UNAVAILABLE),
+            ("none", json!("nobody"), StatusCode::SERVICE_UNAVAILABLE),
+            ("one that was not kept", json!("withheld"), StatusCode::SERVICE_UNAVAILABLE),
+        ] {
+            let mut how = tls(Some("api.example.org"), &[], &json!({"roots": secured.roots}));
+            how["settings"]["tls"]["client"] = shown;
+            world.traffic("web", &rules, &how).await;
+            let path = format!("/{}", case.replace(' ', "-"));
+            let before = backend.hits();
+            let answer = client.get("web", &path).await;
+            assert_eq!(answer.status, want, "{case}: {}", world.line(&path).await);
+            assert_eq!(backend.hits() - before, usize::from(want == OK), "{case}");
+        }
+    });
+}
+
+#[test]
 fn http2_is_agreed_on_within_tls() {
     run(async {
-        for (alpn, want) in [(&b"h2"[..], OK), (b"http/1.1", http::StatusCode::SERVICE_UNAVAILABLE)] {
+        for (alpn, want) in [(&b"h2"[..], OK), (b"http/1.1", StatusCode::SERVICE_UNAVAILABLE)] {
             let world = World::start().await;
             world.put_service("web", AppProtocol::Http2);
             let backend = Backend::replying(|_| crate::backend::reply(200, "secured")).by_http2();

@@ -16,6 +16,8 @@ pub enum Status {
     Route(RouteStatus),
     /// Of a Gateway.
     Gateway(GatewayStatus),
+    /// Of a policy.
+    Policy(PolicyStatus),
 }
 
 /// What became of a route (`RouteStatus`).
@@ -31,6 +33,25 @@ pub struct RouteStatus {
 pub struct RouteParentStatus {
     /// The parent, as the route names it.
     pub parent_ref: ParentReference,
+    /// Who says so.
+    pub controller_name: &'static str,
+    /// What holds.
+    pub conditions: Vec<Condition>,
+}
+
+/// What became of a policy (`PolicyStatus`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct PolicyStatus {
+    /// By what it applies to.
+    pub ancestors: Vec<PolicyAncestorStatus>,
+}
+
+/// What became of a policy at one of the objects that it applies to (`PolicyAncestorStatus`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyAncestorStatus {
+    /// The object: in a mesh the Service.
+    pub ancestor_ref: ParentReference,
     /// Who says so.
     pub controller_name: &'static str,
     /// What holds.
@@ -120,7 +141,7 @@ pub enum Holds {
     False,
 }
 
-/// Why a condition is as it is (`RouteConditionReason`, `GatewayConditionReason`).
+/// Why a condition is as it is (`RouteConditionReason`, `GatewayConditionReason`, `PolicyConditionReason`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Reason {
     /// It is taken.
@@ -135,8 +156,16 @@ pub enum Reason {
     NotAllowedByListeners,
     /// It says something that is not supported here.
     UnsupportedValue,
-    /// A more specific kind of route is at the same port (GEP-1294).
+    /// A more specific kind of route is at the same port (GEP-1294), or an older policy is for the same object.
     Conflicted,
+    /// What a policy is for is not there.
+    TargetNotFound,
+    /// A reference to authorities leads to none.
+    #[serde(rename = "InvalidCACertificateRef")]
+    InvalidCaCertificateRef,
+    /// None of the references to authorities leads to any.
+    #[serde(rename = "NoValidCACertificate")]
+    NoValidCaCertificate,
     /// No waypoint stands before the parent. This one is Weft's own.
     NoWaypoint,
     /// It names what is no backend.

@@ -13,7 +13,7 @@ use crate::{entries, peers, requests, telemetry, traffic, waypoint, workload};
 use std::collections::BTreeSet;
 use weft_control_api::gateway_api::status::Status;
 use weft_control_api::kind::{Kind, ObjectKey};
-use weft_core::names::{PolicyName, ServiceName};
+use weft_core::names::{GatewayName, PolicyName, ServiceName};
 use weft_core::policy::Policy;
 use weft_core::workload::Workload;
 
@@ -86,8 +86,13 @@ impl Index {
                 .reports
                 .extend(self.said.concerning(&facts::service::object(service, &self.cluster.config)));
             let said = self.traffic.get(service).cloned();
-            let all = self.audience.of(service).map(|gateway| (gateway.clone(), said.clone()));
-            let now = all.filter_map(|(gateway, said)| Some((gateway, said?))).collect();
+            let at = |gateway: &GatewayName| {
+                Some((
+                    gateway.clone(),
+                    traffic::at_waypoint(&self.cluster, &self.said, gateway, said.as_ref()?),
+                ))
+            };
+            let now = self.audience.of(service).filter_map(at).collect();
             self.told_traffic.set(service, now, &mut diff.traffic);
         }
     }
@@ -104,7 +109,7 @@ impl Index {
         let reports: Vec<(&ObjectKey, Report)> = reports.collect();
         for (key, Report { notes, status }) in reports {
             self.problems.set_beside_others(key, notes);
-            self.set_status(key, status.map(Status::Route), diff);
+            self.set_status(key, status, diff);
         }
         dirty.reports.clone()
     }

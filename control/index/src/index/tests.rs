@@ -2,6 +2,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "a test writes json!(..) where it is used")]
 
 mod authorization;
+mod backend_tls;
 mod enrolment;
 mod entries;
 mod incremental;

@@ -1,5 +1,6 @@
 //! What a DestinationRule says, in the words of `weft-l7`.
 
+use super::origination::{self, Around};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use weft_control_api::istio::destination_rule::balancer::{
 use weft_control_api::istio::destination_rule::pool::{
     ConnectionPoolSettings, H2UpgradePolicy, OutlierDetection, TcpKeepalive,
 };
+use weft_control_api::istio::destination_rule::tls::ClientTlsSettings;
 use weft_control_api::istio::destination_rule::{
     DestinationRuleSpec, PortTrafficPolicy, RetryBudget as WrittenBudget, Subset as WrittenSubset,
     TrafficPolicy,
@@ -22,20 +24,41 @@ use weft_l7::destination::{
 use weft_l7::resilience::RetryBudget;
 use weft_l7::share::Share;
 
-/// What the rule says of its host.
-pub(super) fn read(spec: &DestinationRuleSpec) -> Destination {
+/// What the rule says of its host. Its TLS depends on what is around it.
+pub(super) fn read(spec: &DestinationRuleSpec, around: &Around<'_>) -> Destination {
     let own = spec.traffic_policy.clone().unwrap_or_default();
     let subset = |one: &WrittenSubset| {
         let policy = over(one.traffic_policy.clone().unwrap_or_default(), &own);
         let labels =
             one.labels.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect();
-        (Arc::from(one.name.as_str()), Subset { labels, settings: settings(&policy), ports: ports(&policy) })
+        (
+            Arc::from(one.name.as_str()),
+            Subset { labels, settings: settings(&policy, around), ports: ports(&policy, around) },
+        )
     };
     Destination {
-        settings: settings(&own),
-        ports: ports(&own),
+        settings: settings(&own, around),
+        ports: ports(&own, around),
         subsets: spec.subsets.iter().map(subset).collect(),
     }
+}
+
+/// The settings of TLS to endpoints that it asks for, and their fields.
+pub(super) fn tls(spec: &DestinationRuleSpec) -> Vec<(String, &ClientTlsSettings)> {
+    let own = spec.traffic_policy.iter().map(|policy| ("spec.trafficPolicy".to_owned(), policy));
+    let of_subsets = spec.subsets.iter().enumerate().filter_map(|(number, subset)| {
+        Some((format!("spec.subsets[{number}].trafficPolicy"), subset.traffic_policy.as_ref()?))
+    });
+    let mut found = Vec::new();
+    for (at, policy) in own.chain(of_subsets) {
+        found.extend(policy.tls.as_ref().map(|tls| (format!("{at}.tls"), tls)));
+        let ports = policy.port_level_settings.iter().enumerate();
+        found.extend(ports.filter_map(|(number, port)| {
+            Some((format!("{at}.portLevelSettings[{number}].tls"), port.tls.as_ref()?))
+        }));
+    }
+    found.retain(|(_, tls)| origination::is_begun(tls));
+    found
 }
 
 /// A subset's policy, each part that it lacks being the host's.
@@ -54,7 +77,7 @@ fn over(subset: TrafficPolicy, host: &TrafficPolicy) -> TrafficPolicy {
     }
 }
 
-fn ports(policy: &TrafficPolicy) -> BTreeMap<u16, Settings> {
+fn ports(policy: &TrafficPolicy, around: &Around<'_>) -> BTreeMap<u16, Settings> {
     let one = |port: &PortTrafficPolicy| {
         // They stand instead of the others, whole (Istio, PortTrafficPolicy).
         let policy = TrafficPolicy {
@@ -65,12 +88,12 @@ fn ports(policy: &TrafficPolicy) -> BTreeMap<u16, Settings> {
             retry_budget: policy.retry_budget,
             ..TrafficPolicy::default()
         };
-        (port.port.number.get(), settings(&policy))
+        (port.port.number.get(), settings(&policy, around))
     };
     policy.port_level_settings.iter().map(one).collect()
 }
 
-fn settings(policy: &TrafficPolicy) -> Settings {
+fn settings(policy: &TrafficPolicy, around: &Around<'_>) -> Settings {
     let balancing = policy.load_balancer.clone().unwrap_or_default();
     let outlier = policy.outlier_detection;
     Settings {
@@ -80,8 +103,7 @@ fn settings(policy: &TrafficPolicy) -> Settings {
         limits: policy.connection_pool.as_ref().map(limits).unwrap_or_default(),
         outlier: outlier.as_ref().map(read_outlier),
         retry_budget: policy.retry_budget.as_ref().map(retry_budget),
-        // Between pods of the mesh the tunnel is the TLS; what a rule says of other hosts is refused where it is read.
-        tls: None,
+        tls: policy.tls.as_ref().and_then(|tls| around.read(tls)),
     }
 }
 

@@ -3,10 +3,11 @@
 use super::attached::groups;
 use super::hosts::Hosts;
 use super::virtual_service::{Place, destinations};
-use super::{Audience, Said, is_ruled, virtual_routes};
+use super::{Audience, Said, destination_rule, is_ruled, origination, virtual_routes};
 use crate::cluster::Cluster;
 use crate::name::Name;
 use crate::waypoint;
+use weft_control_api::istio::destination_rule::DestinationRule;
 use weft_control_api::istio::virtual_service::VirtualService;
 use weft_control_api::problem::Note;
 
@@ -96,7 +97,48 @@ pub(super) fn of_destination_rule(
             }
         }
     };
-    why.map(|why| Note::warning("spec.host", why)).into_iter().collect()
+    let mut notes: Vec<Note> = why.map(|why| Note::warning("spec.host", why)).into_iter().collect();
+    if notes.is_empty() {
+        notes.extend(of_tls(cluster, said, audience, name, rule));
+    }
+    notes
+}
+
+/// TLS that a policy of Gateway API says otherwise, and Secrets that its waypoints lack.
+fn of_tls(
+    cluster: &Cluster,
+    said: &Said,
+    audience: &Audience,
+    name: &Name,
+    rule: &DestinationRule,
+) -> Vec<Note> {
+    let Some(service) = (Hosts { cluster }).name(&rule.spec.host, &name.namespace) else {
+        return Vec::new();
+    };
+    let policy = said.any_tls_policy_of(&service);
+    let gateways = || {
+        let told = cluster.services.get(&service).map(|facts| &facts.told.name);
+        told.into_iter().flat_map(|service| audience.of(service))
+    };
+    let mut notes = Vec::new();
+    for (field, settings) in destination_rule::tls(&rule.spec) {
+        if let Some(policy) = policy {
+            let reason = format!(
+                "BackendTLSPolicy {policy} is for Service {service}: what it says of TLS stands instead of this, at the \
+                 ports that it is for"
+            );
+            notes.push(Note::warning(field.clone(), reason));
+        }
+        for gateway in gateways() {
+            let around =
+                origination::Around { cluster, namespace: Some(&gateway.namespace), subject_alt_names: &[] };
+            if let Err(why) = around.named(settings) {
+                let reason = format!("{why}: what waypoint {gateway} sends there gets 503");
+                notes.push(Note::warning(format!("{field}.credentialName"), reason));
+            }
+        }
+    }
+    notes
 }
 
 /// An XBackendTrafficPolicy: the same.
@@ -126,7 +168,12 @@ pub(super) fn of_backend_traffic_policy(
 }
 
 /// What is said of a backend is in force at the waypoints before it, and where routes lead to it.
-fn of_backend(cluster: &Cluster, audience: &Audience, service: &Name, then: &str) -> Option<String> {
+pub(super) fn of_backend(
+    cluster: &Cluster,
+    audience: &Audience,
+    service: &Name,
+    then: &str,
+) -> Option<String> {
     let Some(facts) = cluster.services.get(service) else {
         return Some(format!("{}: {then}", missing(service)));
     };

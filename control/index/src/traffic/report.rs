@@ -3,7 +3,7 @@
 use super::attached::{Group, Ports, Unattached, clients, groups, ports};
 use super::backend::{Around, BadReference};
 use super::gateway_route::{Family, GatewayRoute, UnknownFilter, service_of};
-use super::{Audience, Said, istio_report};
+use super::{Audience, Said, istio_report, tls_policy};
 use crate::cluster::Cluster;
 use crate::facts::service::ServiceFacts;
 use crate::name::Name;
@@ -11,7 +11,7 @@ use crate::waypoint;
 use std::collections::HashMap;
 use weft_control_api::gateway_api::reference::ParentReference;
 use weft_control_api::gateway_api::status::{
-    CONTROLLER, Condition, ConditionType, Reason, RouteParentStatus, RouteStatus,
+    CONTROLLER, Condition, ConditionType, Reason, RouteParentStatus, RouteStatus, Status,
 };
 use weft_control_api::kind::{GATEWAY_GROUP, Kind, ObjectKey};
 use weft_control_api::problem::Note;
@@ -20,8 +20,8 @@ use weft_control_api::problem::Note;
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) notes: Vec<Note>,
-    /// Of a route of Gateway API.
-    pub(crate) status: Option<RouteStatus>,
+    /// Of what is Gateway API's.
+    pub(crate) status: Option<Status>,
 }
 
 /// What was found of services for reports of one change: what many routes have in common is found once.
@@ -36,7 +36,10 @@ impl<'a> Seen<'a> {
 
 /// True for the kinds that say something of services' traffic.
 pub(crate) fn says(kind: Kind) -> bool {
-    let others = matches!(kind, Kind::VirtualService | Kind::DestinationRule | Kind::BackendTrafficPolicy);
+    let others = matches!(
+        kind,
+        Kind::VirtualService | Kind::DestinationRule | Kind::BackendTrafficPolicy | Kind::BackendTlsPolicy
+    );
     others || Family::of(kind).is_some()
 }
 
@@ -73,6 +76,10 @@ pub(crate) fn report<'a>(
             notes: istio_report::of_backend_traffic_policy(cluster, said, audience, &name),
             status: None,
         },
+        (None, Kind::BackendTlsPolicy) => {
+            let (notes, status) = tls_policy::report(cluster, said, audience, &name, refused);
+            Report { notes, status: status.map(Status::Policy) }
+        }
         (None, _) => Report::default(),
     }
 }
@@ -119,7 +126,7 @@ fn of_route(
             conditions: vec![accepted.of(route.generation), resolved.clone().of(route.generation)],
         });
     }
-    Report { notes, status: (!parents.is_empty()).then_some(RouteStatus { parents }) }
+    Report { notes, status: (!parents.is_empty()).then_some(Status::Route(RouteStatus { parents })) }
 }
 
 /// The first reference that leads nowhere says why.

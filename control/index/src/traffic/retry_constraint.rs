@@ -26,10 +26,7 @@ pub(super) fn lay_over(spec: &BackendTrafficPolicySpec, destination: &mut Destin
         return;
     };
     let budget = read(constraint);
-    let subsets = destination.subsets.values_mut();
-    let of_subsets = subsets.flat_map(|one| one.ports.values_mut().chain([&mut one.settings]));
-    let own = destination.ports.values_mut().chain([&mut destination.settings]);
-    own.chain(of_subsets).for_each(|settings| settings.retry_budget = Some(budget));
+    destination.all_settings_mut().for_each(|settings| settings.retry_budget = Some(budget));
 }
 
 fn read(one: &RetryConstraint) -> RetryBudget {

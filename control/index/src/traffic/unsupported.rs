@@ -2,8 +2,10 @@
 //! was there before.
 
 use super::virtual_service::MESH;
+use super::{origination, tls_policy};
+use weft_control_api::gateway_api::backend_tls_policy::BackendTlsPolicySpec;
 use weft_control_api::gateway_api::backend_traffic_policy::BackendTrafficPolicySpec;
-use weft_control_api::istio::destination_rule::tls::{ClientTlsMode, ClientTlsSettings};
+use weft_control_api::istio::destination_rule::tls::ClientTlsSettings;
 use weft_control_api::istio::destination_rule::{DestinationRuleSpec, TrafficPolicy};
 use weft_control_api::istio::virtual_service::VirtualServiceSpec;
 use weft_control_api::istio::virtual_service::fault::{Failure, Wait};
@@ -17,6 +19,7 @@ pub(crate) fn unsupported(object: &Object, notes: &mut Vec<Note>) {
         Object::VirtualService(one) => virtual_service(&one.spec, notes),
         Object::DestinationRule(one) => destination_rule(&one.spec, notes),
         Object::BackendTrafficPolicy(one) => backend_traffic_policy(&one.spec, notes),
+        Object::BackendTlsPolicy(one) => backend_tls_policy(&one.spec, notes),
         _ => {}
     }
 }
@@ -107,14 +110,37 @@ fn policy(at: &str, policy: Option<&TrafficPolicy>, notes: &mut Vec<Note>) {
     }
 }
 
-/// Between pods of the mesh the tunnel is the TLS, whatever a rule says.
+/// Files are a sidecar's: waypoints have none but the machine's own authorities.
 fn tls(at: &str, settings: Option<&ClientTlsSettings>, notes: &mut Vec<Note>) {
-    match settings.map(|settings| settings.mode) {
-        None | Some(ClientTlsMode::Disable | ClientTlsMode::IstioMutual) => {}
-        Some(ClientTlsMode::Simple | ClientTlsMode::Mutual) => {
-            let reason = "is not supported: waypoints speak no TLS of their own to endpoints, and the tunnel is TLS already";
-            notes.push(Note::error(format!("{at}.tls.mode"), reason));
+    let Some(settings) = settings.filter(|settings| origination::is_begun(settings)) else {
+        return;
+    };
+    let mut refuse = |field: &str, reason: &str| notes.push(Note::error(format!("{at}.tls.{field}"), reason));
+    let file =
+        "is a file, which waypoints do not have: put it into a Secret, and name that in credentialName";
+    let authorities = settings.ca_certificates.as_deref().filter(|file| !origination::is_system(file));
+    for (field, written) in [
+        ("clientCertificate", settings.client_certificate.is_some()),
+        ("privateKey", settings.private_key.is_some()),
+        ("caCertificates", authorities.is_some()),
+    ] {
+        if written {
+            refuse(field, file);
         }
+    }
+    if settings.ca_crl.is_some() {
+        refuse("caCrl", "is not supported: certificates that were revoked are not looked for");
+    }
+}
+
+/// What is no Service is somebody else's way of saying where TLS is spoken.
+fn backend_tls_policy(spec: &BackendTlsPolicySpec, notes: &mut Vec<Note>) {
+    for (number, one) in spec.target_refs.iter().enumerate().filter(|(_, one)| !tls_policy::is_service(one)) {
+        let reason = format!("{} {} is no Service", one.kind, one.name);
+        notes.push(Note::error(format!("spec.targetRefs[{number}]"), reason));
+    }
+    for option in spec.options.keys() {
+        notes.push(Note::warning(format!("spec.options.{option}"), "means nothing here: it has no effect"));
     }
 }
 

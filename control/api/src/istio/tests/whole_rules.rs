@@ -60,7 +60,15 @@ pub(super) fn destination_rule() -> Value {
 fn destination_rules() {
     for version in ["v1", "v1beta1", "v1alpha3"] {
         let api_version = format!("networking.istio.io/{version}");
-        assert_whole::<DestinationRuleSpec>(&api_version, "DestinationRule", &[destination_rule()]);
+        let tls = json!({"mode": "SIMPLE", "credentialName": "c"});
+        let by_secret = json!({
+            "host": "a.example", "trafficPolicy": {"tls": tls}, "subsets": [{"name": "v1", "labels": {"a": "b"}}],
+        });
+        assert_whole::<DestinationRuleSpec>(
+            &api_version,
+            "DestinationRule",
+            &[destination_rule(), by_secret],
+        );
     }
 }
 

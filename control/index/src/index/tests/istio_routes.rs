@@ -131,7 +131,6 @@ fn what_is_not_supported_is_refused_by_name() {
     let http =
         |over: Value| json!({"http": [with(json!({"route": [{"destination": {"host": "a"}}]}), over)]});
     let abort = |over: Value| http(json!({"fault": {"abort": over}}));
-    let tls = |mode: &str| json!({"trafficPolicy": {"tls": {"mode": mode}}});
     for (object, field) in [
         (virtual_service("v", json!({"gateways": ["front"]})), "spec.gateways"),
         (virtual_service("v", json!({"hosts": ["*.shop.svc.cluster.local"]})), "spec.hosts[0]"),
@@ -155,16 +154,6 @@ fn what_is_not_supported_is_refused_by_name() {
         (rule("d", json!({"host": "*.shop.svc.cluster.local"})), "spec.host"),
         (rule("d", json!({"exportTo": ["."]})), "spec.exportTo"),
         (rule("d", json!({"workloadSelector": {"matchLabels": {"a": "b"}}})), "spec.workloadSelector"),
-        (rule("d", tls("SIMPLE")), "spec.trafficPolicy.tls.mode"),
-        (
-            rule(
-                "d",
-                json!({"subsets": [{"name": "s", "trafficPolicy": {"portLevelSettings": [
-                    {"port": {"number": 80}, "tls": {"mode": "SIMPLE"}},
-                ]}}]}),
-            ),
-            "spec.subsets[0].trafficPolicy.portLevelSettings[0].tls.mode",
-        ),
         (rule("d", json!({"trafficPolicy": {"proxyProtocol": {}}})), "spec.trafficPolicy.proxyProtocol"),
         (
             rule("d", json!({"trafficPolicy": {"tunnel": {"targetHost": "x.org", "targetPort": 443}}})),
@@ -182,9 +171,6 @@ fn what_is_not_supported_is_refused_by_name() {
             told.len() == 1 && told[0].starts_with("error") && told[0].contains(&name),
             "{field}: {told:?}"
         );
-    }
-    for mode in ["DISABLE", "ISTIO_MUTUAL"] {
-        assert_eq!(world([rule("d", tls(mode))]).problems(), [""; 0], "{mode}");
     }
 }
 

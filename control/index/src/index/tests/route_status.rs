@@ -23,7 +23,7 @@ fn conditions(world: &World, kind: Kind) -> Vec<String> {
     match world.0.status(&ObjectKey::new(kind, "shop", "r")) {
         None => Vec::new(),
         Some(Status::Route(route)) => route.parents.iter().map(|parent| shown(&parent.conditions)).collect(),
-        Some(Status::Gateway(_)) => panic!("a Gateway"),
+        Some(Status::Gateway(_) | Status::Policy(_)) => panic!("no route"),
     }
 }
 
@@ -243,7 +243,7 @@ fn what_becomes_of_a_gateway() {
     let key = ObjectKey::new(Kind::Gateway, "shop", "wp");
     let shown = |world: &World| match world.0.status(&key) {
         None => "none".to_owned(),
-        Some(Status::Route(_)) => panic!("a route"),
+        Some(Status::Route(_) | Status::Policy(_)) => panic!("no Gateway"),
         Some(Status::Gateway(one)) => {
             let addresses: Vec<_> = one.addresses.iter().map(|address| address.value.as_str()).collect();
             let listeners: Vec<_> =
