@@ -312,12 +312,6 @@ fn more(cluster: &Cluster, key: &ObjectKey) -> More {
     if traffic::says(key.kind) { More::Maybe } else { waypoint::more(cluster, key) }
 }
 
-/// Says that an object was read, and that nothing comes of it.
-fn not_enforced(object: &Object) -> Note {
-    let (api_version, kind) = (object.api_version(), object.kind());
-    Note::warning("kind", format!("{api_version} {kind} is not implemented: it has no effect"))
-}
-
 /// What the index holds now; a new reader starts from here.
 impl Index {
     /// All workloads, in no order.

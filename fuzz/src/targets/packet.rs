@@ -1,6 +1,6 @@
 //! Frames as the eBPF programs read them. The input's first byte says whether they begin with an Ethernet header.
 
-use weft_ebpf_common::{Address, Family};
+use weft_ebpf_common::{Address, Family, Phase};
 use weft_ebpf_programs::packet::{ETHERNET_LEN, Frame, Kind, Link, Packet, read};
 use weft_ebpf_programs::sender::Sender;
 use weft_ebpf_programs::verdict::{Known, Verdict, egress, second_lock};
@@ -92,7 +92,8 @@ fn check_where(frame: &[u8], packet: &Packet) {
 fn check_verdicts(packet: &Packet) {
     let nothing = |_: &_| Known::No;
     for sender in [Sender::Application, Sender::Kernel] {
-        let out = egress(packet, sender, nothing, |_| false);
+        let out = egress(packet, sender, || Phase::Settled, nothing, |_| false);
+        let joining = egress(packet, sender, || Phase::Joining, nothing, |_| false);
         let past = second_lock(packet, sender, nothing);
         let bytes = packet.payload || packet.opens;
         match packet.kind {
@@ -101,10 +102,12 @@ fn check_verdicts(packet: &Packet) {
             }
             Kind::Tcp if bytes || sender == Sender::Application => {
                 assert!(matches!((out, past), (Verdict::Capture(_), Verdict::Drop(_))), "{out:?}, {past:?}");
+                let goes_on = joining == Verdict::Exempt && !packet.opens;
+                assert!(goes_on || joining == out, "{joining:?} while joining, {out:?} later");
             }
             Kind::Tcp | Kind::Udp | Kind::NotIp | Kind::Other | Kind::Signal => {}
         }
     }
-    let mesh = egress(packet, Sender::Mesh, nothing, |_| false);
+    let mesh = egress(packet, Sender::Mesh, || Phase::Settled, nothing, |_| false);
     assert!(matches!(mesh, Verdict::Pass(_)), "{mesh:?}");
 }

@@ -61,6 +61,10 @@ async fn a_pod_gets_listeners_and_sockets_and_is_released() {
     assert_eq!(found.uid, wanted.uid);
     let registered = agent.notes.registered.lock().expect("no panic").len();
     assert_eq!(registered, 3, "outbound, inbound and DNS");
+    assert!(
+        agent.notes.joining.lock().expect("no panic").is_empty(),
+        "a proxy hears of a pod that has joined"
+    );
 
     let sockets = |message| match message {
         FromAgent::Sockets { kind, sockets, .. } => Some((kind, sockets)),

@@ -29,6 +29,8 @@ use weft_runtime::ready::Readiness;
 #[derive(Default)]
 pub(crate) struct Notes {
     pub(crate) captured: Mutex<BTreeSet<String>>,
+    /// Those of which nobody has said yet that their older connections are known.
+    pub(crate) joining: Mutex<BTreeSet<String>>,
     pub(crate) registered: Mutex<Vec<(String, Chosen)>>,
     /// Why it does not end connections; empty if it does.
     pub(crate) cannot_destroy: &'static str,
@@ -50,7 +52,18 @@ impl Capture for Notes {
     }
 
     fn enrol(&self, pod: Attachment<'_>) -> Result<(), CaptureError> {
-        self.captured.lock().expect("no panic").insert(pod.key.as_str().to_owned());
+        if self.captured.lock().expect("no panic").insert(pod.key.as_str().to_owned()) {
+            self.joining.lock().expect("no panic").insert(pod.key.as_str().to_owned());
+        }
+        Ok(())
+    }
+
+    fn is_joining(&self, key: &Key) -> Result<bool, CaptureError> {
+        Ok(self.joining.lock().expect("no panic").contains(key.as_str()))
+    }
+
+    fn settle(&self, key: &Key) -> Result<(), CaptureError> {
+        self.joining.lock().expect("no panic").remove(key.as_str());
         Ok(())
     }
 
