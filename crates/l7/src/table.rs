@@ -1,24 +1,19 @@
 //! Finds a request's rule. What it costs does not grow with the number of rules: each entry stands under the one thing
 //! that fewest requests share with it, and only what stands where the request looks is compared whole.
 
-use crate::matches::{PathMatch, RequestMatch, Subject};
+mod index;
+
+use crate::matches::{RequestMatch, Subject};
 use crate::rule::Rule;
-use crate::text::TextMatch;
 use crate::traffic::HttpRoutes;
-use std::collections::HashMap;
+use index::Index;
 use std::sync::Arc;
 
 /// Rules of HTTP, ready for requests.
 #[derive(Debug, Default)]
 pub struct RouteTable {
     entries: Vec<(RequestMatch, Arc<Rule>)>,
-    by_path: HashMap<Arc<str>, Vec<u32>>,
-    /// Under the prefix without its last slash.
-    by_prefix: HashMap<Arc<str>, Vec<u32>>,
-    /// Under the header's name, then its value.
-    by_header: HashMap<Arc<str>, HashMap<Arc<str>, Vec<u32>>>,
-    /// The rest, which every request looks at.
-    others: Vec<u32>,
+    index: Index,
 }
 
 /// More rules than there are numbers, or an entry without a rule.
@@ -37,33 +32,15 @@ impl RouteTable {
     /// # Errors
     /// If one names a rule that is not there.
     pub fn new(routes: HttpRoutes) -> Result<Self, NoSuchRule> {
-        let mut table = Self::default();
+        let mut entries = Vec::new();
         for (place, entry) in routes.entries.into_iter().enumerate() {
             let rule = routes.rules.get(entry.rule).cloned();
             let rule = rule.ok_or(NoSuchRule { entry: place, rule: entry.rule })?;
-            let number = u32::try_from(place).map_err(|_| NoSuchRule { entry: place, rule: entry.rule })?;
-            table.place(&entry.when, number);
-            table.entries.push((entry.when, rule));
+            u32::try_from(place).map_err(|_| NoSuchRule { entry: place, rule: entry.rule })?;
+            entries.push((entry.when, rule));
         }
-        Ok(table)
-    }
-
-    /// Where requests will look for it.
-    fn place(&mut self, when: &RequestMatch, number: u32) {
-        let list = match &when.path {
-            Some(PathMatch::Text(TextMatch::Exact(path))) => self.by_path.entry(path.clone()).or_default(),
-            Some(PathMatch::Within(prefix)) if **prefix != *"/" => {
-                let prefix = prefix.strip_suffix('/').map_or_else(|| prefix.clone(), Arc::from);
-                self.by_prefix.entry(prefix).or_default()
-            }
-            _ => match exact_header(when) {
-                Some((name, value)) => {
-                    self.by_header.entry(name.clone()).or_default().entry(value.clone()).or_default()
-                }
-                None => &mut self.others,
-            },
-        };
-        list.push(number);
+        let index = Index::new((0..).zip(entries.iter().map(|(when, _)| when)));
+        Ok(Self { entries, index })
     }
 
     /// The rule that takes the request: of all entries that hold, the first. `None` if none does.
@@ -79,31 +56,7 @@ impl RouteTable {
     /// The rule that takes the request, and by which of its matches.
     pub fn find_entry(&self, subject: &impl Subject) -> Option<&(RequestMatch, Arc<Rule>)> {
         let mut best = None;
-        self.look_through(&self.others, subject, &mut best);
-        if !self.by_path.is_empty()
-            && let Some(list) = self.by_path.get(subject.path())
-        {
-            self.look_through(list, subject, &mut best);
-        }
-        if !self.by_prefix.is_empty() {
-            for list in prefixes(subject.path()).filter_map(|prefix| self.by_prefix.get(prefix)) {
-                self.look_through(list, subject, &mut best);
-            }
-        }
-        for (name, by_value) in &self.by_header {
-            let mut values = subject.header(name);
-            // What is no text equals none.
-            let text = |bytes| std::str::from_utf8(bytes).ok();
-            let list = match (values.next(), values.next()) {
-                (None, _) => None,
-                (Some(one), None) => text(one).and_then(|one| by_value.get(one)),
-                (Some(_), Some(_)) => {
-                    let all = subject.header(name).collect::<Vec<_>>().join(&b',');
-                    text(&all).and_then(|all| by_value.get(all))
-                }
-            };
-            self.look_through(list.map_or(&[][..], Vec::as_slice), subject, &mut best);
-        }
+        self.index.each_list(subject, |list| self.look_through(list, subject, &mut best));
         best.map(|number: u32| &self.entries[number as usize])
     }
 
@@ -114,20 +67,6 @@ impl RouteTable {
         let found = better.copied().find(|number| self.entries[*number as usize].0.holds(subject));
         *best = found.or(*best);
     }
-}
-
-/// A header that has to have one value.
-fn exact_header(when: &RequestMatch) -> Option<(&Arc<str>, &Arc<str>)> {
-    when.headers.iter().find_map(|header| match &header.value {
-        TextMatch::Exact(value) if !header.not => Some((&header.name, value)),
-        _ => None,
-    })
-}
-
-/// The path itself and everything that it is within, but for the root.
-fn prefixes(path: &str) -> impl Iterator<Item = &str> {
-    let borders = path.match_indices('/').map(|(at, _)| at).filter(|at| *at > 0);
-    borders.chain(Some(path.len()).filter(|length| !path[..*length].ends_with('/'))).map(|end| &path[..end])
 }
 
 #[cfg(test)]
@@ -193,20 +132,6 @@ mod tests {
         assert_eq!(found(&[post, get], &request()).as_deref(), Some("1"));
     }
 
-    #[test]
-    fn everything_that_a_path_is_within() {
-        for (path, want) in [
-            ("/", vec![]),
-            ("/a", vec!["/a"]),
-            ("/a/", vec!["/a"]),
-            ("/a/b", vec!["/a", "/a/b"]),
-            ("/a/b/", vec!["/a", "/a/b"]),
-            ("//a", vec!["/", "//a"]),
-        ] {
-            assert_eq!(prefixes(path).collect::<Vec<_>>(), want, "{path}");
-        }
-    }
-
     /// Against the plain loop, with matches and requests by the thousand.
     #[test]
     fn as_if_one_had_looked_at_each() {
@@ -220,11 +145,15 @@ mod tests {
             let texts: Vec<String> = (0..12)
                 .map(|_| {
                     let path = paths[below(paths.len())];
-                    match below(5) {
+                    match below(7) {
                         0 => format!(r#"{{"path": {{"text": {{"exact": "{path}"}}}}}}"#),
                         1 => format!(r#"{{"path": {{"within": "{path}"}}}}"#),
                         2 => format!(r#"{{"path": {{"text": {{"prefix": "{path}"}}}}}}"#),
                         3 => format!(r#"{{"headers": [{{"name": "x", "value": {{"exact": "{}"}}}}]}}"#, below(2)),
+                        4 => format!(r#"{{"authority": {{"exact": "{}"}}}}"#, ["reviews:9080", "x"][below(2)]),
+                        5 => format!(
+                            r#"{{"path": {{"text": {{"prefix": "{path}"}}}}, "headers": [{{"name": "x", "value": {{"exact": "1"}}}}]}}"#
+                        ),
                         _ => format!(
                             r#"{{"path": {{"within": "{path}"}}, "headers": [{{"name": "x", "value": "present"}}]}}"#
                         ),
