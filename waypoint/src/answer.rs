@@ -3,6 +3,7 @@
 use crate::client::Connection;
 use crate::decide::{self, Asker, bring_into_form, in_words};
 use crate::forward::{self, Errand};
+use crate::streams::Stream;
 use crate::telemetry::{Flag, Record};
 use crate::vet::vet;
 use crate::way::{Answer, FORWARDED_PROTO, Seen, Way};
@@ -30,6 +31,7 @@ pub(crate) async fn answer(
     worker: &Rc<Worker>,
     connection: &Rc<Connection>,
     request: Request<Incoming>,
+    stream: Option<Rc<Stream>>,
 ) -> (Answer, Box<Record>) {
     let begun = Instant::now();
     let (head, incoming) = request.into_parts();
@@ -41,6 +43,7 @@ pub(crate) async fn answer(
         connection: connection.clone(),
         moment,
         speaks: Speaks::of(&head.headers),
+        stream,
         begun,
     };
     let answer = judge(&way, head, incoming, &mut record).await;

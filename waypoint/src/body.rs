@@ -6,9 +6,11 @@ mod upload;
 pub(crate) use error::BodyError;
 pub(crate) use upload::{Keep, Source};
 
+use crate::streams::Stream;
 use bytes::Bytes;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::time::Sleep;
 use upload::{Copied, Upload};
@@ -46,6 +48,8 @@ pub(crate) struct Download {
     speaks: Speaks,
     /// This side has ended it: nothing more comes.
     over: bool,
+    /// The client's stream, if it takes it by HTTP/2.
+    taker: Option<Rc<Stream>>,
     /// The try that brought it, and the request.
     follow: [Option<Box<dyn Follow>>; 2],
 }
@@ -68,6 +72,7 @@ impl Body {
             late,
             speaks,
             over: false,
+            taker: None,
             follow: [Some(follow), None],
         }))
     }
@@ -84,6 +89,16 @@ impl Body {
             Self::Empty => follow.done(),
             // They are of requests, which nobody follows.
             Self::Upload(_) | Self::Copied(_) => {}
+        }
+        self
+    }
+}
+
+impl Body {
+    /// It goes to the client by this stream of HTTP/2.
+    pub(crate) fn taken_by(mut self, stream: Rc<Stream>) -> Self {
+        if let Self::Download(download) = &mut self {
+            download.taker = Some(stream);
         }
         self
     }
@@ -169,7 +184,14 @@ impl hyper::body::Body for Body {
             }
             Self::Upload(upload) => upload.poll_frame(cx),
             Self::Copied(copied) => copied.poll_frame(cx),
-            Self::Download(download) => download.poll_frame(cx),
+            Self::Download(download) => {
+                let polled = download.poll_frame(cx);
+                if let Some(taker) = &download.taker {
+                    // hyper asks for the next piece once there is room for this one.
+                    taker.offers(matches!(polled, Poll::Ready(Some(Ok(_)))));
+                }
+                polled
+            }
         }
     }
 

@@ -228,11 +228,13 @@ pub struct Limits {
     pub handshake: Duration,
     /// Until the first bytes of a connection tell its protocol; then it is taken for one in which the server speaks first.
     pub detection: Duration,
-    /// Until a head that a client of HTTP/1 has begun is whole.
+    /// Until a head that a client has begun is whole.
     pub head: Duration,
-    /// Between two pieces of a body that a client of HTTP/1 sends.
+    /// Between two pieces of a body that a client sends; by HTTP/2, of one that is no gRPC's, and until its answer begins.
     pub body_idle: Duration,
-    /// A client's connection of HTTP/1 without a request is closed after this.
+    /// Until a client takes more of a response.
+    pub taking: Duration,
+    /// A client's connection without a request is closed after this.
     pub keep_alive: Duration,
     /// A connection of bytes that carries nothing for so long is ended; never if it is not there.
     pub idle: Option<Duration>,
@@ -300,6 +302,7 @@ impl Limits {
             )),
             head: settings.seconds("WEFT_REQUEST_HEAD_SECONDS", Duration::from_secs(30)),
             body_idle: settings.seconds("WEFT_REQUEST_BODY_IDLE_SECONDS", Duration::from_secs(300)),
+            taking: settings.seconds("WEFT_RESPONSE_BODY_IDLE_SECONDS", Duration::from_secs(300)),
             keep_alive: settings.seconds("WEFT_KEEP_ALIVE_SECONDS", Duration::from_secs(3600)),
             idle: Some(settings.seconds("WEFT_IDLE_TIMEOUT_SECONDS", Duration::ZERO))
                 .filter(|idle| !idle.is_zero()),

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::SystemTime;
 use weft_l7::apply;
 use weft_l7::apply::hop::Upgrading;
-use weft_l7::apply::reply;
+use weft_l7::apply::reply::{self, Speaks};
 use weft_l7::balance::Member;
 use weft_l7::balance::key::{self, KeySource, Keyed};
 use weft_l7::balance::session::{self, Token};
@@ -66,7 +66,7 @@ pub(crate) async fn by_rule(
     }
     let keyed = keyed(way, &target, &head);
     let keeps = forward.retry.as_ref().is_some_and(|retry| retry.retries > 0);
-    let source = source(incoming, if keeps { Keep::Sent } else { Keep::Nothing }, record);
+    let source = source(way, incoming, if keeps { Keep::Sent } else { Keep::Nothing }, record);
     for copy in forward.mirrors.iter().chain(&backend.mirrors) {
         mirror::send(way, copy, &head, source.as_ref());
     }
@@ -105,7 +105,7 @@ pub(crate) async fn plainly(
 ) -> Answer {
     let timeouts = Timeouts::default();
     let keyed = keyed(way, target, &head);
-    let source = source(incoming, Keep::Nothing, record);
+    let source = source(way, incoming, Keep::Nothing, record);
     let task = Task {
         target,
         timeouts: &timeouts,
@@ -157,11 +157,13 @@ fn keyed(way: &Way, target: &Target, head: &request::Parts) -> Keyed {
     }
 }
 
-fn source(incoming: Incoming, keep: Keep, record: &mut Record) -> Option<Source> {
+fn source(way: &Way, incoming: Incoming, keep: Keep, record: &mut Record) -> Option<Source> {
     if incoming.is_end_stream() {
         return None;
     }
-    let source = Source::new(incoming, keep);
+    // A call of gRPC may send when it likes, and says itself how long it waits.
+    let sender = way.stream.clone().filter(|_| way.speaks == Speaks::Http);
+    let source = Source::new(incoming, keep, sender);
     record.uploads(source.bytes());
     Some(source)
 }

@@ -1,6 +1,7 @@
-//! The way of a client's bytes into hyper: only strict HTTP/1 gets through, and not as slowly as the client likes.
+//! The way of a client's bytes into hyper, and out of it: only strict HTTP/1 gets through, HTTP/2 only as far as it is no
+//! flood, and neither as slowly as the client likes.
 
-use crate::strict::{Framing, Phase};
+use crate::framing::{Framing, Phase};
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
@@ -19,6 +20,8 @@ pub(crate) struct Patience {
     pub(crate) body: Duration,
     /// Between two requests.
     pub(crate) between: Duration,
+    /// Until it takes more of what this side has for it.
+    pub(crate) taking: Duration,
 }
 
 /// A request is being answered until this is dropped.
@@ -39,23 +42,47 @@ impl Drop for Busy {
     }
 }
 
-/// A connection of HTTP/1.
-pub(crate) struct Gate<T> {
+/// A connection of a client.
+pub(crate) struct Gate<T, F> {
     io: T,
-    framing: Framing,
+    framing: F,
     patience: Patience,
     /// Requests that are being answered: while there are some, the client need not send another.
     busy: Rc<Cell<usize>>,
     /// Since when nothing has come that ends the phase.
     waiting: Option<(Phase, Instant)>,
-    /// Armed for some moment not behind the deadline; moved only when it goes off too early.
-    alarm: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
+    /// Since when the client has taken nothing of what there is for it.
+    stalled: Option<Instant>,
+    stall_alarm: Alarm,
 }
 
-impl<T> Gate<T> {
+/// Armed for some moment not behind the deadline; moved only when it goes off too early.
+#[derive(Default)]
+struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Ready once the deadline is over.
+    fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        let alarm = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if deadline < alarm.deadline() {
+            alarm.as_mut().reset(deadline);
+        }
+        while alarm.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            alarm.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+}
+
+impl<T, F: Framing> Gate<T, F> {
     /// Before `io`.
-    pub(crate) fn new(io: T, patience: Patience, busy: Rc<Cell<usize>>) -> Self {
-        Self { io, framing: Framing::default(), patience, busy, waiting: None, alarm: None }
+    pub(crate) fn new(io: T, framing: F, patience: Patience, busy: Rc<Cell<usize>>) -> Self {
+        let (alarm, stall_alarm) = (Alarm::default(), Alarm::default());
+        Self { io, framing, patience, busy, waiting: None, alarm, stalled: None, stall_alarm }
     }
 
     /// The connection, which is none of HTTP/1 any more.
@@ -84,21 +111,35 @@ impl<T> Gate<T> {
             Phase::Body => (self.patience.body, "no more of a request's body came"),
         };
         let Some(deadline) = since.checked_add(limit) else { return Poll::Pending };
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if deadline < alarm.deadline() {
-            alarm.as_mut().reset(deadline);
-        }
-        while alarm.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= deadline {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, what)));
+        self.alarm.poll(cx, deadline).map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, what)))
+    }
+
+    /// Bytes were for the client, and it took them or not. Fails once it has taken none for too long.
+    fn check_taking(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Ok(bytes)) => {
+                self.stalled = None;
+                self.framing.written(bytes);
             }
-            alarm.as_mut().reset(deadline);
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => {
+                let since = *self.stalled.get_or_insert_with(Instant::now);
+                let deadline = since.checked_add(self.patience.taking);
+                if deadline.is_some_and(|deadline| self.stall_alarm.poll(cx, deadline).is_ready()) {
+                    let what = "the client takes no more of its responses";
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, what)));
+                }
+            }
         }
-        Poll::Pending
+        written
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Gate<T> {
+impl<T: AsyncRead + Unpin, F: Framing + Unpin> AsyncRead for Gate<T, F> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -108,7 +149,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Gate<T> {
         match Pin::new(&mut self.io).poll_read(cx, into) {
             Poll::Ready(Ok(())) => {
                 let phase = self.framing.phase();
-                self.framing.pass(&mut into.filled_mut()[before..]);
+                self.framing.pass(&mut into.filled_mut()[before..]).map_err(io::Error::other)?;
                 // A head has to be whole in time, however it drips; a body only has to go on.
                 if phase != Phase::Head || self.framing.phase() != Phase::Head {
                     self.waiting = None;
@@ -121,9 +162,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for Gate<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Gate<T> {
+impl<T: AsyncWrite + Unpin, F: Framing + Unpin> AsyncWrite for Gate<T, F> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, from)
+        let written = Pin::new(&mut self.io).poll_write(cx, from);
+        self.check_taking(cx, written)
     }
 
     fn poll_write_vectored(
@@ -131,7 +173,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Gate<T> {
         cx: &mut Context<'_>,
         from: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, from)
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, from);
+        self.check_taking(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -150,19 +193,21 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Gate<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::strict::Strict;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
     const PATIENCE: Patience = Patience {
         head: Duration::from_secs(3),
         body: Duration::from_secs(5),
         between: Duration::from_secs(60),
+        taking: Duration::from_secs(7),
     };
 
     /// Sends the pieces a second apart and says after how many seconds reading failed; `None` if it did not within two
     /// minutes.
     async fn fails_after(pieces: &[&str], busy: usize) -> Option<u64> {
         let (mut client, server) = duplex(1024);
-        let mut gate = Gate::new(server, PATIENCE, Rc::new(Cell::new(busy)));
+        let mut gate = Gate::new(server, Strict::default(), PATIENCE, Rc::new(Cell::new(busy)));
         let begun = Instant::now();
         let pieces: Vec<String> = pieces.iter().map(|piece| (*piece).to_owned()).collect();
         let sending = async {
@@ -201,5 +246,23 @@ mod tests {
         ] {
             assert_eq!(fails_after(pieces, busy).await, want, "{case}");
         }
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing() {
+        let (mut client, server) = duplex(10);
+        let mut gate = Gate::new(server, Strict::default(), PATIENCE, Rc::default());
+        let begun = Instant::now();
+        let writing = async { gate.write_all(&[0; 100]).await.map_err(|error| error.kind()) };
+        let reading = async {
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            // Something, in time: it is waited for anew.
+            client.read_exact(&mut [0; 10]).await.expect("bytes");
+            std::future::pending::<()>().await;
+        };
+        let written = tokio::select! {
+            written = writing => written,
+            () = reading => Ok(()),
+        };
+        assert_eq!((written, begun.elapsed().as_secs()), (Err(io::ErrorKind::TimedOut), 13));
     }
 }

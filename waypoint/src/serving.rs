@@ -4,9 +4,12 @@ use crate::answer::answer;
 use crate::body::Body;
 use crate::client::Connection;
 use crate::config::HEADERS_MAX;
-use crate::executor::LocalExecutor;
+use crate::executor::StreamExecutor;
+use crate::frames::Frames;
 use crate::gate::{Busy, Gate, Patience};
 use crate::lines::Lease;
+use crate::streams::Stream;
+use crate::strict::Strict;
 use crate::telemetry::Record;
 use crate::worker::Worker;
 use bytes::Bytes;
@@ -17,6 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use weft_runtime::log::describe;
 
@@ -40,12 +44,17 @@ pub(crate) async fn serve_one(
     let _alive = worker.ending.alive();
     let connection = Rc::new(connection);
     let limits = worker.limits;
-    let patience = Patience { head: limits.head, body: limits.body_idle, between: limits.keep_alive };
+    let patience = Patience {
+        head: limits.head,
+        body: limits.body_idle,
+        between: limits.keep_alive,
+        taking: limits.taking,
+    };
     let (busy, switch) = (Rc::new(Cell::new(0)), Switch::default());
-    let gate = Gate::new(io, patience, busy.clone());
+    let gate = Gate::new(io, Strict::default(), patience, busy.clone());
     let service = service_fn(|request: Request<Incoming>| {
         let busy = Busy::new(&busy);
-        serve(worker.clone(), connection.clone(), request, Some((busy, switch.clone())))
+        serve(worker.clone(), connection.clone(), request, (busy, Kind::One(switch.clone())))
     });
     let mut serving = hyper::server::conn::http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
@@ -81,14 +90,28 @@ pub(crate) async fn serve_two(
 ) {
     let _alive = worker.ending.alive();
     let connection = Rc::new(connection);
-    let service = service_fn(|request| serve(worker.clone(), connection.clone(), request, None));
-    let serving = hyper::server::conn::http2::Builder::new(LocalExecutor)
+    let limits = worker.limits;
+    let patience = Patience {
+        head: limits.head,
+        // Of each stream by itself.
+        body: Duration::MAX,
+        between: limits.keep_alive,
+        taking: limits.taking,
+    };
+    let busy = Rc::new(Cell::new(0));
+    let gate = Gate::new(io, Frames::new(Instant::now()), patience, busy.clone());
+    let executor = StreamExecutor::new(worker.streams.clone());
+    let service = service_fn(|request| {
+        let (busy, stream) = (Busy::new(&busy), executor.begin());
+        serve(worker.clone(), connection.clone(), request, (busy, Kind::Two(stream)))
+    });
+    let serving = hyper::server::conn::http2::Builder::new(executor.clone())
         .timer(TokioTimer::new())
         .max_header_list_size(HEAD_BYTES_MAX as u32)
         .max_concurrent_streams(STREAMS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .serve_connection(TokioIo::new(io), service);
+        .serve_connection(TokioIo::new(gate), service);
     let mut serving = std::pin::pin!(serving);
     let served = tokio::select! {
         served = &mut serving => served,
@@ -102,21 +125,40 @@ pub(crate) async fn serve_two(
     }
 }
 
+/// On what a request came.
+enum Kind {
+    /// A connection of HTTP/1, which may become another protocol's.
+    One(Switch),
+    /// A stream of HTTP/2.
+    Two(Rc<Stream>),
+}
+
 async fn serve(
     worker: Rc<Worker>,
     connection: Rc<Connection>,
     request: Request<Incoming>,
-    one: Option<(Busy, Switch)>,
+    (busy, kind): (Busy, Kind),
 ) -> Result<Response<Body>, Infallible> {
-    let (answer, mut record) = answer(&worker, &connection, request).await;
-    if let Some((busy, switch)) = one {
-        if let Some(lease) = answer.switching {
-            *switch.borrow_mut() = Some((lease, record));
-            return Ok(answer.response);
+    let stream = match &kind {
+        Kind::One(_) => None,
+        Kind::Two(stream) => Some(stream.clone()),
+    };
+    let (answer, mut record) = answer(&worker, &connection, request, stream).await;
+    match kind {
+        Kind::One(switch) => {
+            if let Some(lease) = answer.switching {
+                *switch.borrow_mut() = Some((lease, record));
+                return Ok(answer.response);
+            }
+            record.busy = Some(busy);
+            Ok(answer.response.map(|body| body.followed(record)))
         }
-        record.busy = Some(busy);
+        Kind::Two(stream) => {
+            record.busy = Some(busy);
+            stream.is_answered();
+            Ok(answer.response.map(|body| body.followed(record).taken_by(stream)))
+        }
     }
-    Ok(answer.response.map(|body| body.followed(record)))
 }
 
 /// Carries the bytes of a connection that is none of HTTP any more.

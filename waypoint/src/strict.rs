@@ -7,6 +7,7 @@
 //! takes the ends of lines and the two fields that say where a body ends, and no second parser. What is refused is made
 //! into what hyper answers with 400: the end of the line becomes a NUL.
 
+use crate::framing::{Abuse, Framing, Phase};
 use memchr::memchr;
 
 /// A field's line that is kept while it is incomplete. hyper's own limit of a head is not much larger, and no length needs
@@ -15,7 +16,7 @@ const LINE_BYTES_MAX: usize = 1024;
 
 /// Follows the requests of one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Framing {
+pub(crate) struct Strict {
     at: At,
     /// What has come of a line that is not complete, as far as it may matter.
     begun: Vec<u8>,
@@ -23,17 +24,6 @@ pub(crate) struct Framing {
     begun_bytes: usize,
     /// Its last byte.
     last: u8,
-}
-
-/// What a connection is in the middle of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Nothing: the next request has not begun.
-    Between,
-    /// A request's head.
-    Head,
-    /// A request's body.
-    Body,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -63,9 +53,8 @@ enum Length {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Ambiguous;
 
-impl Framing {
-    /// What the connection is in the middle of.
-    pub(crate) fn phase(&self) -> Phase {
+impl Framing for Strict {
+    fn phase(&self) -> Phase {
         match self.at {
             At::Between if self.begun_bytes == 0 => Phase::Between,
             At::Between | At::Fields(_) | At::Refused => Phase::Head,
@@ -73,8 +62,15 @@ impl Framing {
         }
     }
 
-    /// Takes in the next bytes, before hyper sees them.
-    pub(crate) fn pass(&mut self, mut bytes: &mut [u8]) {
+    fn pass(&mut self, bytes: &mut [u8]) -> Result<(), Abuse> {
+        // What is refused is answered with 400 by hyper.
+        self.take_in(bytes);
+        Ok(())
+    }
+}
+
+impl Strict {
+    fn take_in(&mut self, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
             let taken = match self.at {
                 At::Body(left) => self.skip(left, bytes.len(), At::Body, At::Between),
@@ -189,10 +185,10 @@ mod tests {
     use super::*;
 
     /// What becomes of the bytes if they come in pieces of this size.
-    fn passed(bytes: &str, piece: usize) -> (Vec<u8>, Framing) {
-        let mut framing = Framing::default();
+    fn passed(bytes: &str, piece: usize) -> (Vec<u8>, Strict) {
+        let mut framing = Strict::default();
         let mut bytes = bytes.as_bytes().to_vec();
-        bytes.chunks_mut(piece).for_each(|piece| framing.pass(piece));
+        bytes.chunks_mut(piece).for_each(|piece| framing.take_in(piece));
         (bytes, framing)
     }
 

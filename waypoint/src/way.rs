@@ -4,6 +4,7 @@ use crate::body::Body;
 use crate::client::Connection;
 use crate::endpoints::NoEndpoint;
 use crate::lines::Lease;
+use crate::streams::Stream;
 use crate::telemetry::{Flag, Record};
 use crate::worker::{Now, Worker};
 use http::{HeaderName, HeaderValue, Response, header, request};
@@ -26,6 +27,8 @@ pub(crate) struct Way {
     pub(crate) moment: Rc<Now>,
     /// What the client understands as an answer.
     pub(crate) speaks: Speaks,
+    /// Its stream, if it came by HTTP/2.
+    pub(crate) stream: Option<Rc<Stream>>,
     /// When it came.
     pub(crate) begun: Instant,
 }

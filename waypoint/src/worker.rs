@@ -10,6 +10,7 @@ use crate::export::Outbox;
 use crate::knowledge::{Moment, WaypointMesh};
 use crate::open::Open;
 use crate::standing::Standing;
+use crate::streams::{StreamPatience, Streams};
 use crate::target::{Making, Target};
 use crate::targets::Targets;
 use crate::telemetry::{LogLine, Metrics, Telemetry};
@@ -90,6 +91,8 @@ pub(crate) struct Worker {
     pub(crate) telemetry: Rc<Telemetry>,
     /// Connections of bytes that are open.
     pub(crate) open: Rc<Open>,
+    /// Requests of HTTP/2 that are open.
+    pub(crate) streams: Rc<Streams>,
     /// Whether it ends.
     pub(crate) ending: Ending,
     /// Chance.
@@ -113,6 +116,7 @@ impl Worker {
             tunnels: Tunnels::new(own.clone(), leaves.clone(), trust.clone(), limits),
             telemetry: Rc::new(telemetry),
             open: Rc::default(),
+            streams: Rc::default(),
             ending: Ending::default(),
             // Only so that workers and waypoints do not choose alike.
             dice: Dice::new(since.as_nanos() as u64 ^ (index as u64) << 48),
@@ -198,6 +202,8 @@ impl Worker {
     pub(crate) fn tick(&self) {
         self.targets.tick(Instant::now());
         self.open.tick(Instant::now());
+        let Limits { body_idle: sending, taking, .. } = self.limits;
+        self.streams.tick(Instant::now(), StreamPatience { sending, taking });
         self.tunnels.close_idle();
         self.telemetry.flush();
     }

@@ -1,6 +1,7 @@
 //! A request's body: passed on as it comes, kept for another try as far as a limit allows, and copied for mirrors.
 
 use super::BodyError;
+use crate::streams::Stream;
 use bytes::Bytes;
 use http::HeaderMap;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
@@ -40,6 +41,7 @@ struct Shared {
     /// Some of what has been sent is not kept.
     gone: bool,
     ended: bool,
+    stream: Option<Rc<Stream>>,
     /// Which try sends it; those before get no more.
     sender: u32,
     waker: Option<Waker>,
@@ -81,7 +83,8 @@ enum QueueState {
 
 impl Source {
     /// Of what the client sends.
-    pub(crate) fn new(incoming: Incoming, keep: Keep) -> Self {
+    /// `sender` is the stream that it comes on, if that is looked after.
+    pub(crate) fn new(incoming: Incoming, keep: Keep, sender: Option<Rc<Stream>>) -> Self {
         let bytes = Rc::new(Cell::new(0));
         let shared = Shared {
             hint: incoming.size_hint(),
@@ -92,6 +95,7 @@ impl Source {
             trailers: None,
             gone: false,
             ended: false,
+            stream: sender,
             sender: 0,
             waker: None,
             copies: Vec::new(),
@@ -147,7 +151,11 @@ impl Upload {
                 shared.trailers.clone().filter(|_| !std::mem::replace(&mut self.told_trailers, true));
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         }
-        let frame = match Pin::new(&mut shared.incoming).poll_frame(cx) {
+        let polled = Pin::new(&mut shared.incoming).poll_frame(cx);
+        if let Some(stream) = &shared.stream {
+            stream.sends(polled.is_ready());
+        }
+        let frame = match polled {
             Poll::Pending => {
                 shared.waker = Some(cx.waker().clone());
                 return Poll::Pending;

@@ -61,6 +61,15 @@ impl Backend {
         Self { seen, ..Self::new(behaviour) }
     }
 
+    /// Answers with so many bytes.
+    pub(crate) fn large(bytes: usize) -> Self {
+        let body = Bytes::from(vec![b'x'; bytes]);
+        Self::replying(move |_| {
+            let body = Full::from(body.clone()).map_err(|never: Infallible| match never {}).boxed_unsync();
+            Response::new(body)
+        })
+    }
+
     /// Answers after a while.
     pub(crate) fn slow(after: Duration) -> Self {
         Self::new(Rc::new(move |_, _| {
