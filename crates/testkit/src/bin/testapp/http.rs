@@ -27,16 +27,22 @@ use weft_testkit::report::{Answer, GetReport, Hello, Latency};
 use crate::Server;
 use crate::socket::{accept, canonical, listen, resolve, word};
 
+/// What an HTTP server does with requests.
+pub(crate) struct Behaviour {
+    pub(crate) version: String,
+    pub(crate) delay: Duration,
+    /// While this file is there, every Nth request is answered with 503; it holds the N.
+    pub(crate) fail_file: Option<PathBuf>,
+    /// Asked before each answer.
+    pub(crate) next: Option<String>,
+}
+
 /// Serves until killed.
-pub(crate) async fn serve(
-    server: &Server,
-    version: String,
-    delay: Duration,
-    fail_file: Option<PathBuf>,
-) -> Result<()> {
+pub(crate) async fn serve(server: &Server, does: Behaviour) -> Result<()> {
+    let next = does.next.as_deref().map(|url| parse(url, Vec::new())).transpose()?;
     let listener = listen(server)?;
     let name = server.name.clone();
-    let who = Arc::new(Who { name, version, delay, fail_file, asked: AtomicU64::new(0) });
+    let who = Arc::new(Who { name, does, next, asked: AtomicU64::new(0) });
     let mut connections = JoinSet::new();
     loop {
         let (stream, peer) = accept(&listener).await;
@@ -49,9 +55,8 @@ pub(crate) async fn serve(
 /// Who answers, and how.
 struct Who {
     name: String,
-    version: String,
-    delay: Duration,
-    fail_file: Option<PathBuf>,
+    does: Behaviour,
+    next: Option<Target>,
     /// Requests so far.
     asked: AtomicU64,
 }
@@ -60,11 +65,34 @@ impl Who {
     /// Whether the next request is one that fails.
     fn fails(&self) -> bool {
         let number = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
-        let text = self.fail_file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+        let text = self.does.fail_file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
         let every = text.and_then(|text| text.trim().parse::<u64>().ok());
         every.is_some_and(|every| number.is_multiple_of(every))
     }
+
+    /// Asks the one behind it, if there is one. Gives whether it has answered well.
+    async fn ask_next(&self, came: &HeaderMap) -> bool {
+        let Some(next) = &self.next else { return true };
+        let handed_on = |(name, value): (&HeaderName, &HeaderValue)| {
+            TRACE_HEADERS.contains(&name.as_str()).then(|| (name.clone(), value.clone()))
+        };
+        let target = Target { headers: came.iter().filter_map(handed_on).collect(), ..next.clone() };
+        matches!(one(&target, None).await, Ok((answer, _)) if answer.is_ok())
+    }
 }
+
+/// What an application has to hand on, or the parts of a trace do not find each other.
+const TRACE_HEADERS: [&str; 9] = [
+    "traceparent",
+    "tracestate",
+    "b3",
+    "x-b3-traceid",
+    "x-b3-spanid",
+    "x-b3-parentspanid",
+    "x-b3-sampled",
+    "x-b3-flags",
+    "x-request-id",
+];
 
 async fn serve_one(stream: TcpStream, peer: SocketAddr, who: &Who) {
     let Ok(local) = stream.local_addr().map(canonical) else { return };
@@ -73,7 +101,7 @@ async fn serve_one(stream: TcpStream, peer: SocketAddr, who: &Who) {
         let on_connection = carried.fetch_add(1, Ordering::Relaxed) + 1;
         let hello = Hello {
             name: who.name.clone(),
-            version: who.version.clone(),
+            version: who.does.version.clone(),
             peer,
             local,
             request: format!("{} {}", request.method(), request.uri()),
@@ -81,12 +109,15 @@ async fn serve_one(stream: TcpStream, peer: SocketAddr, who: &Who) {
             on_connection,
         };
         async move {
-            if !who.delay.is_zero() {
-                tokio::time::sleep(who.delay).await;
+            if !who.does.delay.is_zero() {
+                tokio::time::sleep(who.does.delay).await;
             }
+            let next_is_well = who.ask_next(request.headers()).await;
             let body = serde_json::to_vec(&hello).unwrap_or_default();
             let mut response = Response::new(Full::new(Bytes::from(body)));
-            if who.fails() {
+            if !next_is_well {
+                *response.status_mut() = StatusCode::BAD_GATEWAY;
+            } else if who.fails() {
                 *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
             }
             response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
@@ -135,6 +166,7 @@ pub(crate) struct GetArgs {
 }
 
 /// A URL taken apart once.
+#[derive(Clone)]
 struct Target {
     host: String,
     authority: String,
@@ -166,17 +198,21 @@ pub(crate) async fn get(args: GetArgs) -> Result<GetReport> {
 }
 
 fn target(args: &GetArgs) -> Result<Target> {
-    let uri: Uri = args.url.parse().context("reading the URL")?;
-    let authority = uri.authority().context("a URL needs a host")?;
     let headers = args.header.iter().map(|line| {
         let (name, value) = line.split_once(':').context("a header is `name: value`")?;
         Ok((name.trim().parse()?, value.trim().parse()?))
     });
+    parse(&args.url, headers.collect::<Result<_>>()?)
+}
+
+fn parse(url: &str, headers: Vec<(HeaderName, HeaderValue)>) -> Result<Target> {
+    let uri: Uri = url.parse().context("reading the URL")?;
+    let authority = uri.authority().context("a URL needs a host")?;
     Ok(Target {
         host: format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80)),
         authority: authority.to_string(),
         path: uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
-        headers: headers.collect::<Result<_>>()?,
+        headers,
     })
 }
 

@@ -34,6 +34,9 @@ enum Command {
         /// While this file is there, answers every Nth request with 503; it holds the N.
         #[arg(long)]
         fail_file: Option<std::path::PathBuf>,
+        /// Asks this URL before it answers, and hands on what the request says of its trace.
+        #[arg(long)]
+        next: Option<String>,
     },
     /// A TCP server that sends back what it gets, and half-closes when the client has.
     Echo {
@@ -94,8 +97,9 @@ fn main() -> Result<()> {
 
 async fn run(command: Command) -> Result<()> {
     match command {
-        Command::Http { server, version, delay_ms, fail_file } => {
-            http::serve(&server, version, Duration::from_millis(delay_ms), fail_file).await
+        Command::Http { server, version, delay_ms, fail_file, next } => {
+            let delay = Duration::from_millis(delay_ms);
+            http::serve(&server, http::Behaviour { version, delay, fail_file, next }).await
         }
         Command::Echo { server } => servers::echo(&server, None).await,
         Command::First { server, banner } => servers::echo(&server, Some(banner)).await,
