@@ -103,6 +103,9 @@ pub(crate) struct Exporter<T> {
     dropped: IntCounter,
 }
 
+/// Both ends of the way to a collector.
+pub(crate) type Way<T> = (Outbox<T>, Exporter<T>);
+
 /// Both ends of the way to a collector; nothing if none is set. The metric counts by outcome.
 ///
 /// # Errors
@@ -112,7 +115,7 @@ pub(crate) fn way<T: Signal>(
     service: String,
     metrics: &Metrics,
     (name, help): (&str, &str),
-) -> Result<Option<(Outbox<T>, Exporter<T>)>, MetricError> {
+) -> Result<Option<Way<T>>, MetricError> {
     let Some(collector) = settings.collector.clone() else { return Ok(None) };
     let all: IntCounterVec = metrics.counters(name, help, &["outcome"])?;
     let (exported, dropped) = (all.with_label_values(&["exported"]), all.with_label_values(&["dropped"]));

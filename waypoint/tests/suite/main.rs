@@ -11,6 +11,7 @@ mod collector;
 mod control;
 mod passage;
 mod policy;
+mod prometheus;
 mod protocols;
 mod resilience;
 mod routing;
