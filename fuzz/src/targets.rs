@@ -13,6 +13,7 @@ mod authorization;
 mod agent_pod;
 mod state;
 mod manifests;
+mod condition;
 mod identity;
 mod certificate;
 mod leaf;
@@ -43,7 +44,7 @@ macro_rules! targets {
 
 targets! {
     authority forwarded baggage connect frames open dns dns_tcp
-    address authorization agent_pod state manifests
+    address authorization agent_pod state manifests condition
     identity certificate leaf link packet
 }
 

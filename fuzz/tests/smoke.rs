@@ -44,6 +44,6 @@ macro_rules! smoke {
 
 smoke! {
     authority forwarded baggage connect frames open dns dns_tcp
-    address authorization agent_pod state manifests
+    address authorization agent_pod state manifests condition
     identity certificate leaf link packet
 }

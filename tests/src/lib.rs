@@ -3,6 +3,7 @@
 
 pub mod stage;
 pub mod asking;
+pub mod collector;
 pub mod metrics;
 pub mod requests;
 pub mod talk;

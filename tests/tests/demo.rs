@@ -12,7 +12,7 @@ use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use weft_testkit::{find_binary, leftovers};
 
 /// What each fact of the story begins with or has in it, in this order.
-const STORY: [&str; 29] = [
+const STORY: [&str; 30] = [
     "two nodes, four pods and a Service",
     "three pods enrolled after",
     "40 requests to http://reviews/:",
@@ -41,6 +41,7 @@ const STORY: [&str; 29] = [
     "the circuit is open",
     "the circuit is closed",
     "a fault for user ripley alone",
+    "client asks a, a asks b, b asks c",
     "everything is removed",
 ];
 /// How a fact is marked.

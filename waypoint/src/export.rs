@@ -104,9 +104,9 @@ pub(crate) struct Exporter<T> {
 }
 
 /// Both ends of the way to a collector.
-type Way<T> = (Outbox<T>, Exporter<T>);
+pub(crate) type Way<T> = (Outbox<T>, Exporter<T>);
 
-/// Makes one; nothing if no collector is set. The metric counts by outcome.
+/// Both ends of the way to a collector; nothing if none is set. The metric counts by outcome.
 ///
 /// # Errors
 /// If the name of the metric is taken.

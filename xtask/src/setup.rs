@@ -183,6 +183,36 @@ pub(crate) fn envoy(target: &Path) -> Result<PathBuf> {
     Ok(program)
 }
 
+/// Prometheus, for the tests of metrics against what reads them: the one that `WEFT_TEST_PROMETHEUS` names, else that of the
+/// path, else Debian's package, unpacked below the target folder and not installed.
+pub(crate) fn prometheus(target: &Path) -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os("WEFT_TEST_PROMETHEUS") {
+        return Ok(named.into());
+    }
+    if let Some(found) = find_in_path("prometheus") {
+        return Ok(found);
+    }
+    let folder = target.join("prometheus");
+    let program = folder.join("usr/bin/prometheus");
+    if program.is_file() {
+        return Ok(program);
+    }
+    let below = target.display();
+    eprintln!(
+        "This machine lacks Prometheus: the tests let it read metrics (Debian: prometheus, below {below})"
+    );
+    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    update_lists()?;
+    steps::run("apt-get download prometheus", apt(&["download", "-q", "prometheus"]).current_dir(&folder))?;
+    let entries = std::fs::read_dir(&folder).with_context(|| format!("listing {}", folder.display()))?;
+    let package =
+        entries.flatten().map(|entry| entry.path()).find(|path| path.extension() == Some("deb".as_ref()));
+    let package = package.context("apt-get has downloaded prometheus, but there is no package")?;
+    steps::run("dpkg-deb --extract", Command::new("dpkg-deb").arg("--extract").arg(&package).arg(&folder))?;
+    ensure!(program.is_file(), "there is no {}", program.display());
+    Ok(program)
+}
+
 /// Asks, if there is somebody to ask.
 fn agree() -> Result<()> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {

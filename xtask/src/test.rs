@@ -63,6 +63,10 @@ fn every_step(args: &Args, summary: &mut Summary) -> Result<()> {
         privileged.env("WEFT_TEST_ENVOY", setup::envoy(&target)?);
         Ok(())
     })?;
+    summary.time("Prometheus", || {
+        privileged.env("WEFT_TEST_PROMETHEUS", setup::prometheus(&target)?);
+        Ok(())
+    })?;
     summary.suite("tests that need root", privileged);
     // A test that was killed may have left its world.
     summary.time("cleaning up", programs::sweep)

@@ -98,6 +98,11 @@ impl App {
         self.arg("--log-requests")
     }
 
+    /// Lets an HTTP server ask another one before each answer, and hand on what the request says of its trace.
+    pub fn asks(self, url: &str) -> Self {
+        self.arg("--next").arg(url)
+    }
+
     fn test_app(subcommand: &str, port_name: &str, port: u16) -> Self {
         Self {
             command: Command::TestApp,

@@ -15,6 +15,7 @@ mod grpc;
 mod http2;
 mod passage;
 mod policy;
+mod prometheus;
 mod protocols;
 mod resilience;
 mod routing;

@@ -1,6 +1,6 @@
 //! A waypoint from its manifests to what its instance and node proxies are told.
 
-use crate::control::{Control, until};
+use crate::control::{Control, DEADLINE, until};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use weft_core::names::{NetworkAddr, ServiceName, WorkloadUid};
@@ -8,8 +8,9 @@ use weft_core::snapshot::Snapshot;
 use weft_core::waypoint::{choose_waypoint, is_guarded, stands_before};
 use weft_core::workload::TunnelProtocol;
 use weft_l7::policy::{Policy, PolicyScope};
+use weft_l7::telemetry::{Sink, Telemetry};
 use weft_l7::traffic::Traffic;
-use weft_proto::{ADDRESS_TYPE, AUTHORIZATION_TYPE, REQUEST_POLICY_TYPE, TRAFFIC_TYPE};
+use weft_proto::{ADDRESS_TYPE, AUTHORIZATION_TYPE, REQUEST_POLICY_TYPE, TELEMETRY_TYPE, TRAFFIC_TYPE};
 use weft_xds::{AgentPods, Effect, Mesh, Model, Resource, Role};
 
 /// What a waypoint subscribes to.
@@ -20,13 +21,14 @@ struct Told {
     mesh: Snapshot,
     policies: BTreeMap<String, Policy>,
     traffic: BTreeMap<String, Traffic>,
+    telemetries: BTreeMap<String, Telemetry>,
 }
 
 impl Model for Waypoint {
     type Snapshot = Told;
 
     const TYPES: &'static [&'static str] =
-        &[AUTHORIZATION_TYPE, REQUEST_POLICY_TYPE, TRAFFIC_TYPE, ADDRESS_TYPE];
+        &[AUTHORIZATION_TYPE, REQUEST_POLICY_TYPE, TRAFFIC_TYPE, TELEMETRY_TYPE, ADDRESS_TYPE];
 
     fn insert(
         told: &mut Told,
@@ -43,6 +45,10 @@ impl Model for Waypoint {
                 let json = weft_proto::decode_traffic(body).unwrap();
                 told.traffic.insert(name.to_owned(), serde_json::from_slice(&json).unwrap());
             }
+            TELEMETRY_TYPE => {
+                let json = weft_proto::decode_telemetry(body).unwrap();
+                told.telemetries.insert(name.to_owned(), serde_json::from_slice(&json).unwrap());
+            }
             _ => return Mesh::insert(&mut told.mesh, type_url, name, body),
         }
         Ok(())
@@ -52,6 +58,7 @@ impl Model for Waypoint {
         match type_url {
             REQUEST_POLICY_TYPE => _ = told.policies.remove(name),
             TRAFFIC_TYPE => _ = told.traffic.remove(name),
+            TELEMETRY_TYPE => _ = told.telemetries.remove(name),
             _ => Mesh::remove(&mut told.mesh, type_url, name),
         }
     }
@@ -114,6 +121,17 @@ spec:
   - to: [{ operation: { methods: [GET] } }]
 "#;
 
+const TELEMETRY: &str = r#"
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: { name: errors, namespace: default }
+spec:
+  targetRefs: [{ group: "", kind: Service, name: web }]
+  accessLogging:
+  - providers: [{ name: my-als }]
+    filter: { expression: "response.code >= 400" }
+"#;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_waypoint_stands_before_the_service_that_asks_for_it() {
     let control = Control::start();
@@ -154,6 +172,17 @@ async fn a_waypoint_stands_before_the_service_that_asks_for_it() {
     assert_eq!(scope, PolicyScope::Services(vec![web.clone()]));
     until(&mut proxy, |now| is_guarded(now, now.workload(&uid("web-1")).unwrap(), 8080)).await;
     assert!(proxy.now().policies().all(|policy| &*policy.name.name != "read-only"), "proxies leave it alone");
+    // A provider that nobody has named refuses it.
+    control.write("errors.yaml", TELEMETRY);
+    until_told(|| problems().contains("is no provider that is known here")).await;
+    control.write("errors.yaml", &TELEMETRY.replace("my-als", "otlp"));
+    until(&mut waypoint, |told| told.telemetries.len() == 1).await;
+    let telemetry = waypoint.now().telemetries["default/errors"].clone();
+    assert_eq!(telemetry.scope, PolicyScope::Services(vec![web.clone()]));
+    assert_eq!(telemetry.logging[0].sinks, [Sink::Otlp]);
+    control.write("errors.yaml", "");
+    until(&mut waypoint, |told| told.telemetries.is_empty()).await;
+
     let (mut agent, _agent) = control.client::<AgentPods>(Role::Agent, "weft-agent");
     until(&mut agent, |pods| pods.contains_key(&uid("wp-1"))).await;
     let membership = agent.now()[&uid("wp-1")].membership;
@@ -164,4 +193,14 @@ async fn a_waypoint_stands_before_the_service_that_asks_for_it() {
     until(&mut proxy, |now| now.service(&web).is_some_and(|web| web.waypoint.is_none())).await;
     assert!(proxy.now().service(&web).unwrap().guarded);
     assert!(problems().contains("connections to its pods are refused"), "{}", problems());
+}
+
+/// Waits until it is so.
+async fn until_told(is: impl Fn() -> bool) {
+    let wait = async {
+        while !is() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, wait).await.expect("it is told in time");
 }

@@ -32,7 +32,7 @@ pub(crate) fn stands(scene: &mut Scene, telling: &Telling) -> Result<()> {
     let line = waypoint.log().lines().rev().find(|line| line.contains(THROUGH)).map(str::to_owned);
     let line = line.context("its access line was there a moment ago")?;
     telling.detail(&fields(&line, &["method", "path", "status", "src.workload", "dst.workload"]));
-    scene.waypoint = Some(waypoint);
+    (scene.waypoint, scene.waypoint_pod) = (Some(waypoint), Some(gate));
     Ok(())
 }
 

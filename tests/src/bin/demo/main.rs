@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod story;
+mod trace;
 mod resilience;
 mod routes;
 mod gate;

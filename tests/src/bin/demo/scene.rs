@@ -1,13 +1,14 @@
 //! The scene: a world of two nodes with its pods, captures on the wires between them, and a mesh. How it is set, kept
 //! and struck.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use weft_testkit::{
-    App, Capture, Mesh, MeshSettings, Pod, ServiceBuilder, TapOptions, Waypoint, World, find_binary,
-    leftovers,
+    App, Capture, Component, Mesh, MeshSettings, Pod, ServiceBuilder, TapOptions, Waypoint, World,
+    find_binary, leftovers,
 };
 use weft_tests::asking::await_enrolled;
 use weft_tests::stage::start_mesh;
@@ -23,6 +24,9 @@ const LOG_PATIENCE: Duration = Duration::from_secs(3);
 /// Lines of each log that a failure shows.
 const LOG_LINES: usize = 12;
 
+/// Where the waypoint looks for a collector of spans: in its own pod.
+pub(crate) const COLLECTOR: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 4317);
+
 /// The Service's port.
 pub(crate) const PORT: u16 = 80;
 
@@ -30,6 +34,10 @@ pub(crate) const PORT: u16 = 80;
 pub(crate) struct Scene {
     /// Once the story has come so far.
     pub(crate) waypoint: Option<Waypoint>,
+    /// The pod that it runs in.
+    pub(crate) waypoint_pod: Option<Pod>,
+    /// Applications that ask each other.
+    pub(crate) hops: Vec<Pod>,
     pub(crate) mesh: Mesh,
     /// One for each node's wire.
     pub(crate) captures: Vec<Capture>,
@@ -82,7 +90,12 @@ impl Scene {
         }
         telling.detail(&format!("{:<20} {}  {}", "Service shop/reviews", service[0], service[1]));
         let start = Instant::now();
-        let mesh = start_mesh(&world, MeshSettings::default())?;
+        // Nobody decides for a trace but a Telemetry.
+        let (ip, port) = COLLECTOR;
+        let settings = MeshSettings::default()
+            .env(Component::Waypoint, "WEFT_TRACING_ENDPOINT", &format!("http://{ip}:{port}"))
+            .env(Component::Waypoint, "WEFT_TRACING_SAMPLING", "0");
+        let mesh = start_mesh(&world, settings)?;
         let started = start.elapsed();
         await_enrolled(&mesh, [&client, &v1, &v2], Duration::from_secs(20))?;
         telling.fact(&format!(
@@ -91,7 +104,19 @@ impl Scene {
             seconds(started),
             seconds(start.elapsed())
         ));
-        Ok(Self { waypoint: None, mesh, captures, client, v1, v2, stranger, service, world })
+        Ok(Self {
+            waypoint: None,
+            waypoint_pod: None,
+            hops: Vec::new(),
+            mesh,
+            captures,
+            client,
+            v1,
+            v2,
+            stranger,
+            service,
+            world,
+        })
     }
 
     /// The Service, as it was written.

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::scene::Scene;
 use crate::telling::Telling;
-use crate::{gate, policies, resilience, routes, traffic, upgrade};
+use crate::{gate, policies, resilience, routes, trace, traffic, upgrade};
 
 /// Tells all of it.
 pub(crate) fn tell(scene: &mut Scene, telling: &Telling) -> Result<()> {
@@ -28,5 +28,7 @@ pub(crate) fn tell(scene: &mut Scene, telling: &Telling) -> Result<()> {
     telling.chapter("A backend fails");
     resilience::retries(scene, telling)?;
     resilience::circuit(scene, telling)?;
-    resilience::fault_for_one(scene, telling)
+    resilience::fault_for_one(scene, telling)?;
+    telling.chapter("A call over three hops");
+    trace::of_three_hops(scene, telling)
 }

@@ -25,7 +25,7 @@ use weft_testkit::report::Hello;
 
 use crate::Server;
 use crate::grpc;
-use crate::http::joined;
+use crate::http::{Next, joined};
 use crate::socket::{accept, canonical, listen};
 
 /// How HTTP/2 begins (RFC 9113, section 3.4), as far as no method does.
@@ -38,7 +38,8 @@ const GRPC_UNAVAILABLE: HeaderValue = HeaderValue::from_static("14");
 /// Serves until killed.
 pub(crate) async fn serve(server: &Server, manner: Manner) -> Result<()> {
     let listener = listen(server)?;
-    let who = Arc::new(Who { name: server.name.clone(), manner, asked: AtomicU64::new(0) });
+    let next = manner.next.as_deref().map(Next::at).transpose()?;
+    let who = Arc::new(Who { name: server.name.clone(), manner, next, asked: AtomicU64::new(0) });
     let mut connections = JoinSet::new();
     loop {
         let (stream, peer) = accept(&listener).await;
@@ -61,12 +62,16 @@ pub(crate) struct Manner {
     /// Writes each request to standard error.
     #[arg(long)]
     log_requests: bool,
+    /// Asks this URL before it answers, and hands on what the request says of its trace.
+    #[arg(long)]
+    next: Option<String>,
 }
 
 /// Who answers, and how.
 struct Who {
     name: String,
     manner: Manner,
+    next: Option<Next>,
     /// Requests so far.
     asked: AtomicU64,
 }
@@ -153,15 +158,25 @@ async fn answer(
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
+    let next_is_well = match &who.next {
+        Some(next) => next.ask(headers).await,
+        None => true,
+    };
     let body = serde_json::to_vec(&hello).unwrap_or_default();
-    if is_call { of_call(&body, who.fails()) } else { of_request(body, who.fails()) }
+    let fails = who.fails();
+    if is_call {
+        return of_call(&body, fails || !next_is_well);
+    }
+    match (next_is_well, fails) {
+        (false, _) => of_request(body, StatusCode::BAD_GATEWAY),
+        (true, true) => of_request(body, StatusCode::SERVICE_UNAVAILABLE),
+        (true, false) => of_request(body, StatusCode::OK),
+    }
 }
 
-fn of_request(body: Vec<u8>, fails: bool) -> Response<UnsyncBoxBody<Bytes, Infallible>> {
+fn of_request(body: Vec<u8>, status: StatusCode) -> Response<UnsyncBoxBody<Bytes, Infallible>> {
     let mut response = Response::new(Full::new(Bytes::from(body)).boxed_unsync());
-    if fails {
-        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    }
+    *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -55,6 +55,7 @@ pub(crate) struct GetArgs {
 }
 
 /// A request taken apart once.
+#[derive(Clone)]
 struct Target {
     /// Where to connect.
     host: String,
@@ -71,6 +72,38 @@ enum Speaks {
     Http1,
     Http2,
     Grpc,
+}
+
+/// What an application has to hand on, or the parts of a trace do not find each other.
+const TRACE_HEADERS: [&str; 9] = [
+    "traceparent",
+    "tracestate",
+    "b3",
+    "x-b3-traceid",
+    "x-b3-spanid",
+    "x-b3-parentspanid",
+    "x-b3-sampled",
+    "x-b3-flags",
+    "x-request-id",
+];
+
+/// Another server, which is asked before a request is answered.
+pub(crate) struct Next(Target);
+
+impl Next {
+    /// At a URL.
+    pub(crate) fn at(url: &str) -> Result<Self> {
+        Target::at(url).map(Self)
+    }
+
+    /// Asks it, handing on what the request that came says of its trace. Gives whether it has answered well.
+    pub(crate) async fn ask(&self, came: &HeaderMap) -> bool {
+        let handed_on = |(name, value): (&HeaderName, &HeaderValue)| {
+            TRACE_HEADERS.contains(&name.as_str()).then(|| (name.clone(), value.clone()))
+        };
+        let target = Target { headers: came.iter().filter_map(handed_on).collect(), ..self.0.clone() };
+        matches!(one(&target, None).await, Ok((answer, _)) if answer.is_ok())
+    }
 }
 
 /// Sends all requests, or those until SIGTERM, and reports.
@@ -97,8 +130,7 @@ pub(crate) async fn get(args: GetArgs) -> Result<GetReport> {
 }
 
 fn target(args: &GetArgs) -> Result<Target> {
-    let uri: Uri = args.url.parse().context("reading the URL")?;
-    let connect = uri.authority().context("a URL needs a host")?;
+    let plain = Target::at(&args.url)?;
     let headers = args.header.iter().map(|line| {
         let (name, value) = line.split_once(':').context("a header is `name: value`")?;
         Ok((name.trim().parse()?, value.trim().parse()?))
@@ -106,23 +138,36 @@ fn target(args: &GetArgs) -> Result<Target> {
     let mut headers = headers.collect::<Result<Vec<(HeaderName, HeaderValue)>>>()?;
     // Another host than the one that is connected to.
     let named = headers.iter().position(|(name, _)| name == HOST).map(|place| headers.swap_remove(place).1);
-    let authority = named.map_or_else(|| Ok(connect.to_string()), |host| host.to_str().map(str::to_owned));
+    let authority = named.map(|host| host.to_str().map(str::to_owned)).transpose().context("a host is text")?;
     let speaks = match (args.grpc, args.http2) {
         (true, _) => Speaks::Grpc,
         (false, true) => Speaks::Http2,
         (false, false) => Speaks::Http1,
     };
     Ok(Target {
-        host: format!("{}:{}", connect.host(), connect.port_u16().unwrap_or(80)),
-        authority: authority.context("a host is text")?,
-        path: uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
+        authority: authority.unwrap_or(plain.authority),
         method: args.method.parse().context("reading the method")?,
         headers,
         speaks,
+        ..plain
     })
 }
 
 impl Target {
+    /// A plain request.
+    fn at(url: &str) -> Result<Self> {
+        let uri: Uri = url.parse().context("reading the URL")?;
+        let connect = uri.authority().context("a URL needs a host")?;
+        Ok(Self {
+            host: format!("{}:{}", connect.host(), connect.port_u16().unwrap_or(80)),
+            authority: connect.to_string(),
+            path: uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
+            method: Method::GET,
+            headers: Vec::new(),
+            speaks: Speaks::Http1,
+        })
+    }
+
     fn request(&self) -> Result<Request<Full<Bytes>>, String> {
         let request = match self.speaks {
             Speaks::Http1 => {
