@@ -1,13 +1,13 @@
 //! A mesh of two nodes with one waypoint: `reviews` in two versions behind it, clients on both nodes, and a stranger.
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::Duration;
-use weft_testkit::report::{Answer, GetReport};
-use weft_testkit::{App, Get, Mesh, Pod, ServiceBuilder, Waypoint, World};
+use weft_testkit::report::Answer;
+use weft_testkit::{App, Mesh, Pod, ServiceBuilder, Waypoint, World};
 use weft_tests::asking::await_enrolled;
-use weft_tests::stage::{start_mesh, start_waypoint};
+use weft_tests::stage::{await_through, object, place_waypoint, start_mesh, start_waypoint};
 use weft_tests::waiting::{eventually, with_json_lines};
 
 /// How long a change may take at most on a busy machine.
@@ -38,16 +38,7 @@ impl Scene {
             pod.labels([("app", "reviews"), ("version", version)]).app(App::http(version)).start()
         };
         let (v1, v2) = (server(1, "v1")?, server(2, "v2")?);
-        let gate = world.node(2).pod("shop", "gate").service_account("gate");
-        let gate = gate.label("gateway.networking.k8s.io/gateway-name", "gate").start()?;
-        world.apply(&json!({
-            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
-            "metadata": {"name": "gate", "namespace": "shop"},
-            "spec": {
-                "gatewayClassName": "weft-waypoint",
-                "listeners": [{"name": "mesh", "port": 15008, "protocol": "HBONE"}],
-            },
-        }))?;
+        let gate = place_waypoint(&world, 2, "shop", "gate")?;
         let mesh = start_mesh(&world, with_json_lines())?;
         await_enrolled(&mesh, [&client, &teller, &v1, &v2], PATIENCE)?;
         let waypoint = start_waypoint(&world, &mesh, &gate)?;
@@ -74,12 +65,6 @@ impl Scene {
         format!("http://{}{path}", self.vip())
     }
 
-    /// Requests to the Service, on one connection.
-    pub(crate) fn ask(&self, from: &Pod, count: u64, headers: &[(&str, &str)]) -> Result<GetReport> {
-        let get = Get::url(&self.url("/")).times(count);
-        from.run_tool(&headers.iter().fold(get, |get, (name, value)| get.header(name, value)))
-    }
-
     /// Waits until what a client is answered satisfies `wanted`.
     pub(crate) fn await_answer(
         &self,
@@ -94,30 +79,19 @@ impl Scene {
         })
     }
 
-    /// Waits until requests reach the Service through the waypoint, which says so in its access log.
+    /// Waits until requests reach the Service through the waypoint.
     fn comes_through(&self, from: &Pod) -> Result<()> {
-        let path = format!("/through/{}", from.name());
-        eventually(&format!("requests of {} come through the waypoint", from.name()), PATIENCE, || {
-            let answer = from.get(&self.url(&path))?;
-            ensure!(answer.is_ok(), "{answer:?}");
-            ensure!(self.waypoint.log().contains(&path), "the waypoint has not seen {path}");
-            Ok(())
-        })
+        await_through(&self.waypoint, from, &self.url(&format!("/through/{}", from.name())), PATIENCE)
     }
 
     /// Writes an object of `shop`.
     pub(crate) fn apply(&self, api: &str, kind: &str, name: &str, spec: &Value) -> Result<()> {
-        let object = json!({
-            "apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": "shop"}, "spec": spec,
-        });
-        self.world.apply(&object).map(drop)
+        self.world.apply(&object(api, kind, ["shop", name], spec)).map(drop)
     }
 
     /// Takes it away.
     pub(crate) fn remove(&self, api: &str, kind: &str, name: &str) -> Result<()> {
-        let object =
-            json!({"apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": "shop"}});
-        self.world.remove(&object)
+        self.world.remove(&object(api, kind, ["shop", name], &Value::Null))
     }
 
     /// The ends of the logs of all that carry requests, for a test that fails.

@@ -1,0 +1,69 @@
+//! The manifests of docs/traffic.md do what the page says. They are read from the page itself, one section after the
+//! other, written into the folder of a mesh as they stand there, and tried with real requests.
+#![forbid(unsafe_code)]
+
+mod routing;
+mod backends;
+mod resilience;
+mod streams;
+mod outside;
+mod policy;
+mod scene;
+mod page;
+
+use anyhow::{Context as _, Result, ensure};
+use scene::Scene;
+use std::collections::BTreeSet;
+
+/// What is so while the manifests of a section are in the folder.
+type Example = (&'static str, fn(&Scene) -> Result<()>);
+
+const EXAMPLES: [Example; 21] = [
+    ("A canary", routing::canary),
+    ("A split", routing::split),
+    ("Some requests elsewhere", routing::browsers),
+    ("Redirects", routing::redirects),
+    ("Rewrites and headers", routing::rewrites),
+    ("Mirroring", routing::mirror),
+    ("CORS", routing::cors),
+    ("For the clients of one namespace", routing::consumer),
+    ("gRPC", routing::grpc),
+    ("Timeouts", resilience::timeouts),
+    ("Retries", resilience::retries),
+    ("A budget for retries", resilience::budget),
+    ("Circuit breaking", resilience::circuit),
+    ("Limits", resilience::limits),
+    ("Faults", resilience::faults),
+    ("Sessions", backends::sessions),
+    ("The same user, the same pod", backends::hash),
+    ("TCP", streams::tcp),
+    ("TLS", streams::tls),
+    ("Who may ask for what", policy::readers),
+    ("Services outside", outside::payments_and_ratings),
+];
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn the_manifests_of_the_page_about_traffic_do_what_it_says() -> Result<()> {
+    let sections = page::sections()?;
+    let found: BTreeSet<&str> = sections.iter().map(|section| section.title.as_str()).collect();
+    let tried = EXAMPLES.iter().map(|(title, _)| *title);
+    // The Gateway stands all the while.
+    let tried: BTreeSet<&str> = tried.chain([page::GATEWAY]).collect();
+    ensure!(found == tried, "on the page and not tried, or the reverse: {:?}", &found ^ &tried);
+    let manifest = |title: &str| {
+        let section = sections.iter().find(|section| section.title == title);
+        section.map(|section| section.manifest.as_str()).with_context(|| format!("no section {title}"))
+    };
+    let scene = Scene::set(manifest(page::GATEWAY)?)?;
+    let mut failed = Vec::new();
+    for (title, holds) in EXAMPLES {
+        eprintln!("{title}");
+        if let Err(error) = scene.play(title, manifest(title)?, holds) {
+            eprintln!("{title}: {error:#}\n{}", scene.logs()?);
+            failed.push(title);
+        }
+    }
+    ensure!(failed.is_empty(), "of {} examples these failed: {failed:?}", EXAMPLES.len());
+    Ok(())
+}
