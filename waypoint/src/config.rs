@@ -23,6 +23,8 @@ pub struct Config {
     pub access: AccessFormat,
     /// Where spans go, and of which requests.
     pub tracing: Tracing,
+    /// Whom to ask for the addresses of endpoints that are known by name.
+    pub dns: DnsServers,
     /// Whether each service's limit of requests at a time finds itself.
     pub adaptive: Adaptive,
     /// Who it is.
@@ -82,6 +84,23 @@ impl FromStr for Adaptive {
             "on" => Ok(Self::On),
             _ => Err(()),
         }
+    }
+}
+
+/// Whom to ask for the addresses of endpoints that are known by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DnsServers {
+    /// Those that this machine asks, as its `resolv.conf` has them at the time.
+    Machine,
+    /// This one.
+    One(SocketAddr),
+}
+
+impl FromStr for DnsServers {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if text == "original" { Ok(Self::Machine) } else { text.parse().map(Self::One).map_err(|_| ()) }
     }
 }
 
@@ -222,6 +241,7 @@ impl Config {
             log: LogConfig::read(settings),
             access: settings.get("WEFT_ACCESS_LOG", "text, json or off", AccessFormat::default()),
             tracing: Tracing::read(settings),
+            dns: settings.get("WEFT_DNS_UPSTREAM", "original or ADDRESS:PORT", DnsServers::Machine),
             adaptive: settings.get("WEFT_ADAPTIVE_CONCURRENCY", "on or off", Adaptive::Off),
             own: Own::read(settings),
             control: ControlSettings::read(settings),

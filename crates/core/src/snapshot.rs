@@ -160,6 +160,17 @@ impl Snapshot {
         self.workloads.insert(workload.uid.clone(), workload);
     }
 
+    /// Adds an endpoint that was found out about elsewhere than in discovery, such as an address that a name stands for. It
+    /// serves its services and has a key like every workload, but nobody finds it by its address or name: these may be
+    /// another's.
+    pub fn insert_endpoint(&mut self, workload: Arc<Workload>) {
+        for (service, _) in &workload.services {
+            let all = self.endpoints.entry(service.clone()).or_default();
+            all.insert(workload.uid.clone(), workload.clone());
+        }
+        self.workloads.insert(workload.uid.clone(), workload);
+    }
+
     /// Removes a workload; nothing happens if there is none.
     pub fn remove_workload(&mut self, uid: &WorkloadUid) {
         if self.unlink_workload(uid).is_some() {

@@ -1,6 +1,7 @@
 //! Waypoints in a mesh: capture, tunnels and node proxies before and behind them, and what users come with.
 #![forbid(unsafe_code)]
 
+mod outside;
 mod scene;
 
 use anyhow::{Context as _, Result, ensure};
