@@ -42,6 +42,8 @@ pub(crate) struct Names {
     servers: DnsServers,
     moment: Arc<Moment>,
     known: BTreeMap<Arc<str>, Known>,
+    /// Addresses that are no endpoints, as the log was told.
+    left_out: BTreeSet<(Arc<str>, String)>,
     looking: JoinSet<(Arc<str>, Result<Found, LookupError>)>,
 }
 
@@ -61,8 +63,8 @@ impl Names {
         let moment = told.now();
         let (writer, reader) = watch::channel(moment.clone());
         let view = told.over(reader);
-        let (known, looking) = (BTreeMap::new(), JoinSet::new());
-        (Self { told, writer, servers, moment, known, looking }, view)
+        let (known, left_out, looking) = (BTreeMap::new(), BTreeSet::new(), JoinSet::new());
+        (Self { told, writer, servers, moment, known, left_out, looking }, view)
     }
 
     /// Looks names up until discovery's client is gone.
@@ -101,13 +103,15 @@ impl Names {
         self.publish();
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
         let addresses = |name: &str| self.known.get(name).map_or(&[][..], |known| &known.addresses);
         let now = match overlaid(&self.moment, addresses) {
             Some((moment, odd)) => {
-                for (name, odd) in odd {
-                    tracing::warn!(%name, "an address of a name is left out: {odd}");
+                let odd: BTreeSet<_> = odd.into_iter().map(|(name, odd)| (name, odd.to_string())).collect();
+                for (name, why) in odd.difference(&self.left_out) {
+                    tracing::warn!(%name, %why, "an address of a name is left out");
                 }
+                self.left_out = odd;
                 Arc::new(moment)
             }
             None => self.moment.clone(),
@@ -168,10 +172,7 @@ impl Names {
 
 /// The endpoints that are known by name only.
 fn named(moment: &Moment) -> impl Iterator<Item = &Arc<Workload>> {
-    moment
-        .mesh
-        .workloads()
-        .filter(|one| one.addresses.is_empty() && is_outside(one) && !one.hostname.is_empty())
+    moment.mesh.workloads_without_address().filter(|one| is_outside(one) && !one.hostname.is_empty())
 }
 
 /// Whether it is reached in plain text.
