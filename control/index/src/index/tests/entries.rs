@@ -185,7 +185,10 @@ fn routes_and_rules_know_hosts_of_entries() {
 
 #[test]
 fn names_are_told_to_be_looked_up() {
-    let dns = |over: Value| entry("out", with(json!({"resolution": "DNS"}), over));
+    let dns = |mut over: Value| {
+        over["resolution"] = json!("DNS");
+        entry("out", over)
+    };
     let uids = |world: &World| {
         let mut all: Vec<_> = world
             .0
