@@ -4,6 +4,7 @@ use crate::admin::{Admin, Teller};
 use crate::config::{Config, Own};
 use crate::export;
 use crate::knowledge::WaypointMesh;
+use crate::names::Names;
 use crate::run;
 use crate::telemetry;
 use crate::trace::Tracer;
@@ -53,6 +54,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let uid = WorkloadUid::new(format!("{}//Pod/{namespace}/{pod}", config.control.cluster));
     let (client, view) = Client::<WaypointMesh>::new(client_config(&config));
     tasks.spawn(client.run());
+    let (names, view) = Names::new(view, config.dns.clone());
+    tasks.spawn(names.run());
     let known = readiness.condition("discovery", "nothing heard yet");
     tasks.spawn(await_discovery(view.clone(), uid.clone(), known));
     let (leaf_writer, leaves) = leaves();

@@ -25,6 +25,8 @@ pub struct Config {
     pub tracing: Tracing,
     /// Where lines go that a Telemetry sends to a collector.
     pub logs: Export,
+    /// Whom to ask for the addresses of endpoints that are known by name.
+    pub dns: DnsServers,
     /// Whether each service's limit of requests at a time finds itself.
     pub adaptive: Adaptive,
     /// Who it is.
@@ -94,6 +96,23 @@ pub struct Export {
     pub collector: Option<Collector>,
     /// What it takes.
     pub protocol: Protocol,
+}
+
+/// Whom to ask for the addresses of endpoints that are known by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DnsServers {
+    /// Those that this machine asks, as its `resolv.conf` has them at the time.
+    Machine,
+    /// This one.
+    One(SocketAddr),
+}
+
+impl FromStr for DnsServers {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if text == "original" { Ok(Self::Machine) } else { text.parse().map(Self::One).map_err(|_| ()) }
+    }
 }
 
 /// Where spans go, and of which requests.
@@ -261,6 +280,7 @@ impl Config {
             access: settings.get("WEFT_ACCESS_LOG", "text, json or off", AccessFormat::default()),
             tracing: Tracing::read(settings),
             logs: Export::read_logs(settings),
+            dns: settings.get("WEFT_DNS_UPSTREAM", "original or ADDRESS:PORT", DnsServers::Machine),
             adaptive: settings.get("WEFT_ADAPTIVE_CONCURRENCY", "on or off", Adaptive::Off),
             own: Own::read(settings),
             control: ControlSettings::read(settings),

@@ -5,6 +5,8 @@
 
 pub mod app;
 mod admin;
+mod names;
+mod lookup;
 mod run;
 mod inbound;
 mod connection;

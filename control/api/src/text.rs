@@ -18,7 +18,7 @@ pub(crate) fn is_label(text: &str) -> bool {
 }
 
 /// A host name, in any case, of one label or several.
-pub(crate) fn is_host(text: &str) -> bool {
+pub fn is_host(text: &str) -> bool {
     text.len() <= HOST_BYTES_MAX && text.split('.').all(is_label)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::facts::service::{Backend, TargetPort};
-use crate::facts::workload_entry::EntryFacts;
+use crate::facts::workload_entry::{EntryFacts, Place};
 use crate::name::Name;
 use crate::traffic::Said;
 use crate::workload::asked_of_endpoints;
@@ -11,7 +11,8 @@ use weft_core::identity::Identity;
 use weft_core::names::{NodeName, ServiceName, WorkloadUid};
 use weft_core::workload::{Health, NetworkMode, PortPair, TunnelProtocol, Workload, WorkloadKind};
 
-/// The endpoints of a ServiceEntry. One that is a pod's own address is left to the pod.
+/// The endpoints of a ServiceEntry. One that is a pod's own address is left to the pod; one that is a name has no address:
+/// waypoints look it up.
 pub(crate) fn of_service_entry(cluster: &Cluster, said: &Said, name: &Name) -> Vec<Workload> {
     let Some(entry) = cluster.entries.services.get(name) else {
         return Vec::new();
@@ -19,9 +20,16 @@ pub(crate) fn of_service_entry(cluster: &Cluster, said: &Said, name: &Name) -> V
     let owned = entry.services.iter().filter(|(host, _)| cluster.entries.owner(host) == Some(name));
     let backends: Vec<&Backend> = owned.map(|(_, facts)| &facts.backend).collect();
     let mut found: Vec<Workload> = Vec::new();
-    for facts in &entry.endpoints {
-        let uid = uid(cluster, "ServiceEntry", name, &facts.address.to_string());
-        let services = backends.iter().map(|backend| served(backend, facts)).collect();
+    let listed = entry.endpoints.iter().map(|facts| (facts, None));
+    let hosts = entry.looked_up.iter().map(|(host, facts)| (facts, Some(host)));
+    for (facts, host) in listed.chain(hosts) {
+        let uid = uid(cluster, "ServiceEntry", name, &facts.place.to_string());
+        // A host that is its own endpoint serves nobody else.
+        let own = |backend: &&&Backend| host.is_none_or(|host| backend.name.hostname == host.name);
+        let services: Vec<_> = backends.iter().filter(own).map(|backend| served(backend, facts)).collect();
+        if host.is_some() && services.is_empty() {
+            continue;
+        }
         let workload = workload(cluster, said, uid, name, facts, services);
         found.extend(workload.filter(|one| !found.iter().any(|known| known.uid == one.uid)));
     }
@@ -67,7 +75,7 @@ fn workload(
     facts: &EntryFacts,
     services: Vec<(ServiceName, Vec<PortPair>)>,
 ) -> Option<Workload> {
-    if cluster.pods.at(&facts.address).is_some() {
+    if facts.place.addr().is_some_and(|ip| cluster.pods.at(ip).is_some()) {
         return None;
     }
     let config = &cluster.config;
@@ -77,8 +85,11 @@ fn workload(
         uid,
         name: name.name.clone(),
         namespace: name.namespace.clone(),
-        addresses: vec![facts.address],
-        hostname: Arc::default(),
+        addresses: facts.place.addr().into_iter().copied().collect(),
+        hostname: match &facts.place {
+            Place::Named(host) => host.clone(),
+            Place::Addr(_) => Arc::default(),
+        },
         network: config.network.clone(),
         protocol: TunnelProtocol::Plain,
         // Nobody has proven who it is, and nobody asks: it is reached in plain text.

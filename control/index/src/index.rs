@@ -215,7 +215,10 @@ impl Index {
                 }
             }
             Object::WorkloadEntry(one) => {
-                let facts = facts::workload_entry::read(&one.spec, "spec", &cluster.config, notes);
+                let facts = {
+                    let at = ("spec", facts::workload_entry::ByName::No);
+                    facts::workload_entry::read(&one.spec, at, &cluster.config, notes)
+                };
                 if !refuses(notes) {
                     cluster.set_workload_entry(&name, facts, dirty);
                 }

@@ -16,6 +16,8 @@ pub struct Snapshot {
     workloads: HashMap<WorkloadUid, Arc<Workload>>,
     by_addr: HashMap<NetworkAddr, Vec<Arc<Workload>>>,
     by_hostname: HashMap<Arc<str>, HashSet<WorkloadUid>>,
+    /// Those that are known by name only: few, and asked for whenever something changes.
+    without_address: OrdMap<WorkloadUid, Arc<Workload>>,
     services: HashMap<ServiceName, Arc<Service>>,
     by_vip: HashMap<NetworkAddr, Vec<ServiceName>>,
     /// Services with address ranges (ServiceEntry CIDR): few, so they are looked through.
@@ -49,6 +51,11 @@ impl Snapshot {
     pub fn workloads_named<'a>(&'a self, hostname: &str) -> impl Iterator<Item = &'a Arc<Workload>> {
         let uids = self.by_hostname.get(hostname);
         uids.into_iter().flatten().filter_map(|uid| self.workloads.get(uid))
+    }
+
+    /// The workloads that have no address: somebody has to look their names up. In the order of their keys.
+    pub fn workloads_without_address(&self) -> impl Iterator<Item = &Arc<Workload>> {
+        self.without_address.values()
     }
 
     /// All workloads, in no order.
@@ -153,6 +160,16 @@ impl Snapshot {
         if !workload.hostname.is_empty() {
             self.by_hostname.entry(workload.hostname.clone()).or_default().insert(workload.uid.clone());
         }
+        if workload.addresses.is_empty() {
+            self.without_address.insert(workload.uid.clone(), workload.clone());
+        }
+        self.insert_endpoint(workload);
+    }
+
+    /// Adds an endpoint that was found out about elsewhere than in discovery, such as an address that a name stands for. It
+    /// serves its services and has a key like every workload, but nobody finds it by its address or name: these may be
+    /// another's.
+    pub fn insert_endpoint(&mut self, workload: Arc<Workload>) {
         for (service, _) in &workload.services {
             let all = self.endpoints.entry(service.clone()).or_default();
             all.insert(workload.uid.clone(), workload.clone());
@@ -190,6 +207,7 @@ impl Snapshot {
             }
         }
         unlink_set(&mut self.by_hostname, &old.hostname, uid);
+        self.without_address.remove(uid);
         for (service, _) in &old.services {
             if let Some(all) = self.endpoints.get_mut(service) {
                 all.remove(uid);

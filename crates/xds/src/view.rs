@@ -36,6 +36,11 @@ impl<M: Model> Clone for View<M> {
 }
 
 impl<M: Model> View<M> {
+    /// The same client's, with snapshots that somebody makes of its own.
+    pub fn over(&self, snapshots: watch::Receiver<Arc<M::Snapshot>>) -> Self {
+        Self { snapshots, ..self.clone() }
+    }
+
     /// The newest snapshot.
     pub fn now(&self) -> Arc<M::Snapshot> {
         self.snapshots.borrow().clone()

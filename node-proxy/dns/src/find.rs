@@ -97,7 +97,9 @@ fn look_up_whole<'a>(name: &str, context: &Context<'a>) -> Option<Thing<'a>> {
     if let Some(service) = context.snapshot.service_named(name, &context.client.namespace) {
         return Some(Thing::Service(service));
     }
-    let mut named = context.snapshot.workloads_named(name).peekable();
+    // What is known by its name alone, others look up: the name is one of the world outside.
+    let named = context.snapshot.workloads_named(name).filter(|workload| !workload.addresses.is_empty());
+    let mut named = named.peekable();
     named.peek()?;
     let ready = named.filter(|workload| is_published(workload, context));
     let addresses = ready.filter(|workload| workload.network == context.client.network);

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod changes;
+mod outside;
 mod scene;
 
 use anyhow::{Context as _, Result, ensure};

@@ -2,16 +2,20 @@
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
-use weft_testkit::report::Answer;
-use weft_testkit::{App, Mesh, Pod, ServiceBuilder, Waypoint, World};
+use weft_testkit::report::{Answer, GetReport};
+use weft_testkit::{App, Component, Get, Mesh, Pod, ServiceBuilder, Waypoint, World};
 use weft_tests::asking::await_enrolled;
 use weft_tests::stage::{await_through, object, place_waypoint, start_mesh, start_waypoint};
 use weft_tests::waiting::{eventually, with_json_lines};
 
 /// How long a change may take at most on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The name of the stranger, and one of whoever asks, as the waypoint's DNS server has them.
+pub(crate) const OUTSIDE_NAME: &str = "api.example.org";
+pub(crate) const LOCAL_NAME: &str = "local.example.org";
 
 /// `client` (node 1, namespace `shop`), `teller` (node 2, `bank`), `stranger` (node 1, outside), `v1` and `v2` of
 /// `reviews` (nodes 1 and 2, `shop`), and the waypoint's pod on node 2.
@@ -21,6 +25,8 @@ pub(crate) struct Scene {
     pub(crate) stranger: Pod,
     pub(crate) v1: Pod,
     pub(crate) v2: Pod,
+    /// The DNS server that the waypoint asks.
+    _names: Pod,
     // Dropped in this order.
     pub(crate) waypoint: Waypoint,
     pub(crate) mesh: Mesh,
@@ -32,17 +38,20 @@ impl Scene {
         let world = World::builder().nodes(2).build()?;
         let client = world.node(1).pod("shop", "client").service_account("client").start()?;
         let teller = world.node(2).pod("bank", "teller").service_account("teller").start()?;
-        let stranger = world.node(1).outside("stranger").start()?;
+        let stranger = world.node(1).outside("stranger").app(App::http("outside")).start()?;
+        let names = [(OUTSIDE_NAME, stranger.ip()), (LOCAL_NAME, IpAddr::V4(Ipv4Addr::LOCALHOST))];
+        let names = world.node(1).outside("names").app(App::dns(&names)).start()?;
         let server = |node: usize, version: &str| {
             let pod = world.node(node).pod("shop", version).service_account("reviews");
             pod.labels([("app", "reviews"), ("version", version)]).app(App::http(version)).start()
         };
         let (v1, v2) = (server(1, "v1")?, server(2, "v2")?);
         let gate = place_waypoint(&world, 2, "shop", "gate")?;
-        let mesh = start_mesh(&world, with_json_lines())?;
+        let settings = with_json_lines().env(Component::Waypoint, "WEFT_DNS_UPSTREAM", &names.addr(53));
+        let mesh = start_mesh(&world, settings)?;
         await_enrolled(&mesh, [&client, &teller, &v1, &v2], PATIENCE)?;
         let waypoint = start_waypoint(&world, &mesh, &gate)?;
-        let scene = Self { client, teller, stranger, v1, v2, waypoint, mesh, world };
+        let scene = Self { client, teller, stranger, v1, v2, _names: names, waypoint, mesh, world };
         scene.reviews().apply()?;
         scene.comes_through(&scene.client)?;
         scene.comes_through(&scene.teller)?;

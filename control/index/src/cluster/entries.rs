@@ -33,14 +33,16 @@ impl Entries {
                 }
                 touched.insert(host.clone());
             }
-            old.endpoints.iter().for_each(|one| unlink(&mut self.services_at, &one.address, name));
+            let places = old.endpoints.iter().filter_map(|one| one.place.addr());
+            places.for_each(|ip| unlink(&mut self.services_at, ip, name));
         }
         if let Some(now) = now {
             for (host, _) in &now.services {
                 self.claims.entry(host.clone()).or_default().insert((now.created, name.clone()));
                 touched.insert(host.clone());
             }
-            now.endpoints.iter().for_each(|one| link(&mut self.services_at, one.address, name));
+            let places = now.endpoints.iter().filter_map(|one| one.place.addr());
+            places.for_each(|ip| link(&mut self.services_at, *ip, name));
             self.services.insert(name.clone(), now);
         }
         for host in touched.iter().filter(|host| !self.claims.contains_key(*host)) {
@@ -51,11 +53,11 @@ impl Entries {
 
     /// Takes a WorkloadEntry, or forgets it.
     pub(crate) fn set_workload(&mut self, name: &Name, now: Option<EntryFacts>) {
-        if let Some(old) = self.workloads.remove(name) {
-            unlink(&mut self.workloads_at, &old.address, name);
+        if let Some(ip) = self.workloads.remove(name).and_then(|old| old.place.addr().copied()) {
+            unlink(&mut self.workloads_at, &ip, name);
         }
         if let Some(now) = now {
-            link(&mut self.workloads_at, now.address, name);
+            now.place.addr().into_iter().for_each(|ip| link(&mut self.workloads_at, *ip, name));
             self.workloads.insert(name.clone(), now);
         }
     }

@@ -6,7 +6,7 @@ use crate::facts::port;
 use crate::facts::said;
 use crate::facts::service::{Author, Backend, BackendPort, ServiceFacts, TargetPort};
 use crate::facts::waypoint::{self, Use};
-use crate::facts::workload_entry::{self, EntryFacts};
+use crate::facts::workload_entry::{self, ByName, EntryFacts};
 use crate::name::Name;
 use crate::selector::Selector;
 use ipnet::IpNet;
@@ -27,6 +27,15 @@ pub(crate) struct ServiceEntryFacts {
     /// By host.
     pub(crate) services: Vec<(Name, ServiceFacts)>,
     pub(crate) endpoints: Vec<EntryFacts>,
+    /// Hosts that are their own endpoints, which waypoints look up.
+    pub(crate) looked_up: Vec<(Name, EntryFacts)>,
+}
+
+impl ServiceEntryFacts {
+    /// Whether a waypoint has to look something up.
+    pub(crate) fn has_names(&self) -> bool {
+        !self.looked_up.is_empty() || self.endpoints.iter().any(|one| one.place.addr().is_none())
+    }
 }
 
 /// Reads a ServiceEntry. An error among the notes refuses it.
@@ -41,10 +50,12 @@ pub(crate) fn read(
     let waypoint = waypoint::read(&labels, &name.namespace, notes);
     refuse_what_cannot_be_done(spec, waypoint.as_ref(), config, notes);
     let endpoints = spec.endpoints.iter().enumerate();
+    let looks_up = matches!(spec.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
+    let by_name = if looks_up { ByName::Yes } else { ByName::No };
     let endpoints = endpoints.filter_map(|(number, one)| {
-        workload_entry::read(one, &format!("spec.endpoints[{number}]"), config, notes)
+        workload_entry::read(one, (&format!("spec.endpoints[{number}]"), by_name), config, notes)
     });
-    let endpoints = endpoints.collect();
+    let endpoints: Vec<EntryFacts> = endpoints.collect();
     let bypass = said::read(&entry.metadata, notes);
     let service = |host: &String| {
         let host = Name::new(name.namespace.clone(), host.to_ascii_lowercase());
@@ -57,12 +68,11 @@ pub(crate) fn read(
         };
         (host, facts)
     };
-    ServiceEntryFacts {
-        created: created(&entry.metadata),
-        services: spec.hosts.iter().map(service).collect(),
-        waypoint,
-        endpoints,
-    }
+    let services: Vec<(Name, ServiceFacts)> = spec.hosts.iter().map(service).collect();
+    let by_hosts = looks_up && spec.endpoints.is_empty() && spec.workload_selector.is_none();
+    let hosts = services.iter().filter(|_| by_hosts).map(|(host, _)| host);
+    let looked_up = hosts.map(|host| (host.clone(), EntryFacts::of_host(&host.name))).collect();
+    ServiceEntryFacts { created: created(&entry.metadata), services, waypoint, endpoints, looked_up }
 }
 
 fn refuse_what_cannot_be_done(
@@ -100,8 +110,9 @@ fn refuse_what_cannot_be_done(
             refuse("spec.resolution".into(), reason);
         }
         Resolution::None => {}
-        Resolution::Dns | Resolution::DnsRoundRobin | Resolution::DynamicDns => {
-            let reason = "is not supported: nobody looks endpoints up by DNS yet; STATIC with addresses is";
+        Resolution::Dns | Resolution::DnsRoundRobin => {}
+        Resolution::DynamicDns => {
+            let reason = "is not supported: name each host, with the resolution DNS";
             refuse("spec.resolution".into(), reason);
         }
     }

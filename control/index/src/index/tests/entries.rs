@@ -184,12 +184,85 @@ fn routes_and_rules_know_hosts_of_entries() {
 }
 
 #[test]
+fn names_are_told_to_be_looked_up() {
+    let dns = |mut over: Value| {
+        over["resolution"] = json!("DNS");
+        entry("out", over)
+    };
+    let uids = |world: &World| {
+        let mut all: Vec<_> = world
+            .0
+            .workloads()
+            .map(|one| {
+                (
+                    one.uid.to_string().rsplit('/').next().unwrap_or_default().to_owned(),
+                    one.hostname.to_string(),
+                    services(one),
+                )
+            })
+            .collect();
+        all.sort();
+        all
+    };
+    let all = || vec!["api 80>8080,443>443".to_owned()];
+    // The hosts themselves, each for itself.
+    let hosts = dns(json!({"hosts": [HOST, "b.example.org"], "endpoints": null}));
+    let mut world =
+        World::of([meshed(), waypoint("wp"), labelled(hosts.clone(), json!({"weft.dev/waypoint": "wp"}))]);
+    let own = |host: &str, served: Vec<String>| (host.to_owned(), host.to_owned(), served);
+    let b = vec!["b 80>8080,443>443".to_owned()];
+    assert_eq!(uids(&world), [own(HOST, all()), own("b.example.org", b)]);
+    assert!(world.0.workloads().all(|one| one.addresses.is_empty()));
+    assert!(told(&world, HOST).expect("the entry makes it").waypoint.is_some());
+    assert_eq!(
+        told(&world, HOST).expect("the entry makes it").vips.len(),
+        1,
+        "clients have an address to ask for"
+    );
+    assert_eq!((world.problems(), world.0.findings()), (vec![], vec![]));
+    // Without a waypoint nobody looks them up.
+    world.put(hosts);
+    let findings: Vec<_> =
+        world.0.findings().into_iter().map(|(key, note)| format!("{key}: {}", note.text())).collect();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(
+        findings[0].starts_with("ServiceEntry shop/out: spec.resolution: has names looked up"),
+        "{findings:?}"
+    );
+    // Endpoints with names of their own, and with addresses.
+    world.put(dns(json!({"endpoints": [{"address": "EU.example.org"}, {"address": "192.0.2.1"}]})));
+    let plain = ("192.0.2.1".to_owned(), String::new(), all());
+    assert_eq!(uids(&world), [plain, own("eu.example.org", all())]);
+    world.delete(Kind::ServiceEntry, "shop", "out");
+    assert_eq!(uids(&world), []);
+}
+
+#[test]
+fn endpoints_that_are_pods_are_named() {
+    let world = World::of([
+        meshed(),
+        pod("a", "192.0.2.1"),
+        pod("b", "192.0.2.9"),
+        entry("out", json!({})),
+        machine("m", json!({})),
+    ]);
+    let findings: Vec<_> =
+        world.0.findings().into_iter().map(|(key, note)| format!("{key}: {}", note.text())).collect();
+    assert_eq!(
+        findings,
+        [
+            "ServiceEntry shop/out: spec.endpoints[0].address: is the address of pod shop/a, and left out: a pod serves a \
+         ServiceEntry whose workloadSelector selects it",
+            "WorkloadEntry shop/m: spec.address: is the address of pod shop/b, which stands for itself: this entry has no effect",
+        ]
+    );
+}
+
+#[test]
 fn what_cannot_be_done_is_refused_by_name() {
     let endpoint = |one: Value| json!({"endpoints": [one]});
     let bound = |over: Value| labelled(entry("e", over), json!({"weft.dev/waypoint": "wp"}));
     for (object, field) in [
-        (entry("e", json!({"resolution": "DNS"})), "spec.resolution"),
-        (entry("e", json!({"resolution": "DNS_ROUND_ROBIN"})), "spec.resolution"),
         (
             entry("e", json!({"resolution": "DYNAMIC_DNS", "hosts": ["*.example.org"], "endpoints": null})),
             "spec.resolution",

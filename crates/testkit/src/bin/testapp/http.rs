@@ -138,7 +138,8 @@ fn target(args: &GetArgs) -> Result<Target> {
     let mut headers = headers.collect::<Result<Vec<(HeaderName, HeaderValue)>>>()?;
     // Another host than the one that is connected to.
     let named = headers.iter().position(|(name, _)| name == HOST).map(|place| headers.swap_remove(place).1);
-    let authority = named.map(|host| host.to_str().map(str::to_owned)).transpose().context("a host is text")?;
+    let authority =
+        named.map(|host| host.to_str().map(str::to_owned)).transpose().context("a host is text")?;
     let speaks = match (args.grpc, args.http2) {
         (true, _) => Speaks::Grpc,
         (false, true) => Speaks::Http2,
