@@ -7,7 +7,7 @@
 mod index;
 pub mod overview;
 mod findings;
-mod telemetry;
+mod telemetry_reach;
 mod requests;
 mod absorb;
 mod gateway_status;
@@ -18,6 +18,7 @@ mod endpoints;
 mod waypoint;
 mod peers;
 mod cluster;
+mod telemetry;
 mod policy;
 mod facts;
 mod agents;

@@ -1,3 +1,5 @@
+//! What conditions are read as, and what they say of requests.
+
 use super::*;
 
 /// A request for `/v1/cart?x=1` that came to 503.
