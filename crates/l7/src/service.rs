@@ -25,7 +25,7 @@ pub enum Found<'a> {
 
 #[derive(Debug)]
 enum Ready {
-    Http(RouteTable),
+    Http(Box<RouteTable>),
     Tls(Vec<TlsRoute>),
     Tcp(Vec<TcpRoute>),
 }
@@ -37,7 +37,7 @@ impl ServiceTraffic {
     /// If an entry names a rule that is not there.
     pub fn new(said: Traffic) -> Result<Self, NoSuchRule> {
         let ready = said.routes.iter().map(|one| match &one.routes {
-            Routes::Http(routes) => RouteTable::new(routes.clone()).map(Ready::Http),
+            Routes::Http(routes) => RouteTable::new(routes.clone()).map(|table| Ready::Http(Box::new(table))),
             Routes::Tls(routes) => Ok(Ready::Tls(routes.clone())),
             Routes::Tcp(routes) => Ok(Ready::Tcp(routes.clone())),
         });
