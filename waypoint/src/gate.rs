@@ -21,6 +21,21 @@ pub(crate) struct Patience {
     pub(crate) between: Duration,
 }
 
+/// A connection that nobody has used for so long gives its buffers back: most are used again at once, or not for long.
+const REST_AFTER: Duration = Duration::from_secs(1);
+
+/// Tells whether a connection has idled for a moment, with nothing on its way in or out: what was kept for the next
+/// request may go. Clones are of the same connection.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Resting(Rc<Cell<bool>>);
+
+impl Resting {
+    /// Whether it does.
+    pub(crate) fn get(&self) -> bool {
+        self.0.get()
+    }
+}
+
 /// A request is being answered until this is dropped.
 #[must_use = "the request counts only while this lives"]
 pub(crate) struct Busy(Rc<Cell<usize>>);
@@ -48,14 +63,18 @@ pub(crate) struct Gate<T> {
     busy: Rc<Cell<usize>>,
     /// Since when nothing has come that ends the phase.
     waiting: Option<(Phase, Instant)>,
+    resting: Resting,
+    /// The last write was not taken: there is more of it.
+    is_stuck: bool,
     /// Armed for some moment not behind the deadline; moved only when it goes off too early.
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> Gate<T> {
     /// Before `io`.
-    pub(crate) fn new(io: T, patience: Patience, busy: Rc<Cell<usize>>) -> Self {
-        Self { io, framing: Framing::default(), patience, busy, waiting: None, alarm: None }
+    pub(crate) fn new(io: T, patience: Patience, busy: Rc<Cell<usize>>, resting: Resting) -> Self {
+        let framing = Framing::default();
+        Self { io, framing, patience, busy, waiting: None, resting, is_stuck: false, alarm: None }
     }
 
     /// The connection, which is none of HTTP/1 any more.
@@ -84,15 +103,21 @@ impl<T> Gate<T> {
             Phase::Body => (self.patience.body, "no more of a request's body came"),
         };
         let Some(deadline) = since.checked_add(limit) else { return Poll::Pending };
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if deadline < alarm.deadline() {
-            alarm.as_mut().reset(deadline);
+        let may_rest = phase == Phase::Between && !self.is_stuck && !self.resting.get();
+        let rest = since + REST_AFTER;
+        let next = if may_rest { deadline.min(rest) } else { deadline };
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(next)));
+        if next < alarm.deadline() {
+            alarm.as_mut().reset(next);
         }
         while alarm.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= deadline {
+            let now = Instant::now();
+            if now >= deadline {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, what)));
             }
-            alarm.as_mut().reset(deadline);
+            let rests = may_rest && now >= rest;
+            self.resting.0.set(self.resting.0.get() || rests);
+            alarm.as_mut().reset(if rests { deadline } else { next });
         }
         Poll::Pending
     }
@@ -123,7 +148,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Gate<T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Gate<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, from)
+        let written = Pin::new(&mut self.io).poll_write(cx, from);
+        self.is_stuck = written.is_pending();
+        written
     }
 
     fn poll_write_vectored(
@@ -131,7 +158,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Gate<T> {
         cx: &mut Context<'_>,
         from: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, from)
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, from);
+        self.is_stuck = written.is_pending();
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -162,7 +191,7 @@ mod tests {
     /// minutes.
     async fn fails_after(pieces: &[&str], busy: usize) -> Option<u64> {
         let (mut client, server) = duplex(1024);
-        let mut gate = Gate::new(server, PATIENCE, Rc::new(Cell::new(busy)));
+        let mut gate = Gate::new(server, PATIENCE, Rc::new(Cell::new(busy)), Resting::default());
         let begun = Instant::now();
         let pieces: Vec<String> = pieces.iter().map(|piece| (*piece).to_owned()).collect();
         let sending = async {
@@ -201,5 +230,41 @@ mod tests {
         ] {
             assert_eq!(fails_after(pieces, busy).await, want, "{case}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_used_rests() {
+        let head = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        for (case, sent, busy, want) in [
+            ("nothing comes", "", 0, true),
+            ("a request was answered", head, 0, true),
+            ("a request is being answered", head, 1, false),
+            ("half a head", "GET /", 0, false),
+            ("half a body", "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\na", 0, false),
+        ] {
+            let (mut client, server) = duplex(1024);
+            let resting = Resting::default();
+            let mut gate = Gate::new(server, PATIENCE, Rc::new(Cell::new(busy)), resting.clone());
+            client.write_all(sent.as_bytes()).await.expect("room");
+            let mut bytes = [0; 1024];
+            let reading = async { while gate.read(&mut bytes).await.is_ok() {} };
+            assert!(tokio::time::timeout(REST_AFTER / 2, reading).await.is_err(), "{case}");
+            assert!(!resting.get(), "{case}: at once");
+            let reading = async { while gate.read(&mut bytes).await.is_ok() {} };
+            assert!(tokio::time::timeout(REST_AFTER, reading).await.is_err(), "{case}");
+            assert_eq!(resting.get(), want, "{case}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_sent_keeps_it_awake() {
+        let (_client, server) = duplex(4);
+        let resting = Resting::default();
+        let mut gate = Gate::new(server, PATIENCE, Rc::default(), resting.clone());
+        let writing = gate.write_all(b"more than there is room for");
+        assert!(tokio::time::timeout(Duration::from_millis(1), writing).await.is_err());
+        let mut bytes = [0; 16];
+        assert!(tokio::time::timeout(2 * REST_AFTER, gate.read(&mut bytes)).await.is_err());
+        assert!(!resting.get());
     }
 }
