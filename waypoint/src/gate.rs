@@ -24,6 +24,21 @@ pub(crate) struct Patience {
     pub(crate) taking: Duration,
 }
 
+/// A connection that nobody has used for so long gives its buffers back: most are used again at once, or not for long.
+const REST_AFTER: Duration = Duration::from_secs(1);
+
+/// Tells whether a connection has idled for a moment, with nothing on its way in or out: what was kept for the next
+/// request may go. Clones are of the same connection.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Resting(Rc<Cell<bool>>);
+
+impl Resting {
+    /// Whether it does.
+    pub(crate) fn get(&self) -> bool {
+        self.0.get()
+    }
+}
+
 /// A request is being answered until this is dropped.
 #[must_use = "the request counts only while this lives"]
 pub(crate) struct Busy(Rc<Cell<usize>>);
@@ -51,6 +66,7 @@ pub(crate) struct Gate<T, F> {
     busy: Rc<Cell<usize>>,
     /// Since when nothing has come that ends the phase.
     waiting: Option<(Phase, Instant)>,
+    resting: Resting,
     alarm: Alarm,
     /// Since when the client has taken nothing of what there is for it.
     stalled: Option<Instant>,
@@ -80,9 +96,15 @@ impl Alarm {
 
 impl<T, F: Framing> Gate<T, F> {
     /// Before `io`.
-    pub(crate) fn new(io: T, framing: F, patience: Patience, busy: Rc<Cell<usize>>) -> Self {
+    pub(crate) fn new(
+        io: T,
+        framing: F,
+        patience: Patience,
+        busy: Rc<Cell<usize>>,
+        resting: Resting,
+    ) -> Self {
         let (alarm, stall_alarm) = (Alarm::default(), Alarm::default());
-        Self { io, framing, patience, busy, waiting: None, alarm, stalled: None, stall_alarm }
+        Self { io, framing, patience, busy, waiting: None, resting, alarm, stalled: None, stall_alarm }
     }
 
     /// The connection, which is none of HTTP/1 any more.
@@ -111,6 +133,11 @@ impl<T, F: Framing> Gate<T, F> {
             Phase::Body => (self.patience.body, "no more of a request's body came"),
         };
         let Some(deadline) = since.checked_add(limit) else { return Poll::Pending };
+        let may_rest = phase == Phase::Between && self.stalled.is_none() && !self.resting.get();
+        if let Some(rest) = may_rest.then_some(since + REST_AFTER).filter(|rest| *rest < deadline) {
+            std::task::ready!(self.alarm.poll(cx, rest));
+            self.resting.0.set(true);
+        }
         self.alarm.poll(cx, deadline).map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, what)))
     }
 
@@ -207,7 +234,8 @@ mod tests {
     /// minutes.
     async fn fails_after(pieces: &[&str], busy: usize) -> Option<u64> {
         let (mut client, server) = duplex(1024);
-        let mut gate = Gate::new(server, Strict::default(), PATIENCE, Rc::new(Cell::new(busy)));
+        let mut gate =
+            Gate::new(server, Strict::default(), PATIENCE, Rc::new(Cell::new(busy)), Resting::default());
         let begun = Instant::now();
         let pieces: Vec<String> = pieces.iter().map(|piece| (*piece).to_owned()).collect();
         let sending = async {
@@ -247,10 +275,11 @@ mod tests {
             assert_eq!(fails_after(pieces, busy).await, want, "{case}");
         }
     }
+
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing() {
         let (mut client, server) = duplex(10);
-        let mut gate = Gate::new(server, Strict::default(), PATIENCE, Rc::default());
+        let mut gate = Gate::new(server, Strict::default(), PATIENCE, Rc::default(), Resting::default());
         let begun = Instant::now();
         let writing = async { gate.write_all(&[0; 100]).await.map_err(|error| error.kind()) };
         let reading = async {
@@ -264,5 +293,42 @@ mod tests {
             () = reading => Ok(()),
         };
         assert_eq!((written, begun.elapsed().as_secs()), (Err(io::ErrorKind::TimedOut), 13));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_used_rests() {
+        let head = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        for (case, sent, busy, want) in [
+            ("nothing comes", "", 0, true),
+            ("a request was answered", head, 0, true),
+            ("a request is being answered", head, 1, false),
+            ("half a head", "GET /", 0, false),
+            ("half a body", "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\na", 0, false),
+        ] {
+            let (mut client, server) = duplex(1024);
+            let resting = Resting::default();
+            let mut gate =
+                Gate::new(server, Strict::default(), PATIENCE, Rc::new(Cell::new(busy)), resting.clone());
+            client.write_all(sent.as_bytes()).await.expect("room");
+            let mut bytes = [0; 1024];
+            let reading = async { while gate.read(&mut bytes).await.is_ok() {} };
+            assert!(tokio::time::timeout(REST_AFTER / 2, reading).await.is_err(), "{case}");
+            assert!(!resting.get(), "{case}: at once");
+            let reading = async { while gate.read(&mut bytes).await.is_ok() {} };
+            assert!(tokio::time::timeout(REST_AFTER, reading).await.is_err(), "{case}");
+            assert_eq!(resting.get(), want, "{case}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_sent_keeps_it_awake() {
+        let (_client, server) = duplex(4);
+        let resting = Resting::default();
+        let mut gate = Gate::new(server, Strict::default(), PATIENCE, Rc::default(), resting.clone());
+        let writing = gate.write_all(b"more than there is room for");
+        assert!(tokio::time::timeout(Duration::from_millis(1), writing).await.is_err());
+        let mut bytes = [0; 16];
+        assert!(tokio::time::timeout(2 * REST_AFTER, gate.read(&mut bytes)).await.is_err());
+        assert!(!resting.get());
     }
 }

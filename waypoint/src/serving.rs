@@ -6,8 +6,9 @@ use crate::client::Connection;
 use crate::config::HEADERS_MAX;
 use crate::executor::StreamExecutor;
 use crate::frames::Frames;
-use crate::gate::{Busy, Gate, Patience};
+use crate::gate::{Busy, Gate, Patience, Resting};
 use crate::lines::Lease;
+use crate::rewind::Rewind;
 use crate::streams::Stream;
 use crate::strict::Strict;
 use crate::telemetry::Record;
@@ -19,7 +20,10 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use weft_runtime::log::describe;
@@ -35,14 +39,42 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 /// A connection that becomes another protocol's, once the client has been told.
 type Switch = Rc<RefCell<Option<(Lease, Box<Record>)>>>;
 
-/// Serves a connection of HTTP/1.
+/// Serves a connection of HTTP/1. While it idles it holds no buffer.
 pub(crate) async fn serve_one(
     worker: Rc<Worker>,
     connection: Connection,
-    io: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    mut io: Rewind<impl AsyncRead + AsyncWrite + Unpin + 'static>,
 ) {
     let _alive = worker.ending.alive();
     let connection = Rc::new(connection);
+    while let Served::Rests(mut resting) = serve_awake(&worker, &connection, io).await {
+        let wakes = tokio::time::timeout(worker.limits.keep_alive, resting.await_more());
+        let woke = tokio::select! {
+            woke = wakes => matches!(woke, Ok(Ok(true))),
+            () = worker.ending.begun() => false,
+        };
+        if !woke {
+            // The client may be gone.
+            return drop(resting.shutdown().await);
+        }
+        io = resting;
+    }
+}
+
+/// What became of a connection of HTTP/1.
+enum Served<T> {
+    /// It is over.
+    Ended,
+    /// It idles, and may go on.
+    Rests(T),
+}
+
+/// Serves a connection of HTTP/1 until it ends, or has idled for a moment.
+async fn serve_awake<T: AsyncRead + AsyncWrite + Unpin + 'static>(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    io: Rewind<T>,
+) -> Served<Rewind<T>> {
     let limits = worker.limits;
     let patience = Patience {
         head: limits.head,
@@ -50,8 +82,8 @@ pub(crate) async fn serve_one(
         between: limits.keep_alive,
         taking: limits.taking,
     };
-    let (busy, switch) = (Rc::new(Cell::new(0)), Switch::default());
-    let gate = Gate::new(io, Strict::default(), patience, busy.clone());
+    let (busy, switch, resting) = (Rc::new(Cell::new(0)), Switch::default(), Resting::default());
+    let gate = Gate::new(io, Strict::default(), patience, busy.clone(), resting.clone());
     let service = service_fn(|request: Request<Incoming>| {
         let busy = Busy::new(&busy);
         serve(worker.clone(), connection.clone(), request, (busy, Kind::One(switch.clone())))
@@ -62,24 +94,37 @@ pub(crate) async fn serve_one(
         .half_close(true)
         .serve_connection(TokioIo::new(gate), service);
     let served = tokio::select! {
-        served = &mut serving => served,
+        served = or_rests(&mut serving, &resting) => served,
         () = worker.ending.begun() => {
-            std::pin::Pin::new(&mut serving).graceful_shutdown();
-            (&mut serving).await
+            Pin::new(&mut serving).graceful_shutdown();
+            Some((&mut serving).await)
         }
     };
-    if let Err(error) = served {
-        tracing::debug!(client = %connection.client.addr, error = describe(&error), "a client's connection ended");
-        return;
+    if let Some(Err(error)) = &served {
+        tracing::debug!(client = %connection.client.addr, error = describe(error), "a client's connection ended");
+        return Served::Ended;
     }
     let parts = serving.into_parts();
     let mut io = parts.io.into_inner().into_inner();
     let switched = switch.take();
     match switched {
         Some((lease, record)) => join(io, parts.read_buf, lease, record).await,
+        None if served.is_none() => return Served::Rests(io.put_back(parts.read_buf)),
         // hyper has done it, but where the client wanted another protocol and got none. The client may be gone.
         None => drop(io.shutdown().await),
     }
+    Served::Ended
+}
+
+/// What the serving comes to; nothing if the connection rests.
+async fn or_rests<F: Future + Unpin>(serving: &mut F, resting: &Resting) -> Option<F::Output> {
+    poll_fn(|cx| match Pin::new(&mut *serving).poll(cx) {
+        Poll::Ready(served) => Poll::Ready(Some(served)),
+        // It is this same task that has looked.
+        Poll::Pending if resting.get() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 /// Serves a connection of HTTP/2.
@@ -99,7 +144,7 @@ pub(crate) async fn serve_two(
         taking: limits.taking,
     };
     let busy = Rc::new(Cell::new(0));
-    let gate = Gate::new(io, Frames::new(Instant::now()), patience, busy.clone());
+    let gate = Gate::new(io, Frames::new(Instant::now()), patience, busy.clone(), Resting::default());
     let executor = StreamExecutor::new(worker.streams.clone());
     let service = service_fn(|request| {
         let (busy, stream) = (Busy::new(&busy), executor.begin());

@@ -206,3 +206,31 @@ fn tls_goes_by_the_name_that_it_asks_for() {
         assert_eq!(ask(b"no TLS at all".to_vec()).await, "");
     });
 }
+
+#[test]
+fn a_connection_that_has_rested_goes_on() {
+    run(async {
+        let world = World::start().await;
+        let _web = world.backend("web", 10, Backend::named("web")).await;
+        world.routes("web", &all_to("web")).await;
+        let mut io = world.client().await.raw("web").await;
+        let pieces: [&[&[u8]]; 3] = [
+            &[b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n"],
+            &[b"GET /2 HT", b"TP/1.1\r\nHost: a\r\n\r\n"],
+            &[b"GET /3 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"],
+        ];
+        for request in pieces {
+            for piece in request {
+                // Longer than the waypoint keeps buffers for an idle connection; nothing fails if it is not.
+                tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
+                io.write_all(piece).await.unwrap();
+            }
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"\r\n\r\nweb") {
+                answer.push(io.read_u8().await.unwrap());
+            }
+            assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
+        }
+        assert_eq!(io.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+    });
+}

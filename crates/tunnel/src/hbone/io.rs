@@ -8,18 +8,25 @@ use std::io::IoSlice;
 use std::task::{Context, Poll, ready};
 
 impl HboneStream {
-    /// Lets `take` have the bytes that wait, and returns how many it took; zero if no more come. The peer may send as
-    /// many more. What came before a reset is had first, as from a socket.
+    /// Lets `take` have the bytes that wait, frame by frame for as long as it takes all of one, and returns how many it
+    /// took; zero if no more come. The peer may send as many more. What came before a reset is had first, as from a socket.
     pub(crate) fn poll_take(
         &mut self,
         cx: &mut Context<'_>,
-        take: impl FnOnce(&[u8]) -> usize,
+        mut take: impl FnMut(&[u8]) -> usize,
     ) -> Poll<Result<usize, Broken>> {
         self.reader = Some(cx.waker().clone());
         ready!(self.poll_waiting(cx))?;
-        let count = take(&self.waiting);
-        self.taken(count);
-        Poll::Ready(Ok(count))
+        let mut all = 0;
+        loop {
+            let (there, count) = (self.waiting.len(), take(&self.waiting));
+            self.taken(count);
+            all += count;
+            // An end, or what broke the stream, is told again when it is asked for.
+            if count < there || there == 0 || !matches!(self.poll_waiting(cx), Poll::Ready(Ok(()))) {
+                return Poll::Ready(Ok(all));
+            }
+        }
     }
 
     /// Takes the bytes of a DATA frame, without a copy; none if no more come.
