@@ -84,7 +84,7 @@ fn states() -> Vec<Case> {
         (
             "5.1 DATA on a stream that was reset",
             1,
-            [open(), reset.clone(), frame(DATA, 1, 1, b"x"), frame(PING, 0, 1, &[0; 8])].concat(),
+            [open(), reset, frame(DATA, 1, 1, b"x"), frame(PING, 0, 1, &[0; 8])].concat(),
             Ends::Connection(&[STREAM_CLOSED, PROTOCOL_ERROR]),
         ),
         (
@@ -99,12 +99,7 @@ fn states() -> Vec<Case> {
             [frame(HEADERS, WHOLE, 5, &get("/", &[])), frame(HEADERS, WHOLE, 3, &get("/", &[]))].concat(),
             Ends::Connection(&[PROTOCOL_ERROR, STREAM_CLOSED]),
         ),
-        (
-            "5.5 a frame that nobody knows",
-            1,
-            [frame(0x50, 255, 3, b"x"), whole.clone()].concat(),
-            Ends::Nothing,
-        ),
+        ("5.5 a frame that nobody knows", 1, [frame(0x50, 255, 3, b"x"), whole].concat(), Ends::Nothing),
         (
             "5.5 one of them within a head",
             1,
