@@ -69,6 +69,10 @@ async fn judge(way: &Way, mut head: request::Parts, incoming: Incoming, record: 
     if let Err(why) = authorise(way, &head, record) {
         return way.refuse(record, (403, "RBAC: access denied"), Flag::Denied, Some(why));
     }
+    if upgrading == Upgrading::Yes {
+        // The connection is judged by it as long as it lasts.
+        record.upgrade = Some(Box::new(head.clone()));
+    }
     route(way, head, incoming, upgrading, record).await
 }
 
@@ -124,9 +128,8 @@ fn request_id(way: &Way) -> HeaderValue {
 /// # Errors
 /// Why the request may not be, for people here.
 fn authorise(way: &Way, head: &request::Parts, record: &mut Record) -> Result<(), String> {
-    let Connection { client, addr, destination, .. } = &*way.connection;
-    let asker = Asker { peer: Some(&client.peer), ip: client.addr.ip(), destination, addr: *addr };
-    let judgement = decide::authorise(&way.moment, asker, &Seen::new(head, &way.connection));
+    let judgement =
+        decide::authorise(&way.moment, Asker::of(&way.connection), &Seen::new(head, &way.connection));
     record.dry_run = judgement.dry_run.as_ref().map(in_words);
     judgement.permit().map(|_| ()).map_err(|denial| denial.to_string())
 }
@@ -148,7 +151,9 @@ async fn route(
     };
     let Some(rule) = table.find(&Seen::new(&head, connection)).cloned() else {
         let why = "no rule of the service's routes takes it".to_owned();
-        return way.refuse(record, (404, "no route takes it"), Flag::NoRoute, Some(why));
+        // Of HTTP the status says it all.
+        let text = if way.speaks == Speaks::Grpc { "no route takes it" } else { "" };
+        return way.refuse(record, (404, text), Flag::NoRoute, Some(why));
     };
     record.rule = Some(rule.clone());
     act(way, &rule, head, incoming, upgrading, record).await

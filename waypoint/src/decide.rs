@@ -1,7 +1,7 @@
 //! What is decided of a request before anything is done with it: whether it may be, and which rule takes it. Requests are
 //! answered by this, and so is the question what would become of one. Pure.
 
-use crate::client::Destination;
+use crate::client::{Connection, Destination};
 use crate::knowledge::Moment;
 use crate::way::Seen;
 use http::request;
@@ -37,6 +37,14 @@ pub(crate) struct Asker<'a> {
     pub(crate) destination: &'a Destination,
     /// By this address and port.
     pub(crate) addr: SocketAddr,
+}
+
+impl<'a> Asker<'a> {
+    /// Whose request it is that comes on a connection.
+    pub(crate) fn of(connection: &'a Connection) -> Self {
+        let Connection { client, addr, destination, .. } = connection;
+        Self { peer: Some(&client.peer), ip: client.addr.ip(), destination, addr: *addr }
+    }
 }
 
 /// Asks policy.

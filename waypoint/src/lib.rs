@@ -44,6 +44,7 @@ mod framing;
 mod rewind;
 mod io;
 mod client;
+mod streams;
 mod ending;
 mod dice;
 pub mod knowledge;

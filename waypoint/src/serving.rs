@@ -4,14 +4,19 @@ use crate::answer::answer;
 use crate::body::Body;
 use crate::client::Connection;
 use crate::config::HEADERS_MAX;
+use crate::decide::{Asker, authorise};
 use crate::executor::StreamExecutor;
 use crate::frames::Frames;
 use crate::gate::{Busy, Gate, Patience, Resting};
+use crate::knowledge::Moment;
 use crate::lines::Lease;
+use crate::open::Upgraded;
 use crate::rewind::Rewind;
 use crate::streams::Stream;
 use crate::strict::Strict;
-use crate::telemetry::Record;
+use crate::tcp::counted::Counted;
+use crate::telemetry::{Flag, Record};
+use crate::way::Seen;
 use crate::worker::Worker;
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -27,6 +32,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use weft_runtime::log::describe;
+use weft_tunnel::end::{Carried, End, Stop};
 
 /// Bytes of a request's head. Cookies and tokens are a few thousand each.
 const HEAD_BYTES_MAX: usize = 65_536;
@@ -108,7 +114,7 @@ async fn serve_awake<T: AsyncRead + AsyncWrite + Unpin + 'static>(
     let mut io = parts.io.into_inner().into_inner();
     let switched = switch.take();
     match switched {
-        Some((lease, record)) => join(io, parts.read_buf, lease, record).await,
+        Some(switched) => join(worker, connection.clone(), (io, parts.read_buf), switched).await,
         None if served.is_none() => return Served::Rests(io.put_back(parts.read_buf)),
         // hyper has done it, but where the client wanted another protocol and got none. The client may be gone.
         None => drop(io.shutdown().await),
@@ -206,24 +212,39 @@ async fn serve(
     }
 }
 
-/// Carries the bytes of a connection that is none of HTTP any more.
+/// Carries the bytes of a connection that is none of HTTP any more, until both are done, policy denies the request that
+/// made it so, or nothing is carried for too long.
 async fn join(
-    mut client: impl AsyncRead + AsyncWrite + Unpin,
-    from_client: Bytes,
-    lease: Lease,
-    mut record: Box<Record>,
+    worker: &Rc<Worker>,
+    connection: Rc<Connection>,
+    (client, from_client): (impl AsyncRead + AsyncWrite + Unpin, Bytes),
+    (lease, mut record): (Lease, Box<Record>),
 ) {
     let Some((mut backend, from_backend)) = lease.switched().await else { return };
+    let Some(head) = record.upgrade.take() else { return };
+    let judge = move |moment: &Moment| {
+        authorise(moment, Asker::of(&connection), &Seen::new(&head, &connection)).verdict
+    };
+    let upgraded = Upgraded { judge: Box::new(judge), carried: Carried::default() };
+    let entry = worker.open.enter(upgraded, worker.limits.idle);
+    entry.judge_now(&worker.now());
     let carried = async {
+        let mut client = Counted::new(client, &entry.carried);
         // What came behind the heads.
         backend.write_all(&from_client).await?;
+        entry.carried.add_from_app(from_client.len());
         client.write_all(&from_backend).await?;
         tokio::io::copy_bidirectional(&mut client, &mut backend).await
     };
-    match carried.await {
-        Ok((sent, received)) => {
-            record.switched(sent + from_client.len() as u64, received + from_backend.len() as u64);
+    tokio::select! {
+        biased;
+        stop = entry.carried.stopped() => {
+            record.flag = if stop == Stop::Policy { Flag::Denied } else { Flag::None };
+            record.why = Some(End::Stopped(stop).to_string());
         }
-        Err(error) => tracing::debug!(%error, "a connection that was switched to another protocol ended"),
+        carried = carried => if let Err(error) = carried {
+            tracing::debug!(%error, "a connection that was switched to another protocol ended");
+        },
     }
+    record.switched(entry.carried.from_app(), entry.carried.to_app());
 }

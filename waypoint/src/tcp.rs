@@ -1,6 +1,6 @@
 //! Connections that are passed on as they are.
 
-mod counted;
+pub(crate) mod counted;
 
 use crate::client::{Connection, Destination};
 use crate::decide::in_words;
@@ -108,7 +108,7 @@ fn admit(worker: &Worker, moment: &Rc<Now>, passage: &mut Passage) -> Result<Adm
 async fn carry(
     worker: &Worker,
     admitted: &Admitted,
-    entry: &Entry,
+    entry: &Entry<Passage>,
     io: impl AsyncRead + AsyncWrite + Unpin,
 ) -> Result<End, TcpError> {
     let how = (Within::Bytes, admitted.target.settings().limits.connect);

@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use weft_tunnel::end::Carried;
 
 /// Counts the bytes of `io`, and remembers whether it was that side that failed.
-pub(super) struct Counted<'a, T> {
+pub(crate) struct Counted<'a, T> {
     io: T,
     carried: &'a Carried,
     failed: bool,
@@ -15,12 +15,12 @@ pub(super) struct Counted<'a, T> {
 
 impl<'a, T> Counted<'a, T> {
     /// Nothing counted yet.
-    pub(super) fn new(io: T, carried: &'a Carried) -> Self {
+    pub(crate) fn new(io: T, carried: &'a Carried) -> Self {
         Self { io, carried, failed: false }
     }
 
     /// Whether reading or writing here has failed.
-    pub(super) fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         self.failed
     }
 

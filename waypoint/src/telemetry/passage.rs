@@ -84,11 +84,6 @@ impl Passage {
         let _ = self.refused.set((flag, why));
     }
 
-    /// Bytes that it has carried, both ways.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.carried.from_app() + self.carried.to_app()
-    }
-
     /// Adds to the metrics what has been carried since the last time: some connections stay open for months.
     pub(crate) fn count_bytes(&self) {
         let Some(pair) = self.pair.get() else { return };

@@ -44,6 +44,8 @@ pub(crate) struct Record {
     pub(crate) flag: Flag,
     /// The same in words, for people.
     pub(crate) why: Option<String>,
+    /// The request that is to make the connection another protocol's, as policy saw it.
+    pub(crate) upgrade: Option<Box<request::Parts>>,
     /// The connection is not idle while the request goes on.
     pub(crate) busy: Option<Busy>,
     /// What dry-run policies would have done, in words.
@@ -97,6 +99,7 @@ impl Record {
             tries: 0,
             flag: Flag::None,
             why: None,
+            upgrade: None,
             busy: None,
             dry_run: None,
             span: None,

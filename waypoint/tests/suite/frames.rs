@@ -148,7 +148,7 @@ impl Wire {
                 GOAWAY => return Outcome::Over(Some(code(4))),
                 RST_STREAM if ours => return Outcome::Reset(code(0)),
                 // hyper writes a status either as an index (RFC 7541 Appendix A: 8 to 14) or in digits behind one.
-                HEADERS if ours => status = status.or(Some(status_of(&frame.payload))),
+                HEADERS if ours => status = status.or_else(|| Some(status_of(&frame.payload))),
                 _ => {}
             }
             if ours && frame.flags & END_STREAM != 0 && matches!(frame.kind, HEADERS | DATA) {

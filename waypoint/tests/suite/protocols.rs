@@ -53,6 +53,40 @@ fn an_upgraded_connection_carries_bytes() {
 }
 
 #[test]
+fn an_upgraded_connection_ends_when_policy_denies_what_made_it() {
+    run(async {
+        let world = World::start().await;
+        let _web = world.backend("web", 10, Backend::upgrading()).await;
+        world.routes("web", &all_to("web")).await;
+        let client = world.client().await;
+        let mut open = Vec::new();
+        for path in ["/denied", "/other"] {
+            let mut io = client.raw("web").await;
+            let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+            io.write_all(head.as_bytes()).await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(io.read_u8().await.unwrap());
+            }
+            assert!(head.starts_with(b"HTTP/1.1 101 "), "{path}");
+            open.push(io);
+        }
+        let mut other = open.pop().unwrap();
+        let mut denied = open.pop().unwrap();
+        world.policy("denied", "deny", "enforced", &json!([{"to": [{"paths": ["/denied"]}]}]));
+        assert!(denied.read_u8().await.is_err(), "it is ended, and nothing is said on it");
+        let line = world.line("/denied").await;
+        assert_eq!(
+            (line["flags"].as_str(), line["why"].as_str()),
+            (Some("UAEX"), Some("policy_changed")),
+            "{line}"
+        );
+        other.write_all(b"x").await.unwrap();
+        assert_eq!(other.read_u8().await.unwrap(), b'x', "the other one goes on");
+    });
+}
+
+#[test]
 fn grpc_streams_both_ways_and_ends_with_trailers() {
     run(async {
         let world = World::start().await;
