@@ -7,7 +7,7 @@
 mod index;
 pub mod overview;
 mod findings;
-mod telemetry_reach;
+mod telemetry;
 mod requests;
 mod absorb;
 mod gateway_status;
@@ -18,7 +18,6 @@ mod endpoints;
 mod waypoint;
 mod peers;
 mod cluster;
-mod telemetry;
 mod policy;
 mod facts;
 mod agents;

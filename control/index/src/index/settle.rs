@@ -9,7 +9,7 @@ use crate::gateway_status;
 use crate::name::Name;
 use crate::policy::Target;
 use crate::traffic::{Report, Seen};
-use crate::{entries, peers, requests, telemetry_reach, traffic, waypoint, workload};
+use crate::{entries, peers, requests, telemetry, traffic, waypoint, workload};
 use std::collections::BTreeSet;
 use weft_control_api::gateway_api::status::Status;
 use weft_control_api::kind::{Kind, ObjectKey};
@@ -146,10 +146,10 @@ impl Index {
 
     fn settle_telemetry(&mut self, name: &Name, diff: &mut Diff) -> ObjectKey {
         let key = PolicyName::new(name.namespace.clone(), name.name.clone());
-        let now = telemetry_reach::at_waypoints(&self.cluster, name);
+        let now = telemetry::at_waypoints(&self.cluster, name);
         self.told_telemetries.set(&key, now, &mut diff.telemetries);
         let key = ObjectKey::new(Kind::Telemetry, name.namespace.clone(), name.name.clone());
-        self.problems.set_beside_others(&key, telemetry_reach::notes(&self.cluster, name));
+        self.problems.set_beside_others(&key, telemetry::notes(&self.cluster, name));
         key
     }
 

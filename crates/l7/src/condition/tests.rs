@@ -1,5 +1,3 @@
-//! What conditions are read as, and what they say of requests.
-
 use super::*;
 
 /// A request for `/v1/cart?x=1` that came to 503.
