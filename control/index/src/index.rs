@@ -15,7 +15,7 @@ use crate::policy;
 use crate::problems::{More, Problems};
 use crate::told::{AtWaypoints, Told};
 use crate::traffic::{Audience, Said};
-use crate::{peers, telemetry, traffic, waypoint};
+use crate::{peers, traffic, waypoint};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use weft_control_api::gateway_api::status::Status;
@@ -224,7 +224,7 @@ impl Index {
                 }
             }
             Object::Telemetry(one) => {
-                let facts = telemetry::read(one, &name, &cluster.config, notes);
+                let facts = policy::telemetry::read(one, &name, &cluster.config, notes);
                 if !refuses(notes) {
                     cluster.set_telemetry(&name, Some(facts), dirty);
                 }

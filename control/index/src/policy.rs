@@ -4,6 +4,7 @@ pub(crate) mod authorization;
 pub(crate) mod peer;
 pub(crate) mod refused;
 pub(crate) mod source;
+pub(crate) mod telemetry;
 
 use crate::config::IndexConfig;
 use crate::name::Name;

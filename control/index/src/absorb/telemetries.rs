@@ -3,7 +3,7 @@
 use crate::cluster::Cluster;
 use crate::dirty::Dirty;
 use crate::name::Name;
-use crate::telemetry::TelemetryFacts;
+use crate::policy::telemetry::TelemetryFacts;
 
 impl Cluster {
     pub(crate) fn set_telemetry(&mut self, name: &Name, now: Option<TelemetryFacts>, dirty: &mut Dirty) {

@@ -3,7 +3,7 @@
 use crate::cluster::pods::{link, unlink};
 use crate::name::Name;
 use crate::policy::Target;
-use crate::telemetry::{Aim, TelemetryFacts};
+use crate::policy::telemetry::{Aim, TelemetryFacts};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// All of them.

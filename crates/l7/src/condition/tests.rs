@@ -1,3 +1,5 @@
+//! Conditions that hold, that do not, and that are refused.
+
 use super::*;
 
 /// A request for `/v1/cart?x=1` that came to 503.
