@@ -28,7 +28,7 @@ spec:
     backendRefs: [{name: echo-v1, namespace: mesh, port: 80}]
 ",
     holds: |scene| {
-        let url = "http://echo-v1.mesh/";
+        let url = &scene.url_of("echo-v1");
         asks(&scene.consumer, url).is_answered(200, |answer| has(answer, MARK, Some("set")))?;
         asks(&scene.v1, url).is_answered(200, |answer| has(answer, MARK, None))?;
         asks(&scene.v1, url).reaches(&scene.v1)

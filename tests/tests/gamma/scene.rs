@@ -50,15 +50,17 @@ impl Scene {
         let waypoint = start_waypoint(&world, &mesh, &gate)?;
         for (pod, name) in [(&v1, "one"), (&v2, "two"), (&consumer, "consumer")] {
             for host in ["echo", "echo-v1", "echo-v2"] {
-                await_through(
-                    &waypoint,
-                    pod,
-                    &format!("http://{host}.mesh/through/{name}/{host}"),
-                    PATIENCE,
-                )?;
+                let vip = world.service("mesh", host).ips()[0];
+                await_through(&waypoint, pod, &format!("http://{vip}/through/{name}/{host}"), PATIENCE)?;
             }
         }
         Ok(Self { v1, v2, consumer, waypoint, mesh, world })
+    }
+
+    /// A Service by its address: in a world without a DNS server of the cluster's own, a name that is not found as the
+    /// resolver tries it first takes all of its patience.
+    pub(crate) fn url_of(&self, service: &str) -> String {
+        format!("http://{}/", self.world.service("mesh", service).ips()[0])
     }
 
     /// Writes a case's manifest, waits until its routes are taken, sees what is so, and takes it away again.
