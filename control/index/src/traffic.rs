@@ -12,6 +12,7 @@ mod stream_route;
 mod gateway_words;
 mod backend;
 mod gateway_route;
+mod delegation;
 mod virtual_service;
 mod virtual_stream;
 mod destination_rule;
@@ -40,7 +41,7 @@ use grants::Grants;
 use hosts::Hosts;
 use labels::{AskedOfClients, Asking};
 pub(crate) use report::{Report, Seen, report, says};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 pub(crate) use unsupported::unsupported;
 use weft_control_api::gateway_api::backend_tls_policy::BackendTlsPolicy;
@@ -61,7 +62,12 @@ use weft_l7::traffic::{Entry, HttpRoutes, PortRoutes, Routes, TlsRoute, Traffic}
 pub(crate) struct Said {
     grants: Grants,
     gateway_routes: ByService<GatewayRoute, RouteKey>,
+    /// With what their delegates say in place of delegations.
     virtual_services: ByService<VirtualService>,
+    /// Those that delegate, as they are written, by their delegates.
+    delegating: ByService<VirtualService>,
+    /// Those without hosts, to which others may delegate.
+    delegates: BTreeMap<Name, Arc<VirtualService>>,
     destination_rules: ByService<DestinationRule>,
     retry_constraints: ByService<BackendTrafficPolicy>,
     tls_policies: ByService<BackendTlsPolicy>,
@@ -83,8 +89,7 @@ impl Said {
         }
         match object {
             Object::VirtualService(one) => {
-                let services = services_of(cluster, &name.namespace, &one.spec.hosts);
-                self.set_virtual_service(cluster, name, Some((Arc::new((**one).clone()), services)), dirty);
+                self.take_virtual_service(cluster, name, Some(Arc::new((**one).clone())), dirty);
             }
             Object::DestinationRule(one) => {
                 let services = services_of(cluster, &name.namespace, [&one.spec.host]);
@@ -113,7 +118,7 @@ impl Said {
             return;
         }
         match kind {
-            Kind::VirtualService => self.set_virtual_service(cluster, name, None, dirty),
+            Kind::VirtualService => self.take_virtual_service(cluster, name, None, dirty),
             Kind::DestinationRule => self.set_destination_rule(cluster, name, None, dirty),
             Kind::BackendTrafficPolicy => dirty.traffic.extend(self.retry_constraints.set(name, None)),
             Kind::BackendTlsPolicy => self.set_tls_policy(name, None, dirty),
@@ -141,6 +146,70 @@ impl Said {
             (Arc::new(route), services)
         });
         dirty.traffic.extend(self.gateway_routes.set(key, now));
+    }
+
+    /// Takes a VirtualService as it is written, and makes those anew that delegate to it.
+    fn take_virtual_service(
+        &mut self,
+        cluster: &Cluster,
+        name: &Name,
+        now: Option<Arc<VirtualService>>,
+        dirty: &mut Dirty,
+    ) {
+        let (delegate, root) = match now {
+            Some(one) if one.spec.hosts.is_empty() => (Some(one), None),
+            other => (None, other),
+        };
+        match delegate {
+            Some(one) => drop(self.delegates.insert(name.clone(), one)),
+            None => drop(self.delegates.remove(name)),
+        }
+        let to = root.as_ref().map(|one| delegation::delegates(name, one).collect::<BTreeSet<_>>());
+        let delegating = root.clone().zip(to.filter(|to| !to.is_empty()));
+        // Whether anybody delegates to it is told of a delegate.
+        let concerned = self.delegating.set(name, delegating).into_iter().chain([name.clone()]);
+        dirty.reports.extend(concerned.map(|delegate| virtual_service_key(&delegate)));
+        self.merge_virtual_service(cluster, name, root.as_deref(), dirty);
+        let roots: Vec<_> = self.delegating.of(name).map(|(root, one)| (root.clone(), one.clone())).collect();
+        for (root, one) in roots {
+            dirty.reports.insert(virtual_service_key(&root));
+            self.merge_virtual_service(cluster, &root, Some(&one), dirty);
+        }
+    }
+
+    fn merge_virtual_service(
+        &mut self,
+        cluster: &Cluster,
+        name: &Name,
+        written: Option<&VirtualService>,
+        dirty: &mut Dirty,
+    ) {
+        let now = written.map(|one| {
+            let services = services_of(cluster, &name.namespace, &one.spec.hosts);
+            (Arc::new(self.merged(name, one).0), services)
+        });
+        self.set_virtual_service(cluster, name, now, dirty);
+    }
+
+    /// A VirtualService with what its delegates say, and what of that has no effect.
+    fn merged(&self, name: &Name, one: &VirtualService) -> (VirtualService, Vec<delegation::Lost>) {
+        if one.spec.http.iter().all(|route| route.delegate.is_none()) {
+            return (one.clone(), Vec::new());
+        }
+        delegation::merged(name, one, |delegate| self.delegates.get(delegate).map(|one| &**one))
+    }
+
+    /// A VirtualService with hosts, as it is written.
+    fn written_virtual_service(&self, name: &Name) -> Option<&VirtualService> {
+        let one = self.delegating.get(name).or_else(|| self.virtual_services.get(name));
+        one.map(|one| &**one)
+    }
+
+    /// All VirtualServices as they are written, delegates too, in no order.
+    fn written_virtual_services(&self) -> impl Iterator<Item = (&Name, &VirtualService)> {
+        let roots = self.virtual_services.all().map(|(name, _)| name);
+        let roots = roots.filter_map(|name| Some((name, self.written_virtual_service(name)?)));
+        roots.chain(self.delegates.iter().map(|(name, one)| (name, &**one)))
     }
 
     fn set_virtual_service(

@@ -3,6 +3,7 @@
 
 mod authorization;
 mod backend_tls;
+mod delegation;
 mod enrolment;
 mod entries;
 mod incremental;

@@ -2,15 +2,16 @@
 //! that never takes a request. Looked for on demand, over everything: this is for people, not for the way of a change,
 //! which tells what the reports tell.
 
-use super::Said;
 use super::gateway_route::{Family, Spec};
 use super::hosts::Hosts;
 use super::virtual_service::destinations;
+use super::{Said, delegation};
 use crate::cluster::Cluster;
 use crate::name::Name;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use weft_control_api::istio::destination::Destination;
+use weft_control_api::istio::virtual_service::http::HttpRoute;
 use weft_control_api::kind::{Kind, ObjectKey};
 use weft_control_api::problem::Note;
 use weft_l7::rule::RuleOrigin;
@@ -26,7 +27,7 @@ pub(crate) fn all<'a>(
     traffic: impl Iterator<Item = &'a Arc<Traffic>>,
 ) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (name, one) in said.virtual_services.all() {
+    for (name, one) in said.written_virtual_services() {
         let own = key(Kind::VirtualService, name);
         for (field, to) in destinations(one) {
             found.extend(destination(cluster, said, to, (name, &field)).map(|note| (own.clone(), note)));
@@ -132,9 +133,16 @@ fn place(said: &Said, origin: &RuleOrigin, name: &Name) -> (Kind, String) {
         "GRPCRoute" => Family::Grpc,
         "HTTPRoute" => Family::Http,
         _ => {
-            let one = said.virtual_services.get(name);
-            let names = one.into_iter().flat_map(|one| &one.spec.http).map(|one| one.name.as_deref());
-            return (Kind::VirtualService, format!("spec.http[{}]", number(names.collect())));
+            // A rule of a delegate is called after the route that leaves requests to it.
+            let routes = said.written_virtual_service(name).into_iter().flat_map(|one| &one.spec.http);
+            let its = |(number, route): (usize, &HttpRoute)| {
+                let label = delegation::label(route, number);
+                let rest = origin.rule.strip_prefix(&*label)?;
+                (rest.is_empty() || route.delegate.is_some() && rest.starts_with('-')).then_some(number)
+            };
+            let number = routes.enumerate().find_map(its).map(|number| number.to_string());
+            let field = number.unwrap_or_else(|| origin.rule.to_string());
+            return (Kind::VirtualService, format!("spec.http[{field}]"));
         }
     };
     let route = said.gateway_routes.get(&(family, name.clone()));

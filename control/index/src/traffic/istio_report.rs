@@ -13,7 +13,11 @@ use weft_control_api::problem::Note;
 
 /// A VirtualService: hosts that are nowhere or have no waypoint, and what comes before it.
 pub(super) fn of_virtual_service(cluster: &Cluster, said: &Said, name: &Name) -> Vec<Note> {
-    let Some(one) = said.virtual_services.get(name) else {
+    if let Some(one) = said.delegates.get(name) {
+        return of_delegate(cluster, said, name, one);
+    }
+    let (Some(one), Some(written)) = (said.virtual_services.get(name), said.written_virtual_service(name))
+    else {
         return Vec::new();
     };
     let hosts = Hosts { cluster };
@@ -25,13 +29,32 @@ pub(super) fn of_virtual_service(cluster: &Cluster, said: &Said, name: &Name) ->
         };
         notes.extend(why.map(|why| Note::warning(format!("spec.hosts[{number}]"), why)));
     }
-    let nowhere =
-        destinations(one).into_iter().filter(|(_, to)| hosts.find(&to.host, &name.namespace).is_none());
-    notes.extend(nowhere.map(|(field, to)| {
+    notes.extend(nowhere(cluster, name, written));
+    let (_, lost) = said.merged(name, written);
+    notes.extend(lost.into_iter().map(|(field, why)| Note::warning(field, why)));
+    notes
+}
+
+/// A VirtualService without hosts: nobody delegates to it, or it leads nowhere.
+fn of_delegate(cluster: &Cluster, said: &Said, name: &Name, one: &VirtualService) -> Vec<Note> {
+    let mut notes = nowhere(cluster, name, one);
+    if said.delegating.of(name).next().is_none() {
+        let reason = "is empty, and no VirtualService delegates to this one: it has no effect";
+        notes.push(Note::warning("spec.hosts", reason));
+    }
+    notes
+}
+
+/// Destinations that are not there.
+fn nowhere(cluster: &Cluster, name: &Name, one: &VirtualService) -> Vec<Note> {
+    let hosts = Hosts { cluster };
+    let all = destinations(one).into_iter();
+    let nowhere = all.filter(|(_, to)| hosts.find(&to.host, &name.namespace).is_none());
+    let note = |(field, to): (String, &weft_control_api::istio::destination::Destination)| {
         let reason = format!("destination {} is no Service: what is sent there gets 500", to.host);
         Note::warning(format!("{field}.host"), reason)
-    }));
-    notes
+    };
+    nowhere.map(note).collect()
 }
 
 fn of_host(

@@ -25,10 +25,6 @@ pub(crate) fn unsupported(object: &Object, notes: &mut Vec<Note>) {
 }
 
 fn virtual_service(spec: &VirtualServiceSpec, notes: &mut Vec<Note>) {
-    if spec.hosts.is_empty() {
-        let reason = "is empty: a VirtualService that others delegate to is not supported";
-        notes.push(Note::error("spec.hosts", reason));
-    }
     for (place, host) in spec.hosts.iter().enumerate().filter(|(_, host)| host.starts_with('*')) {
         let reason = format!("{host} stands for several hosts, which is not supported: name each");
         notes.push(Note::error(format!("spec.hosts[{place}]"), reason));
@@ -54,9 +50,6 @@ fn http_route(at: &str, route: &HttpRoute, notes: &mut Vec<Note>) {
         notes.push(Note::warning(format!("{at}.match[{place}].statPrefix"), reason));
     }
     let mut refuse = |field: &str, reason: &str| notes.push(Note::error(format!("{at}.{field}"), reason));
-    if route.delegate.is_some() {
-        refuse("delegate", "is not supported: write the other VirtualService's routes here");
-    }
     let Some(fault) = &route.fault else {
         return;
     };
