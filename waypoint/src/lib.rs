@@ -36,7 +36,6 @@ mod endpoints;
 mod origin;
 mod executor;
 mod body;
-mod streams;
 mod gate;
 mod strict;
 mod frames;

@@ -13,9 +13,8 @@ use weft_tests::stage::{start_waypoint, waypoint_pod};
 use weft_tests::waiting::eventually;
 
 use crate::scene::{PATIENCE, Scene};
+use crate::{GATEWAY_API, NETWORKING};
 
-const NETWORKING: &str = "networking.istio.io/v1";
-const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
 /// Chrome, as it calls itself.
 const CHROME: (&str, &str) = (
     "user-agent",

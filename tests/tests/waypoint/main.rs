@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result, ensure};
 use scene::Scene;
 use serde_json::{Value, json};
 
+const NETWORKING: &str = "networking.istio.io/v1";
+const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
 const SECURITY: &str = "security.istio.io/v1";
 
 /// Runs a test on a scene; a failure shows what the processes have logged.
