@@ -13,6 +13,7 @@ mod floods;
 mod frames;
 mod grpc;
 mod http2;
+mod interop;
 mod passage;
 mod policy;
 mod prometheus;
