@@ -8,6 +8,7 @@ mod resilience;
 mod streams;
 mod outside;
 mod policy;
+mod telemetry;
 mod scene;
 mod page;
 
@@ -18,7 +19,7 @@ use std::collections::BTreeSet;
 /// What is so while the manifests of a section are in the folder.
 type Example = (&'static str, fn(&Scene) -> Result<()>);
 
-const EXAMPLES: [Example; 21] = [
+const EXAMPLES: [Example; 22] = [
     ("A canary", routing::canary),
     ("A split", routing::split),
     ("Some requests elsewhere", routing::browsers),
@@ -40,7 +41,11 @@ const EXAMPLES: [Example; 21] = [
     ("TLS", streams::tls),
     ("Who may ask for what", policy::readers),
     ("Services outside", outside::payments_and_ratings),
+    ("Telemetry", telemetry::failures_only),
 ];
+
+/// What needs certificates made for it is tried by `a_backend_that_speaks_tls` of the suite `waypoint`.
+const ELSEWHERE: [&str; 1] = ["TLS to backends"];
 
 #[test]
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
@@ -49,7 +54,7 @@ fn the_manifests_of_the_page_about_traffic_do_what_it_says() -> Result<()> {
     let found: BTreeSet<&str> = sections.iter().map(|section| section.title.as_str()).collect();
     let tried = EXAMPLES.iter().map(|(title, _)| *title);
     // The Gateway stands all the while.
-    let tried: BTreeSet<&str> = tried.chain([page::GATEWAY]).collect();
+    let tried: BTreeSet<&str> = tried.chain([page::GATEWAY]).chain(ELSEWHERE).collect();
     ensure!(found == tried, "on the page and not tried, or the reverse: {:?}", &found ^ &tried);
     let manifest = |title: &str| {
         let section = sections.iter().find(|section| section.title == title);

@@ -101,7 +101,11 @@ impl StreamingService<Note> for Call {
                     futures::stream::iter([Ok(note(bytes.to_string(), all.len() as u32))]).boxed()
                 }
                 "Refuse" => {
-                    return Err(Status::with_details(Code::FailedPrecondition, "zu früh: 50%", DETAILS.into()));
+                    return Err(Status::with_details(
+                        Code::FailedPrecondition,
+                        "zu früh: 50%",
+                        DETAILS.into(),
+                    ));
                 }
                 "Stall" => {
                     let _told = Told(fate);
@@ -187,7 +191,8 @@ fn calls_of_all_four_kinds() {
         let one = client.client_streaming(Request::new(many), method("Collect"), codec()).await.unwrap();
         assert_eq!(one.into_inner(), note("4950", 100));
 
-        let fan = client.server_streaming(Request::new(note("b", 100)), method("Fan"), codec()).await.unwrap();
+        let fan =
+            client.server_streaming(Request::new(note("b", 100)), method("Fan"), codec()).await.unwrap();
         let got: Vec<Note> = fan.into_inner().map(Result::unwrap).collect().await;
         assert_eq!(got, (0..100).map(|count| note("b", count)).collect::<Vec<_>>());
 
@@ -201,7 +206,11 @@ fn calls_of_all_four_kinds() {
             assert_eq!(chat.message().await.unwrap(), Some(note("c", count)));
         }
         drop(tx);
-        assert_eq!(chat.message().await.unwrap(), None, "the client's end is handed on, and so is the server's");
+        assert_eq!(
+            chat.message().await.unwrap(),
+            None,
+            "the client's end is handed on, and so is the server's"
+        );
     });
 }
 

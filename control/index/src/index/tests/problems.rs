@@ -74,23 +74,3 @@ fn warnings_are_told_and_refuse_nothing() {
     world.delete(Kind::Namespace, "", "shop");
     assert_eq!(world.problems().len(), 2);
 }
-
-#[test]
-fn what_is_not_enforced_yet_says_so() {
-    let policy = |name: &str| {
-        json!({
-            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "BackendTLSPolicy",
-            "metadata": {"name": name, "namespace": "shop"}, "spec": {
-                "targetRefs": [{"group": "", "kind": "Service", "name": "web"}],
-                "validation": {"hostname": "web.example", "wellKnownCACertificates": "System"},
-            },
-        })
-    };
-    let mut world = World::new();
-    let diff = world.put(policy("web"));
-    assert!(diff.services.is_empty() && diff.workloads.is_empty() && diff.policies.is_empty());
-    let note = "BackendTLSPolicy shop/web: kind: gateway.networking.k8s.io/v1 BackendTLSPolicy is not implemented: it has no effect";
-    assert_eq!(world.problems(), [format!("warning test: {note}")]);
-    world.delete(Kind::BackendTlsPolicy, "shop", "web");
-    assert_eq!(world.problems(), [""; 0]);
-}
