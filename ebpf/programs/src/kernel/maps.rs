@@ -137,18 +137,18 @@ pub(super) fn phase(slot: u32) -> Phase {
 
 /// Lets an older connection of a joining pod go on.
 #[inline(always)]
-pub(super) fn exempt_established(slot: u32, flow: Flow) -> bool {
-    EXEMPT.insert(&SlotFlow { slot, flow }, Exemption::Established as u32, 0).is_ok()
+pub(super) fn exempt_established(of: &SlotFlow) -> bool {
+    EXEMPT.insert(of, Exemption::Established as u32, 0).is_ok()
 }
 
 /// What is known of a flow of which this pod sends a segment. One that opens a connection on an older one's numbers
 /// ends its exemption: the answer would not be captured otherwise.
 #[inline(always)]
-pub(super) fn known_leaving(slot: u32, flow: Flow, opens: bool) -> Known {
-    let known = known(slot, flow);
+pub(super) fn known_leaving(of: &SlotFlow, opens: bool) -> Known {
+    let known = known(of);
     if opens && known == Known::Established {
         // An error means that it is gone already.
-        let _ = EXEMPT.remove(&SlotFlow { slot, flow });
+        let _ = EXEMPT.remove(of);
         return Known::No;
     }
     known
@@ -157,17 +157,17 @@ pub(super) fn known_leaving(slot: u32, flow: Flow, opens: bool) -> Known {
 /// What is known of a flow of this pod. A probe counts only on an address that is the pod's own, or one pod could
 /// take another's name.
 #[inline(always)]
-pub(super) fn known(slot: u32, flow: Flow) -> Known {
-    if let Some(reason) = EXEMPT.get_ptr(&SlotFlow { slot, flow }) {
+pub(super) fn known(of: &SlotFlow) -> Known {
+    if let Some(reason) = EXEMPT.get_ptr(of) {
         // SAFETY: the map gave the pointer; its values are plain integers that are replaced whole.
         return Known::exempt(unsafe { *reason });
     }
-    let Some(gone_at) = PROBES.get_ptr(&flow) else {
+    let Some(gone_at) = PROBES.get_ptr(&of.flow) else {
         return Known::No;
     };
     // SAFETY: as above.
     let gone_at = unsafe { *gone_at };
-    if ADDRESSES.get_ptr(&SlotAddress { slot, address: flow.local }).is_none() {
+    if ADDRESSES.get_ptr(&SlotAddress { slot: of.slot, address: of.flow.local }).is_none() {
         return Known::No;
     }
     Known::probe(gone_at, now())

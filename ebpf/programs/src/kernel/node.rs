@@ -5,7 +5,7 @@ use core::{mem, ptr};
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_sock_ops};
 use aya_ebpf::macros::{classifier, sock_ops};
 use aya_ebpf::programs::{SockOpsContext, TcContext};
-use weft_ebpf_common::{Address, Counter, Family, Flow};
+use weft_ebpf_common::{Address, Counter, Family, Flow, SlotFlow};
 use weft_ebpf_programs::packet::{self, Link};
 use weft_ebpf_programs::verdict::{self, Known, Verdict};
 
@@ -33,7 +33,7 @@ pub(crate) fn second_lock(ctx: TcContext) -> i32 {
     let verdict = verdict::second_lock(&packet, sender, |ends| {
         // SAFETY: a plain read of the context.
         match maps::slot_behind(unsafe { (*ctx.skb.skb).ifindex }) {
-            Some(slot) => maps::known(slot, verdict::leaving(ends)),
+            Some(slot) => maps::known(&SlotFlow { slot, flow: verdict::leaving(ends) }),
             None => Known::No,
         }
     });

@@ -6,7 +6,9 @@ use aya_ebpf::bindings::{BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, TC_ACT_SHOT, TC_AC
 use aya_ebpf::helpers::generated::bpf_redirect;
 use aya_ebpf::macros::{classifier, sk_lookup};
 use aya_ebpf::programs::{SkLookupContext, TcContext};
-use weft_ebpf_common::{CAPTURE_MARK, Counter, DNS_LISTENER_PORT, DNS_PORT, Family, LOOPBACK_INDEX, Word};
+use weft_ebpf_common::{
+    CAPTURE_MARK, Counter, DNS_LISTENER_PORT, DNS_PORT, Family, LOOPBACK_INDEX, SlotFlow, Word,
+};
 use weft_ebpf_programs::packet::{self, ETHERNET_LEN, Link};
 use weft_ebpf_programs::verdict::{self, Choice, Transport, Verdict};
 
@@ -41,11 +43,13 @@ fn leave(ctx: &TcContext, link: Link) -> i32 {
         maps::count(Counter::DroppedOther);
         return TC_ACT_SHOT as i32;
     }
+    // Once for all that asks for it: there is not much of a stack.
+    let flow = SlotFlow { slot: maps::slot(), flow: verdict::leaving(&packet.ends) };
     let verdict = verdict::egress(
         &packet,
         sender,
         || maps::phase(maps::slot()),
-        |ends| maps::known_leaving(maps::slot(), verdict::leaving(ends), packet.opens),
+        |_| maps::known_leaving(&flow, packet.opens),
         |ends| facts::received_here(ctx, ends),
     );
     match verdict {
@@ -56,18 +60,18 @@ fn leave(ctx: &TcContext, link: Link) -> i32 {
             }
             TC_ACT_UNSPEC
         }
-        Verdict::Drop(counter) => {
-            log::say!("egress drops {:i} {} > {:i} {}", packet.ends);
-            maps::count(counter);
-            TC_ACT_SHOT as i32
-        }
-        Verdict::Exempt if maps::exempt_established(maps::slot(), verdict::leaving(&packet.ends)) => {
-            log::say!("egress exempts {:i} {} > {:i} {}", packet.ends);
+        // Says nothing, for the stack's sake.
+        Verdict::Exempt if maps::exempt_established(&flow) => {
             maps::count(Counter::PassedExempt);
             TC_ACT_UNSPEC
         }
         Verdict::Exempt => {
             maps::count(Counter::DroppedFailed);
+            TC_ACT_SHOT as i32
+        }
+        Verdict::Drop(counter) => {
+            log::say!("egress drops {:i} {} > {:i} {}", packet.ends);
+            maps::count(counter);
             TC_ACT_SHOT as i32
         }
         Verdict::Capture(counter) => {
@@ -122,7 +126,7 @@ fn arrived(ctx: &TcContext, link: Link) -> i32 {
     let word = verdict::device_word(
         &packet,
         || maps::phase(maps::slot()),
-        |ends| maps::known(maps::slot(), verdict::arriving(ends)),
+        |ends| maps::known(&SlotFlow { slot: maps::slot(), flow: verdict::arriving(ends) }),
     );
     maps::write_word(word);
     TC_ACT_UNSPEC
