@@ -276,15 +276,12 @@ impl Enroller {
         self.capture.enrol(pod).map_err(EnrolError::Capture)?;
         if self.capture.is_joining(key).map_err(EnrolError::Capture)? {
             // The programs see to those that speak meanwhile.
-            let open: Vec<_> = self.connections(netns)?.iter().map(Connection::pair).collect();
+            let older = within(&*self.capture, netns.fd.as_fd(), existing::older_connections);
+            let open: Vec<_> = older.map_err(EnrolError::Enter)?.iter().map(Connection::pair).collect();
             self.capture.exempt(key, &open).map_err(EnrolError::Capture)?;
             self.capture.settle(key).map_err(EnrolError::Capture)?;
         }
         Ok(())
-    }
-
-    fn connections(&self, netns: &Netns) -> Result<Vec<Connection>, EnrolError> {
-        within(&*self.capture, netns.fd.as_fd(), existing::connections).map_err(EnrolError::Enter)
     }
 
     /// Judges the connections of a pod that are older than its enrolment: forgets what has closed, ends what has to
@@ -303,7 +300,9 @@ impl Enroller {
         if exempt.is_empty() {
             return Ok(Vec::new());
         }
-        let Judged { stay, end, closed } = existing::judge(&exempt, last, self.connections(netns)?, rule);
+        let now = within(&*self.capture, netns.fd.as_fd(), existing::connections);
+        let now = now.map_err(EnrolError::Enter)?;
+        let Judged { stay, end, closed } = existing::judge(&exempt, last, now, rule);
         if !end.is_empty() {
             // Before the exemption ends: the RST to the peer still needs it.
             let destroyed = within(&*self.capture, netns.fd.as_fd(), || self.capture.destroy(&end));

@@ -59,10 +59,19 @@ impl Connection {
 
 /// The open connections of the namespace that this thread is in, but for those within it.
 pub fn connections() -> Vec<Connection> {
+    among(&rows(), &[], &ephemeral())
+}
+
+/// The same while new ones are captured already, and those left out. The kernel lists connections one by one: the
+/// mesh's half of one that is new may be in the next list only.
+pub fn older_connections() -> Vec<Connection> {
     let rows = rows();
-    let ephemeral = fs::read_to_string(EPHEMERAL).ok().and_then(|text| range(&text));
-    // The kernel lists them one by one: the other half of one that is new may be in the next list only.
-    among(&rows, &self::rows(), &ephemeral.unwrap_or(EPHEMERAL_DEFAULT))
+    among(&rows, &self::rows(), &ephemeral())
+}
+
+fn ephemeral() -> RangeInclusive<u16> {
+    let said = fs::read_to_string(EPHEMERAL).ok().and_then(|text| range(&text));
+    said.unwrap_or(EPHEMERAL_DEFAULT)
 }
 
 fn rows() -> Vec<Row> {
