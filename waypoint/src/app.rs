@@ -5,6 +5,7 @@ use crate::config::{Config, Own};
 use crate::export;
 use crate::knowledge::WaypointMesh;
 use crate::names::Names;
+use crate::rooms::Rooms;
 use crate::run;
 use crate::telemetry;
 use crate::trace::Tracer;
@@ -90,7 +91,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         own,
         uid,
         limits: config.limits,
-        workers: config.workers,
+        rooms: Rooms::default(),
         adaptive: config.adaptive,
         metrics: telemetry::Metrics::register(&metrics)?,
         access: config.access,

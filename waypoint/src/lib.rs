@@ -26,6 +26,7 @@ mod trace;
 mod export;
 mod targets;
 mod target;
+mod rooms;
 mod standing;
 mod shed;
 mod head;

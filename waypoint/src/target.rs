@@ -7,6 +7,7 @@ use crate::endpoints::NoEndpoint;
 use crate::knowledge::Moment;
 use crate::lines::Upstream;
 use crate::origin::Origin;
+use crate::rooms::Rooms;
 use crate::standing::{Standing, TargetName};
 use basis::{Basis, KeptLines};
 use std::cell::{Cell, RefCell};
@@ -29,7 +30,6 @@ use weft_l7::retry::budget::Budget;
 /// What this worker knows of it.
 pub(crate) struct Target {
     name: TargetName,
-    cores: u32,
     /// As many as may be asked at a time.
     pub(crate) room: Room,
     /// Told when a connection is free, or its room is.
@@ -56,8 +56,8 @@ pub(crate) struct Making<'a> {
     pub(crate) moment: &'a Arc<Moment>,
     /// Whose endpoints should be near: this waypoint's own workload.
     pub(crate) near: &'a Arc<Workload>,
-    /// How many workers share its limits.
-    pub(crate) cores: u32,
+    /// What all workers have taken of its room.
+    pub(crate) rooms: &'a Rooms,
     /// Whether a limit finds itself.
     pub(crate) adaptive: Option<Adaptive>,
 }
@@ -87,9 +87,8 @@ impl Target {
         };
         inner.fill(&name, now, chance);
         Ok(Self {
+            room: Room::new(&inner.settings.limits, making.rooms.of(&name)),
             name,
-            cores: making.cores,
-            room: Room::new(&inner.settings.limits, making.cores),
             freed: Rc::default(),
             inner: RefCell::new(inner),
             used: Cell::new(now),
@@ -122,7 +121,8 @@ impl Target {
         let old = std::mem::replace(&mut inner.settings, new);
         let new = inner.settings.clone();
         if new.limits != old.limits {
-            self.room.change(&new.limits, self.cores);
+            self.room.change(&new.limits);
+            inner.close(self.room.surplus());
             self.freed.notify_waiters();
         }
         if new.outlier != old.outlier {
@@ -224,6 +224,7 @@ impl Target {
         let inner = &mut *self.inner.borrow_mut();
         let limits = &inner.settings.limits;
         inner.balance.members().for_each(|member| member.endpoint.to.lines.close_idle(limits));
+        inner.close(self.room.surplus());
         let Some(watch) = &mut inner.watch else { return };
         for change in watch.tick(now) {
             obey(&mut inner.balance, &change);
@@ -232,9 +233,7 @@ impl Target {
 
     /// Closes a connection that idles, if there is one.
     pub(crate) fn close_one(&self) {
-        let inner = self.inner.borrow();
-        // Of any of them: which one does not matter to who waits.
-        let _ = inner.balance.members().any(|member| member.endpoint.to.lines.close_one());
+        self.inner.borrow().close(1);
     }
 
     /// How its endpoints stand with this worker, by their names.
@@ -271,6 +270,14 @@ impl Inner {
         let key =
             |member: &Rc<Member<Upstream>>| (member.endpoint.id.clone(), member.endpoint.to.endpoint.addr);
         self.balance.members().map(|member| (key(member), member.endpoint.to.lines.clone())).collect()
+    }
+
+    /// Closes so many connections, as far as that many idle.
+    fn close(&self, many: u32) {
+        // Of any endpoint: which one does not matter to who waits for room.
+        let mut members = self.balance.members();
+        let closes = |_: &u32| members.any(|member| member.endpoint.to.lines.close_one());
+        let _ = (0..many).take_while(closes).count();
     }
 
     fn fill(&mut self, name: &TargetName, now: Instant, chance: &mut impl Chance) {

@@ -1,5 +1,5 @@
 //! What the connections and requests of one worker share. Nothing of it is shared between workers but what discovery
-//! tells, which nobody locks to read.
+//! tells, which nobody locks to read, and how much of each limit is taken.
 
 use crate::client::Destination;
 use crate::config::{Adaptive, Limits};
@@ -9,6 +9,7 @@ use crate::endpoints::NoEndpoint;
 use crate::export::Outbox;
 use crate::knowledge::{Moment, WaypointMesh};
 use crate::open::Open;
+use crate::rooms::Rooms;
 use crate::standing::Standing;
 use crate::streams::{StreamPatience, Streams};
 use crate::target::{Making, Target};
@@ -45,8 +46,8 @@ pub(crate) struct Knowledge {
     pub(crate) uid: WorkloadUid,
     /// How long things may take.
     pub(crate) limits: Limits,
-    /// How many workers there are.
-    pub(crate) workers: usize,
+    /// What all workers have taken of the room of everything.
+    pub(crate) rooms: Rooms,
     /// Whether limits of requests at a time find themselves.
     pub(crate) adaptive: Adaptive,
     /// What is counted.
@@ -100,7 +101,7 @@ pub(crate) struct Worker {
     /// Copies of requests that are under way.
     pub(crate) mirrors: Rc<Cell<usize>>,
     targets: Targets,
-    cores: u32,
+    rooms: Rooms,
     adaptive: Adaptive,
     /// What discovery has told, as this worker last saw it.
     now: RefCell<Rc<Now>>,
@@ -108,7 +109,7 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(knowledge: Knowledge, index: usize) -> Rc<Self> {
-        let Knowledge { view, leaves, trust, own, uid, limits, workers, adaptive, metrics, access, .. } =
+        let Knowledge { view, leaves, trust, own, uid, limits, rooms, adaptive, metrics, access, .. } =
             knowledge;
         let telemetry = Telemetry::new(metrics, AccessLog::new(access), knowledge.logs, knowledge.tracer);
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -122,7 +123,7 @@ impl Worker {
             dice: Dice::new(since.as_nanos() as u64 ^ (index as u64) << 48),
             mirrors: Rc::default(),
             targets: Targets::default(),
-            cores: u32::try_from(workers).unwrap_or(u32::MAX),
+            rooms,
             now: RefCell::new(Rc::new(Now(view.now()))),
             view,
             leaves,
@@ -183,14 +184,14 @@ impl Worker {
         }
     }
 
-    fn making<'a>(&self, moment: &'a Arc<Moment>) -> Result<Making<'a>, NoEndpoint> {
+    fn making<'a>(&'a self, moment: &'a Arc<Moment>) -> Result<Making<'a>, NoEndpoint> {
         // Without itself it could not tell which endpoints are near, and streams are refused until it can.
         let near = moment.mesh.workload(&self.uid).ok_or(NoEndpoint::Nobody)?;
         let adaptive = match self.adaptive {
             Adaptive::On => Some(weft_l7::adaptive::Adaptive::default()),
             Adaptive::Off => None,
         };
-        Ok(Making { moment, near, cores: self.cores, adaptive })
+        Ok(Making { moment, near, rooms: &self.rooms, adaptive })
     }
 
     /// How all endpoints stand that it has sent requests to.

@@ -1,8 +1,11 @@
-//! How much goes to a service at a time, on one core: room is taken as a permit, and given back when that is dropped.
+//! How much goes to a service at a time: room is taken as a permit, and given back when that is dropped. What is taken is
+//! counted once for all cores; each core has the limits as it knows them.
 
 use crate::destination::Limits;
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What there is no room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -21,34 +24,46 @@ pub enum Overflow {
     Retries,
 }
 
-/// The room of one service (or a part of it), and what of it is taken.
+/// What of the room of one service (or a part of it) is taken, on all cores.
+#[derive(Debug, Default)]
+pub struct Taken([AtomicU32; KINDS]);
+
+/// The room of one service (or a part of it), as one core sees it. Clones are the same.
 #[derive(Debug, Clone)]
-pub struct Room {
-    connections: Rc<Places>,
-    pending: Rc<Places>,
-    requests: Rc<Places>,
-    retries: Rc<Places>,
+pub struct Room(Rc<Places>);
+
+#[derive(Debug)]
+struct Places {
+    taken: Arc<Taken>,
+    most: [Cell<u32>; KINDS],
+    /// Connections of this core.
+    own: Cell<u32>,
 }
 
+/// How many kinds of [`Overflow`] there are.
+const KINDS: usize = 4;
+
 impl Room {
-    /// As much as this core may take of the limits: each is parted among `cores`, rounded up, so that one request is always
-    /// possible. All cores together may then take up to one more each.
-    pub fn new(limits: &Limits, cores: u32) -> Self {
-        let places = |limit: Option<u32>| Rc::new(Places::new(part(limit, cores)));
-        Self {
-            connections: places(limits.connections),
-            pending: places(limits.pending),
-            requests: places(limits.requests),
-            retries: places(limits.retries),
-        }
+    /// As much as the limits say, less what is taken.
+    pub fn new(limits: &Limits, taken: Arc<Taken>) -> Self {
+        let room = Self(Rc::new(Places { taken, most: Default::default(), own: Cell::new(0) }));
+        room.change(limits);
+        room
     }
 
     /// The limits have changed: what is taken stays taken.
-    pub fn change(&self, limits: &Limits, cores: u32) {
-        self.connections.most.set(part(limits.connections, cores));
-        self.pending.most.set(part(limits.pending, cores));
-        self.requests.most.set(part(limits.requests, cores));
-        self.retries.most.set(part(limits.retries, cores));
+    pub fn change(&self, limits: &Limits) {
+        let Limits { connections, pending, requests, retries, .. } = limits;
+        let all = [
+            (Overflow::Connections, connections),
+            (Overflow::Pending, pending),
+            (Overflow::Requests, requests),
+            (Overflow::Retries, retries),
+        ];
+        for (kind, limit) in all {
+            // No limit is as many as can be counted.
+            self.0.most[kind as usize].set(limit.unwrap_or(u32::MAX));
+        }
     }
 
     /// Room for a connection.
@@ -56,7 +71,36 @@ impl Room {
     /// # Errors
     /// [`Overflow::Connections`].
     pub fn connection(&self) -> Result<Permit, Overflow> {
-        take(&self.connections, Overflow::Connections)
+        self.take(Overflow::Connections)
+    }
+
+    /// Room for a connection that is kept for later requests. Only its own core can use it, so each may have one, or
+    /// else a core could wait for what another one keeps; a limit of none is kept to all the same.
+    ///
+    /// # Errors
+    /// [`Overflow::Connections`].
+    pub fn kept_connection(&self) -> Result<Permit, Overflow> {
+        let places = &*self.0;
+        let kind = Overflow::Connections;
+        let mut permit = match self.take(kind) {
+            Err(_) if places.own.get() == 0 && places.most[kind as usize].get() > 0 => {
+                places.taken.0[kind as usize].fetch_add(1, Ordering::Relaxed);
+                self.permit(kind)
+            }
+            taken => taken?,
+        };
+        places.own.set(places.own.get() + 1);
+        permit.kept = true;
+        Ok(permit)
+    }
+
+    /// How many connections there are more than the limit has room for, as after a change. Those of other cores count.
+    pub fn surplus(&self) -> u32 {
+        let Places { taken, most, own } = &*self.0;
+        let kind = Overflow::Connections as usize;
+        let more = taken.0[kind].load(Ordering::Relaxed).saturating_sub(most[kind].get());
+        // The one that each core may have is none too many.
+        more.min(own.get().saturating_sub(most[kind].get().min(1)))
     }
 
     /// Room to wait for a connection.
@@ -64,7 +108,7 @@ impl Room {
     /// # Errors
     /// [`Overflow::Pending`].
     pub fn pending(&self) -> Result<Permit, Overflow> {
-        take(&self.pending, Overflow::Pending)
+        self.take(Overflow::Pending)
     }
 
     /// Room for a request.
@@ -72,7 +116,7 @@ impl Room {
     /// # Errors
     /// [`Overflow::Requests`].
     pub fn request(&self) -> Result<Permit, Overflow> {
-        take(&self.requests, Overflow::Requests)
+        self.take(Overflow::Requests)
     }
 
     /// Room for a try beyond the first.
@@ -80,7 +124,20 @@ impl Room {
     /// # Errors
     /// [`Overflow::Retries`].
     pub fn retry(&self) -> Result<Permit, Overflow> {
-        take(&self.retries, Overflow::Retries)
+        self.take(Overflow::Retries)
+    }
+
+    fn take(&self, kind: Overflow) -> Result<Permit, Overflow> {
+        let most = self.0.most[kind as usize].get();
+        // Nothing but the number itself is agreed upon by it.
+        let more = |taken: u32| (taken < most).then(|| taken + 1);
+        let taken = &self.0.taken.0[kind as usize];
+        taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map_err(|_| kind)?;
+        Ok(self.permit(kind))
+    }
+
+    fn permit(&self, kind: Overflow) -> Permit {
+        Permit { places: self.0.clone(), kind, kept: false }
     }
 }
 
@@ -89,37 +146,18 @@ impl Room {
 #[derive(Debug)]
 pub struct Permit {
     places: Rc<Places>,
+    kind: Overflow,
+    kept: bool,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.places.taken.set(self.places.taken.get().saturating_sub(1));
+        let Places { taken, own, .. } = &*self.places;
+        taken.0[self.kind as usize].fetch_sub(1, Ordering::Relaxed);
+        if self.kept {
+            own.set(own.get().saturating_sub(1));
+        }
     }
-}
-
-#[derive(Debug)]
-struct Places {
-    most: Cell<u32>,
-    taken: Cell<u32>,
-}
-
-impl Places {
-    fn new(most: u32) -> Self {
-        Self { most: Cell::new(most), taken: Cell::new(0) }
-    }
-}
-
-/// No limit is as many as can be counted.
-fn part(limit: Option<u32>, cores: u32) -> u32 {
-    limit.map_or(u32::MAX, |limit| limit.div_ceil(cores.max(1)))
-}
-
-fn take(places: &Rc<Places>, overflow: Overflow) -> Result<Permit, Overflow> {
-    if places.taken.get() >= places.most.get() {
-        return Err(overflow);
-    }
-    places.taken.set(places.taken.get() + 1);
-    Ok(Permit { places: places.clone() })
 }
 
 #[cfg(test)]
@@ -133,8 +171,9 @@ mod tests {
         Limits { connections: all, pending: all, requests: all, retries: all, ..Limits::default() }
     }
 
-    const ALL: [(Take, Overflow); 4] = [
+    const ALL: [(Take, Overflow); 5] = [
         (Room::connection, Overflow::Connections),
+        (Room::kept_connection, Overflow::Connections),
         (Room::pending, Overflow::Pending),
         (Room::request, Overflow::Requests),
         (Room::retry, Overflow::Retries),
@@ -142,35 +181,78 @@ mod tests {
 
     #[test]
     fn room_is_taken_and_given_back() {
-        for (limit, cores, want) in [(0, 1, 0), (1, 1, 1), (5, 1, 5), (5, 2, 3), (1, 8, 1), (8, 0, 8)] {
+        for limit in [0, 1, 5] {
             for (take, overflow) in ALL {
-                let room = Room::new(&limits(limit), cores);
-                let mut permits: Vec<Permit> = (0..want).map(|_| take(&room).expect("room")).collect();
-                assert_eq!(take(&room).err(), Some(overflow), "{limit} on {cores} cores");
+                let room = Room::new(&limits(limit), Arc::default());
+                let mut permits: Vec<Permit> = (0..limit).map(|_| take(&room).expect("room")).collect();
+                assert_eq!(take(&room).err(), Some(overflow), "{limit}");
                 if permits.pop().is_some() {
                     assert!(take(&room).is_ok(), "{overflow}, after one has gone");
                 }
             }
         }
-        let endless = Room::new(&Limits::default(), 1);
+        let endless = Room::new(&Limits::default(), Arc::default());
         assert!((0..100_000).map(|_| endless.request()).all(|permit| permit.is_ok()));
     }
 
     #[test]
     fn each_has_its_own_room() {
-        let room = Room::new(&limits(1), 1);
-        let taken: Vec<_> = ALL.iter().map(|(take, _)| take(&room)).collect();
+        let room = Room::new(&limits(1), Arc::default());
+        let kinds = [Room::connection, Room::pending, Room::request, Room::retry];
+        let taken: Vec<_> = kinds.iter().map(|take| take(&room)).collect();
         assert!(taken.iter().all(Result::is_ok));
     }
 
     #[test]
+    fn cores_share_it() {
+        let taken = Arc::<Taken>::default();
+        let cores = [Room::new(&limits(3), taken.clone()), Room::new(&limits(3), taken)];
+        let mut permits: Vec<_> = [0, 1, 0].map(|core: usize| cores[core].request().expect("room")).into();
+        assert!(cores.iter().all(|core| core.request().is_err()));
+        permits.pop();
+        let _other = cores[1].request().expect("what the first core gave back");
+        assert!(cores.iter().all(|core| core.request().is_err()));
+    }
+
+    #[test]
+    fn each_core_may_keep_a_connection() {
+        let taken = Arc::<Taken>::default();
+        let cores = [Room::new(&limits(2), taken.clone()), Room::new(&limits(2), taken)];
+        let mut first =
+            [cores[0].kept_connection().expect("room"), cores[0].kept_connection().expect("room")]
+                .into_iter();
+        assert!(cores[0].kept_connection().is_err());
+        let other = cores[1].kept_connection().expect("its first");
+        assert!(cores[1].kept_connection().is_err());
+        assert_eq!([cores[0].surplus(), cores[1].surplus()], [1, 0], "the other may have its only one");
+        drop(first.next());
+        assert_eq!(cores[0].surplus(), 0);
+        assert!(cores[0].kept_connection().is_err(), "two are there");
+        drop(other);
+        assert!(cores[0].kept_connection().is_ok());
+    }
+
+    #[test]
     fn a_change_leaves_what_is_taken() {
-        let room = Room::new(&limits(3), 1);
+        let room = Room::new(&limits(3), Arc::default());
         let mut permits: Vec<_> = (0..3).map(|_| room.request()).collect();
-        room.change(&limits(2), 1);
+        room.change(&limits(2));
         permits.pop();
         assert_eq!(room.request().err(), Some(Overflow::Requests), "two are taken, of two");
         permits.pop();
         assert!(room.request().is_ok());
+    }
+
+    #[test]
+    fn what_is_too_much_after_a_change_is_known() {
+        let room = Room::new(&Limits::default(), Arc::default());
+        let kept: Vec<_> = (0..5).map(|_| room.kept_connection()).collect();
+        assert_eq!(room.surplus(), 0);
+        for (limit, surplus) in [(5, 0), (3, 2), (1, 4), (0, 5)] {
+            room.change(&limits(limit));
+            assert_eq!(room.surplus(), surplus, "of a limit of {limit}");
+        }
+        drop(kept);
+        assert_eq!(room.surplus(), 0);
     }
 }

@@ -49,7 +49,9 @@ impl Scene {
         services(&world)?;
         world.apply_yaml("gateway.yaml", gateway)?;
         let gate = waypoint_pod(world.node(1).pod("shop", "wp"), "wp")?;
-        let settings = with_json_lines().env(Component::Waypoint, "WEFT_ACCESS_LOG", "json");
+        // There is no DNS beyond the mesh here, and nobody should wait for its silence.
+        let settings = with_json_lines().env(Component::NodeProxy, "WEFT_DNS_UPSTREAM", "none");
+        let settings = settings.env(Component::Waypoint, "WEFT_ACCESS_LOG", "json");
         let mesh = start_mesh(&world, settings)?;
         await_enrolled(&mesh, [&client, &teller, &v1, &v2], PATIENCE)?;
         let waypoint = start_waypoint(&world, &mesh, &gate)?;

@@ -17,7 +17,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 use weft_l7::destination::Limits;
-use weft_l7::limit::Permit;
+use weft_l7::limit::{Permit, Room};
 use weft_l7::retry::Sent;
 use weft_runtime::log::describe;
 
@@ -39,14 +39,16 @@ pub(crate) struct LeaseOne {
     client: IpAddr,
     one: One,
     freed: Rc<Notify>,
+    room: Room,
     requests_max: Option<u32>,
 }
 
 impl LeaseOne {
     /// The connection is free.
     pub(super) fn give_back(self) {
-        let Self { lines, client, mut one, freed, requests_max } = self;
-        if !one.sender.is_closed() && requests_max.is_none_or(|most| one.requests < most) {
+        let Self { lines, client, mut one, freed, room, requests_max } = self;
+        let may_go_on = requests_max.is_none_or(|most| one.requests < most) && room.surplus() == 0;
+        if may_go_on && !one.sender.is_closed() {
             let mut all = lines.0.borrow_mut();
             let kept = all.entry(client).or_default();
             if kept.idle.len() < IDLE_MAX {
@@ -101,6 +103,7 @@ pub(super) async fn send(
                     client: key,
                     one,
                     freed: demand.freed.clone(),
+                    room: demand.room.clone(),
                     requests_max: demand.limits.requests_per_connection,
                 };
                 return Ok((response, Lease::One(Box::new(lease))));
@@ -122,7 +125,7 @@ pub(super) async fn send(
 async fn wait(demand: &Demand<'_>, key: IpAddr) -> Result<One, LineError> {
     let _waits = demand.room.pending().map_err(LineError::Overflow)?;
     loop {
-        if let Ok(permit) = demand.room.connection() {
+        if let Ok(permit) = demand.room.kept_connection() {
             return open(demand, permit).await;
         }
         // A limit without a queue would refuse what the next moment has room for; the queue has its own limit.

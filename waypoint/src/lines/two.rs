@@ -1,6 +1,6 @@
 //! Connections of HTTP/2: many requests at a time.
 
-use super::{Demand, Lease, LineError, Lines, STALE_MAX, dial};
+use super::{Demand, Lease, LineError, STALE_MAX, dial};
 use crate::body::Body;
 use crate::executor::LocalExecutor;
 use crate::origin::Within;
@@ -79,7 +79,7 @@ pub(super) async fn send(
     let key = super::key(&demand);
     let mut stale = 0;
     loop {
-        let mut two = match take_shared(&demand.upstream.lines, key, demand.limits) {
+        let mut two = match take_shared(&demand, key) {
             Some(two) => two,
             None => Box::pin(wait(&demand, key)).await?,
         };
@@ -110,10 +110,10 @@ async fn wait(demand: &Demand<'_>, key: IpAddr) -> Result<Two, LineError> {
     let opening = lines.0.borrow_mut().entry(key).or_default().opening.clone();
     let _opening = opening.lock().await;
     loop {
-        if let Some(two) = take_shared(lines, key, demand.limits) {
+        if let Some(two) = take_shared(demand, key) {
             return Ok(two);
         }
-        if let Ok(permit) = demand.room.connection() {
+        if let Ok(permit) = demand.room.kept_connection() {
             let two = open(demand, permit).await?;
             let mut all = lines.0.borrow_mut();
             let shared = &mut all.entry(key).or_default().shared;
@@ -143,6 +143,10 @@ async fn open(demand: &Demand<'_>, permit: Permit) -> Result<Two, LineError> {
     Ok(Two { sender, opened: now, idle_since: Rc::new(Cell::new(now)), requests, streams })
 }
 
-fn take_shared(lines: &Lines, key: IpAddr, limits: &Limits) -> Option<Two> {
-    lines.0.borrow().get(&key)?.shared.iter().find(|two| two.is_usable(limits)).cloned()
+fn take_shared(demand: &Demand<'_>, key: IpAddr) -> Option<Two> {
+    let all = demand.upstream.lines.0.borrow();
+    let shared = &all.get(&key)?.shared;
+    // What is too much gets no more streams, and is closed once it has none; one is always needed.
+    let kept = shared.len().saturating_sub(demand.room.surplus() as usize).max(1);
+    shared.iter().take(kept).find(|two| two.is_usable(demand.limits)).cloned()
 }

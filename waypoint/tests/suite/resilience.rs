@@ -9,6 +9,7 @@ use http::Request;
 use http_body_util::Full;
 use serde_json::{Value, json};
 use std::time::Duration;
+use weft_core::service::AppProtocol;
 
 fn retries(on: &Value) -> Value {
     json!({"retry": {"retries": 3, "on": on, "backoff": {"base": 1, "max": 5}, "elsewhereFirst": true}})
@@ -162,6 +163,51 @@ fn requests_wait_for_the_connections_that_there_may_be() {
         );
         assert_eq!(slow.hits(), 5);
     });
+}
+
+#[test]
+fn what_there_is_room_for_is_for_all_workers_together() {
+    run(async {
+        let world = World::start_with(&[("WEFT_WORKERS", "4")]).await;
+        world.backend("web", 10, Backend::slow(Duration::from_millis(500))).await;
+        let destination = json!({"settings": {"limits": {"requests": 2}}});
+        world.traffic("web", &[(json!({}), forward(&[to("web", 1)], json!({})))], &destination).await;
+        // Each has a tunnel of its own, and tunnels are spread over the workers.
+        let clients: Vec<_> = futures::future::join_all((0..16).map(|_| world.client())).await;
+        // Not every worker has heard of the limit at the same moment.
+        eventually(|| async {
+            let asked = futures::future::join_all(clients.iter().map(|client| client.get("web", "/"))).await;
+            (asked.iter().filter(|answer| answer.status == OK).count() == 2).then_some(())
+        })
+        .await;
+    });
+}
+
+#[test]
+fn connections_that_were_kept_are_too_much_for_a_new_limit() {
+    for by_http2 in [false, true] {
+        run(async {
+            let world = World::start().await;
+            let slow = Backend::slow(Duration::from_millis(300));
+            if by_http2 {
+                world.put_service("web", AppProtocol::Http2);
+            }
+            world.backend("web", 10, if by_http2 { slow.by_http2() } else { slow }).await;
+            let rules = [(json!({}), forward(&[to("web", 1)], json!({})))];
+            let say = async |limits| {
+                world.traffic("web", &rules, &json!({"settings": {"limits": limits}})).await;
+            };
+            // One request for a connection, by both.
+            say(json!({"streams_per_connection": 1})).await;
+            let client = world.client().await;
+            let all = || futures::future::join_all((0..6).map(|_| client.get("web", "/crowd")));
+            assert!(all().await.iter().all(|answer| answer.status == OK), "six connections");
+            say(json!({"streams_per_connection": 1, "connections": 1, "pending": 1})).await;
+            let asked = all().await;
+            let count = |status: u16| asked.iter().filter(|answer| answer.status == status).count();
+            assert_eq!((count(200), count(503)), (2, 4), "one goes and one waits; by HTTP/2: {by_http2}");
+        });
+    }
 }
 
 #[test]
