@@ -1,4 +1,4 @@
-//! Weft's own programs, built optimised: the demo, the tests and the benchmark run the same ones.
+//! Weft's own programs: optimised for the demo and the benchmark. Tests run those that are built with them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ const PACKAGES: [&str; 7] = [
     "weft-tests",
 ];
 
-/// What the demo and the tests run.
+/// What the demo runs.
 const PROGRAMS: [&str; 8] = [
     "weft-control",
     "weft-agent",
@@ -71,24 +71,17 @@ pub(crate) fn target() -> PathBuf {
     steps::workspace().join(target)
 }
 
-/// Where the programs are.
-pub(crate) fn folder() -> PathBuf {
-    target().join("release")
-}
-
-/// One of the programs.
+/// One of the optimised programs.
 pub(crate) fn command(name: &str) -> Command {
-    let mut command = Command::new(folder().join(name));
+    let mut command = Command::new(target().join("release").join(name));
     command.current_dir(steps::workspace());
     command
 }
 
 /// Removes the worlds that are left on this machine, if `weft-sweep` was ever built: nothing else makes any.
 pub(crate) fn sweep() -> Result<()> {
-    let program = folder().join("weft-sweep");
-    if !program.is_file() {
-        return Ok(());
-    }
+    let built = ["release", "debug"].map(|profile| target().join(profile).join("weft-sweep"));
+    let Some(program) = built.iter().find(|program| program.is_file()) else { return Ok(()) };
     // Not by way of `steps`: this also runs when everything else has been interrupted.
     let status = Command::new(program).status().context("starting weft-sweep")?;
     ensure!(status.success(), "weft-sweep: {status}");

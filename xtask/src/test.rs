@@ -50,14 +50,12 @@ fn every_step(args: &Args, summary: &mut Summary) -> Result<()> {
         summary.add_broken(format!("{error:#}"));
     }
     let mut privileged = cargo_test(args, &["--ignored", "--test-threads=1"]);
-    privileged.env("WEFT_BIN_DIR", programs::folder());
     summary.time("an agent that talks", || {
         privileged.env("WEFT_TEST_TALKING_AGENT", programs::build_talking_agent()?);
         Ok(())
     })?;
     summary.time("building the kernel's programs", programs::build_ebpf_object)?;
     summary.suite("tests that need nothing", cargo_test(args, &[]));
-    summary.time("building Weft", || programs::build(None))?;
     let target = programs::target();
     summary.time("Envoy", || {
         privileged.env("WEFT_TEST_ENVOY", setup::envoy(&target)?);
