@@ -68,6 +68,8 @@ pub enum Refusal {
     Waypoint,
     /// The endpoint has no address in a usable family.
     NoAddress,
+    /// The endpoint is known by its name only, which waypoints look up and nobody else.
+    ByName(Arc<str>),
     /// The endpoint speaks a tunnel that this proxy does not, or is in a network without a gateway.
     Unreachable,
     /// The address is outside the mesh, and the mesh's egress mode refuses that.
@@ -85,6 +87,11 @@ impl fmt::Display for Refusal {
                 f.write_str("its traffic goes through a waypoint, and no instance of that is ready")
             }
             Self::NoAddress => f.write_str("the endpoint has no address"),
+            Self::ByName(name) => write!(
+                f,
+                "the endpoint is whatever {name} stands for, which only a waypoint looks up, and none stands before the \
+                 service: bind its ServiceEntry with the label weft.dev/waypoint"
+            ),
             Self::Unreachable => f.write_str("the endpoint cannot be reached through a tunnel of this mesh"),
             Self::Egress(ip) => write!(f, "{ip} is outside the mesh and egress is refused"),
         }
@@ -205,7 +212,10 @@ fn to_service(
         return Hop::Refuse(Refusal::NoEndpoint);
     };
     let Some(ip) = address_for(workload, dst.ip()) else {
-        return Hop::Refuse(Refusal::NoAddress);
+        return Hop::Refuse(match &*workload.hostname {
+            "" => Refusal::NoAddress,
+            _ => Refusal::ByName(workload.hostname.clone()),
+        });
     };
     to_workload(rules, question.client, workload, SocketAddr::new(ip, port), Some(service.clone()))
 }

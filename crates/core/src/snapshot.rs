@@ -10,6 +10,9 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+/// Labels of a name that are looked through for a wildcard: more than any host name of use has.
+const WILDCARD_LABELS_MAX: usize = 16;
+
 /// Everything that discovery has told, indexed.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
@@ -83,6 +86,19 @@ impl Snapshot {
     /// The service that a host name stands for, chosen as in [`Snapshot::service_at`].
     pub fn service_named(&self, hostname: &str, near: &str) -> Option<&Arc<Service>> {
         self.preferred(self.service_hosts.get(hostname).into_iter().flatten(), near)
+    }
+
+    /// The service for all names below a domain (`*.example.com`; Istio's ServiceEntry, `hosts`) that a host name is one
+    /// of: of several domains the nearest, chosen as in [`Snapshot::service_at`].
+    pub fn wildcard_service(&self, hostname: &str, near: &str) -> Option<&Arc<Service>> {
+        let mut rest = hostname;
+        for _ in 0..WILDCARD_LABELS_MAX {
+            (_, rest) = rest.split_once('.')?;
+            if let Some(service) = self.service_named(&format!("*.{rest}"), near) {
+                return Some(service);
+            }
+        }
+        None
     }
 
     fn preferred<'a>(

@@ -9,8 +9,6 @@ use weft_core::workload::{Health, Workload};
 
 /// Names that may follow one another. A chain in a cluster has one link, two at most.
 const CHAIN_MAX: usize = 8;
-/// Labels of a name that are looked through for a wildcard: more than any host name of use has.
-const WILDCARD_LABELS_MAX: usize = 16;
 
 /// What a name stands for.
 pub(crate) struct Found<'a> {
@@ -106,17 +104,9 @@ fn look_up_whole<'a>(name: &str, context: &Context<'a>) -> Option<Thing<'a>> {
     Some(Thing::Workloads(addresses.flat_map(|workload| workload.addresses.iter().copied()).collect()))
 }
 
-/// A service for all names below a domain (`*.example.com`); the nearest one counts.
+/// A service for all names below a domain.
 fn wildcard<'a>(name: &str, context: &Context<'a>) -> Option<Thing<'a>> {
-    let mut rest = name;
-    for _ in 0..WILDCARD_LABELS_MAX {
-        (_, rest) = rest.split_once('.')?;
-        let pattern = format!("*.{rest}");
-        if let Some(service) = context.snapshot.service_named(&pattern, &context.client.namespace) {
-            return Some(Thing::Service(service));
-        }
-    }
-    None
+    context.snapshot.wildcard_service(name, &context.client.namespace).map(Thing::Service)
 }
 
 /// A name of the mesh to which the client's resolver has appended one of its search domains. Names of the cluster

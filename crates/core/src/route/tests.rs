@@ -138,7 +138,7 @@ fn what_discovery_says_of_the_destination() {
         let service = crate::names::ServiceName::new("shop", "waypoint");
         Some(GatewayAddr { destination: GatewayDestination::Service(service), hbone_port: 15008 })
     }
-    let cases: [(&str, Change, &str, &str); 12] = [
+    let cases: [(&str, Change, &str, &str); 13] = [
         (
             "no node tunnel",
             |pods, _| pods[2].node_tunnel = None,
@@ -185,6 +185,15 @@ fn what_discovery_says_of_the_destination() {
             "SameNode [fd00::2]:8080 of web",
         ),
         ("the endpoint has no address", |pods, _| pods[1].addresses.clear(), "10.96.0.1:80", "NoAddress"),
+        (
+            "the endpoint is a name",
+            |pods, _| {
+                pods[1].addresses.clear();
+                pods[1].hostname = "*.example.org".into();
+            },
+            "10.96.0.1:80",
+            "ByName(\"*.example.org\")",
+        ),
         (
             "passthrough",
             |_, web| {

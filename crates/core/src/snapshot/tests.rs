@@ -55,6 +55,30 @@ fn services_are_found_by_address_range_and_name() {
 }
 
 #[test]
+fn the_nearest_wildcard_covers_a_name() {
+    let mut snapshot = Snapshot::default();
+    for host in ["*.example.org", "*.eu.example.org", "api.example.org"] {
+        snapshot.insert_service(Arc::new(Service { name: ServiceName::new("net", host), ..web() }));
+    }
+    let deep = format!("{}example.org", "a.".repeat(40));
+    for (case, name, want) in [
+        ("below", "a.example.org", Some("*.example.org")),
+        ("far below", "b.a.example.org", Some("*.example.org")),
+        ("below both", "a.eu.example.org", Some("*.eu.example.org")),
+        ("the domain of the nearer", "eu.example.org", Some("*.example.org")),
+        ("the domain itself", "example.org", None),
+        ("one with a service of its own", "api.example.org", Some("*.example.org")),
+        ("only an end of it", "an-example.org", None),
+        ("elsewhere", "a.example.com", None),
+        ("more labels than anybody has", &*deep, None),
+        ("nothing", "", None),
+    ] {
+        let found = snapshot.wildcard_service(name, "net").map(|service| &*service.name.hostname);
+        assert_eq!(found, want, "{case}");
+    }
+}
+
+#[test]
 fn a_port_tells_its_service_if_there_is_only_one() {
     let other = ServiceName::new("shop", "other.shop.svc.cluster.local");
     let serves = |names: &[&ServiceName], service_port, target_port| {
