@@ -6,7 +6,7 @@ use crate::forward::{self, Errand};
 use crate::streams::Stream;
 use crate::telemetry::{Flag, Record};
 use crate::vet::vet;
-use crate::way::{Answer, FORWARDED_PROTO, Seen, Way};
+use crate::way::{Answer, FORWARDED_PROTO, Seen, Way, no_route};
 use crate::worker::Worker;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Version, request};
@@ -144,16 +144,11 @@ async fn route(
     let connection = &way.connection;
     let routes = decide::routes(&way.moment, &connection.destination, connection.client.namespace());
     let Some(Found::Http(table)) = routes else {
-        return match way.worker.destination(&connection.destination, &way.moment) {
-            Ok(target) => forward::plainly(way, &target, head, incoming, upgrading, record).await,
-            Err(error) => way.no_endpoint(record, &error),
-        };
+        return forward::plainly(way, head, incoming, upgrading, record).await;
     };
     let Some(rule) = table.find(&Seen::new(&head, connection)).cloned() else {
         let why = "no rule of the service's routes takes it".to_owned();
-        // Of HTTP the status says it all.
-        let text = if way.speaks == Speaks::Grpc { "no route takes it" } else { "" };
-        return way.refuse(record, (404, text), Flag::NoRoute, Some(why));
+        return way.refuse(record, (404, no_route(way.speaks)), Flag::NoRoute, Some(why));
     };
     record.rule = Some(rule.clone());
     act(way, &rule, head, incoming, upgrading, record).await

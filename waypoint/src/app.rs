@@ -2,6 +2,7 @@
 
 use crate::admin::{Admin, Teller};
 use crate::config::{Config, Own};
+use crate::dynamic::dynamic_names;
 use crate::export;
 use crate::knowledge::WaypointMesh;
 use crate::names::Names;
@@ -57,6 +58,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     tasks.spawn(client.run());
     let (names, view) = Names::new(view, config.dns.clone());
     tasks.spawn(names.run());
+    let (names, lookups) = dynamic_names(config.dns.clone());
+    tasks.spawn(lookups.run());
     let known = readiness.condition("discovery", "nothing heard yet");
     tasks.spawn(await_discovery(view.clone(), uid.clone(), known));
     let (leaf_writer, leaves) = leaves();
@@ -92,6 +95,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         uid,
         limits: config.limits,
         rooms: Rooms::default(),
+        names,
         adaptive: config.adaptive,
         metrics: telemetry::Metrics::register(&metrics)?,
         access: config.access,

@@ -1,6 +1,7 @@
 //! A client's connection: finds out what is spoken on it, and hands it on.
 
 use crate::client::Connection;
+use crate::outside::pattern;
 use crate::rewind::Rewind;
 use crate::worker::Worker;
 use crate::{serving, tcp};
@@ -32,9 +33,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut connection: Connection, mut io
     let mut first = BytesMut::new();
     let looks_at = by_route(&worker, &connection);
     if looks_at == LooksAt::ServerName {
-        // Who does not say a name in time says none.
-        let read = tokio::time::timeout(worker.limits.detection, read_server_name(&mut io, &mut first)).await;
-        connection.server_name = read.ok().flatten();
+        connection.server_name = server_name(&worker, &mut io, &mut first).await;
     }
     let spoken = match connection.protocol() {
         _ if looks_at != LooksAt::Requests => Spoken::Bytes,
@@ -50,6 +49,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut connection: Connection, mut io
             },
         },
     };
+    if spoken == Spoken::Bytes && looks_at != LooksAt::ServerName && stands_for_many(&worker, &connection) {
+        // Nothing else of it says which one is meant.
+        connection.server_name = server_name(&worker, &mut io, &mut first).await;
+    }
     let io = Rewind::new(first.freeze(), io);
     match spoken {
         Spoken::Bytes => tcp::serve(worker, connection, io).await,
@@ -79,6 +82,16 @@ fn by_route(worker: &Worker, connection: &Connection) -> LooksAt {
         Some(Found::Tls(_)) => LooksAt::ServerName,
         Some(Found::Tcp(_)) => LooksAt::Nothing,
     }
+}
+
+/// Whether the service that was asked for has as its endpoints whatever the name stands for that a client says.
+fn stands_for_many(worker: &Worker, connection: &Connection) -> bool {
+    connection.service().is_some_and(|service| pattern(&worker.now().mesh, &service.name).is_some())
+}
+
+/// The name that the client's TLS asks for. Who does not say a name in time says none.
+async fn server_name(worker: &Worker, io: &mut TunnelIo, first: &mut BytesMut) -> Option<String> {
+    tokio::time::timeout(worker.limits.detection, read_server_name(io, first)).await.ok().flatten()
 }
 
 /// The name that the client's TLS asks for (RFC 6066 §3), in lower case; `None` if it asks for none, or speaks no TLS.

@@ -52,6 +52,33 @@ pub(crate) enum NoEndpoint {
     /// The TLS that is asked for cannot be begun: sending it in plain text instead would be worse than not at all.
     #[error("TLS towards the service's endpoints (DestinationRule `tls`, BackendTLSPolicy): {0}")]
     Tls(BadOrigin),
+    /// Its endpoints are whatever the name stands for that is asked for, and none is.
+    #[error(
+        "{pattern} stands for many names, and neither a Host nor a server name (SNI) says which one is meant"
+    )]
+    NoName {
+        /// The service's host.
+        pattern: Arc<str>,
+    },
+    /// The name that is asked for is not one of the service's.
+    #[error("{name} is no name that {pattern} stands for, or is another service's own")]
+    ForeignName {
+        /// As it was asked for.
+        name: Arc<str>,
+        /// The service's host.
+        pattern: Arc<str>,
+    },
+    /// Nobody knows what the name stands for.
+    #[error("{name} has no address: {why}")]
+    Unresolved {
+        /// The name.
+        name: Arc<str>,
+        /// Why not.
+        why: Arc<str>,
+    },
+    /// What the name stands for is no endpoint.
+    #[error("no address of the name may be an endpoint: {0}")]
+    LeftOut(Arc<str>),
     /// None may take it.
     #[error("no endpoint takes requests")]
     Nobody,

@@ -3,13 +3,13 @@
 use crate::body::{Keep, Source};
 use crate::lines::Upstream;
 use crate::mirror;
+use crate::outside::Asked;
 use crate::target::Target;
 use crate::telemetry::{Flag, Record};
 use crate::tries::{self, Task};
 use crate::way::{Answer, Way};
 use http::{HeaderName, HeaderValue, request};
 use hyper::body::{Body as _, Incoming};
-use std::rc::Rc;
 use std::time::SystemTime;
 use weft_l7::apply;
 use weft_l7::apply::hop::Upgrading;
@@ -54,16 +54,18 @@ pub(crate) async fn by_rule(
             return respond(errand, Some(backend), nowhere(way, rule, record, why.to_string()));
         }
     };
-    let target = match way.worker.service(word, &way.moment) {
-        Ok(target) => target,
-        Err(error) => return respond(errand, Some(backend), way.no_endpoint(record, &error)),
-    };
     let request_deadline = deadline::of_request(&forward.timeouts, &head.headers, way.begun);
     if let Err(bad) = apply::request(rule, forward, backend, &mut head) {
         let why = format!("the rule's rewrite makes no path: {bad}");
         let text = "the route's rewrite makes no path";
         return respond(errand, Some(backend), way.refuse(record, (500, text), Flag::NoRoute, Some(why)));
     }
+    // A service that stands for many names is asked for the one that the backend will see.
+    let place = |asked: Asked<'_>| way.worker.place(word, asked, &way.moment);
+    let target = match way.target(&head, request_deadline, place).await {
+        Ok(target) => target,
+        Err(why) => return respond(errand, Some(backend), way.unplaced(record, &why)),
+    };
     let keyed = keyed(way, &target, &head);
     let keeps = forward.retry.as_ref().is_some_and(|retry| retry.retries > 0);
     let source = source(way, incoming, if keeps { Keep::Sent } else { Keep::Nothing }, record);
@@ -97,20 +99,28 @@ fn nowhere(way: &Way, rule: &Rule, record: &mut Record, why: String) -> Answer {
 /// To what the client asked for, where no rule says anything.
 pub(crate) async fn plainly(
     way: &Way,
-    target: &Rc<Target>,
     head: request::Parts,
     incoming: Incoming,
     upgrading: Upgrading,
     record: &mut Record,
 ) -> Answer {
     let timeouts = Timeouts::default();
-    let keyed = keyed(way, target, &head);
+    let deadline = deadline::of_request(&timeouts, &head.headers, way.begun);
+    let place = |asked: Asked<'_>| {
+        let destination = &way.connection.destination;
+        way.worker.destination(destination, asked, &way.moment)
+    };
+    let target = match way.target(&head, deadline, place).await {
+        Ok(target) => target,
+        Err(why) => return way.unplaced(record, &why),
+    };
+    let keyed = keyed(way, &target, &head);
     let source = source(way, incoming, Keep::Nothing, record);
     let task = Task {
-        target,
+        target: &target,
         timeouts: &timeouts,
         retry: None,
-        deadline: deadline::of_request(&timeouts, &head.headers, way.begun),
+        deadline,
         key: keyed.key,
         session: None,
         upgrading,

@@ -3,8 +3,10 @@
 use crate::body::{Body, Source};
 use crate::head;
 use crate::lines::{Demand, Lines};
+use crate::outside::Asked;
 use crate::target::Target;
 use crate::way::{Seen, Way};
+use crate::worker::settle;
 use http::{Request, request};
 use http_body_util::BodyExt as _;
 use std::cell::Cell;
@@ -29,10 +31,6 @@ pub(crate) fn send(way: &Way, mirror: &Mirror, head: &request::Parts, source: Op
         return;
     }
     let Word::Service(word) = &mirror.target else { return };
-    let target = match way.worker.service(word, &way.moment) {
-        Ok(target) => target,
-        Err(error) => return tracing::debug!(%error, "a mirror is not there"),
-    };
     let Some(copy) = Copy::new(&way.worker.mirrors) else {
         return tracing::debug!(
             copies = COPIES_MAX,
@@ -43,9 +41,15 @@ pub(crate) fn send(way: &Way, mirror: &Mirror, head: &request::Parts, source: Op
     let host = Seen::new(&head, &way.connection).authority().to_owned();
     set_host(&mut head, &shadow(&host));
     let body = source.map_or(Body::Empty, |source| Body::Copied(source.copy()));
-    let (worker, connection) = (way.worker.clone(), way.connection.clone());
+    let (worker, connection, moment) = (way.worker.clone(), way.connection.clone(), way.moment.clone());
+    let word = word.clone();
     spawn_local(async move {
         let _copy = copy;
+        let asked = Asked { name: Some(&host), namespace: connection.client.namespace() };
+        let target = match settle(|| worker.place(&word, asked, &moment), None).await {
+            Ok(target) => target,
+            Err(error) => return tracing::debug!(%error, "a mirror is not there"),
+        };
         let way = Errand { worker: &worker, client: &connection.client, addr: connection.addr };
         if tokio::time::timeout(COPY_TIME_MAX, way.run(&target, head, body)).await.is_err() {
             tracing::debug!("a mirror took too long");

@@ -6,6 +6,7 @@ use crate::lines::Upstream;
 use serde::Serialize;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 use weft_core::names::WorkloadUid;
 use weft_l7::balance::{EndpointState, Member};
@@ -16,6 +17,8 @@ use weft_l7::target::ServiceTarget;
 pub(crate) enum TargetName {
     /// To an endpoint of a service, or of a part of it.
     Service(ServiceTarget),
+    /// To what a name stands for, of a service that stands for many names.
+    Named(ServiceTarget, Arc<str>),
     /// To a workload, at a port of its own.
     Workload(WorkloadUid, u16),
 }
@@ -24,6 +27,7 @@ impl fmt::Display for TargetName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Service(target) => target.fmt(f),
+            Self::Named(target, name) => write!(f, "{target} as {name}"),
             Self::Workload(uid, port) => write!(f, "{uid}:{port}"),
         }
     }

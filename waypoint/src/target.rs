@@ -3,6 +3,7 @@
 
 mod basis;
 
+use crate::dynamic::Name;
 use crate::endpoints::NoEndpoint;
 use crate::knowledge::Moment;
 use crate::lines::Upstream;
@@ -26,10 +27,13 @@ use weft_l7::destination::Settings;
 use weft_l7::limit::Room;
 use weft_l7::outlier::{self, Outcome, State, Watch};
 use weft_l7::retry::budget::Budget;
+use weft_l7::target::ServiceTarget;
 
 /// What this worker knows of it.
 pub(crate) struct Target {
     name: TargetName,
+    /// What clients ask for, where endpoints follow from it.
+    asked: Option<Name>,
     /// As many as may be asked at a time.
     pub(crate) room: Room,
     /// Told when a connection is free, or its room is.
@@ -72,8 +76,31 @@ impl Target {
         making: Making<'_>,
         chance: &mut impl Chance,
     ) -> Result<Self, NoEndpoint> {
+        Self::make(name, None, making, chance)
+    }
+
+    /// What a name stands for, of a service that stands for many names.
+    ///
+    /// # Errors
+    /// If there is no such target, or nobody knows what the name stands for.
+    pub(crate) fn named(
+        target: ServiceTarget,
+        asked: Name,
+        making: Making<'_>,
+        chance: &mut impl Chance,
+    ) -> Result<Self, NoEndpoint> {
+        let name = TargetName::Named(target, asked.host().clone());
+        Self::make(name, Some(asked), making, chance)
+    }
+
+    fn make(
+        name: TargetName,
+        asked: Option<Name>,
+        making: Making<'_>,
+        chance: &mut impl Chance,
+    ) -> Result<Self, NoEndpoint> {
         let now = Instant::now();
-        let basis = Basis::look_up(&name, making)?;
+        let basis = Basis::look_up(&name, asked.as_ref(), making)?;
         let settings = basis.settings(&name)?;
         let mut inner = Inner {
             origin: basis.origin(&settings)?,
@@ -89,6 +116,7 @@ impl Target {
         Ok(Self {
             room: Room::new(&inner.settings.limits, making.rooms.of(&name)),
             name,
+            asked,
             freed: Rc::default(),
             inner: RefCell::new(inner),
             used: Cell::new(now),
@@ -101,12 +129,12 @@ impl Target {
     /// If there is no such target any more.
     pub(crate) fn refresh(&self, making: Making<'_>, chance: &mut impl Chance) -> Result<(), NoEndpoint> {
         let mut inner = self.inner.borrow_mut();
-        if Arc::ptr_eq(&inner.basis.moment, making.moment) {
+        if inner.basis.is_of(making.moment, self.asked.as_ref()) {
             return Ok(());
         }
-        let basis = Basis::look_up(&self.name, making)?;
+        let basis = Basis::look_up(&self.name, self.asked.as_ref(), making)?;
         let same_traffic = basis.has_traffic_of(&inner.basis);
-        let same_endpoints = basis.has_endpoints_of(&inner.basis, &self.name);
+        let same_endpoints = basis.has_endpoints_of(&inner.basis);
         inner.basis = basis;
         if same_traffic && same_endpoints {
             return Ok(());
@@ -176,7 +204,7 @@ impl Target {
             None
         };
         let found = found.or_else(|| inner.balance.choose(ask, now, chance));
-        found.ok_or(NoEndpoint::Nobody)
+        found.ok_or_else(|| inner.basis.nobody())
     }
 
     /// Whether a session belongs to one of its endpoints.
@@ -243,6 +271,16 @@ impl Target {
             inner.balance.members().map(|member| Standing::new(&self.name, member, now)).collect();
         all.sort_by(|a, b| a.workload.cmp(&b.workload));
         all
+    }
+
+    /// Clients ask for its name: others make way first.
+    pub(crate) fn touch(&self) {
+        self.asked.iter().for_each(Name::touch);
+    }
+
+    /// Whether nobody looks its name up any more, because it had to make way for others.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.asked.as_ref().is_some_and(Name::is_forgotten)
     }
 
     /// When it was last asked for an endpoint.

@@ -5,11 +5,14 @@ pub(crate) mod counted;
 use crate::client::{Connection, Destination};
 use crate::decide::in_words;
 use crate::dial::{DialError, dial};
+use crate::dynamic::Name;
 use crate::endpoints::NoEndpoint;
 use crate::lines::Upstream;
 use crate::open::{Entry, judge};
 use crate::origin::Within;
+use crate::outside::Asked;
 use crate::target::Target;
+use crate::targets::Placed;
 use crate::telemetry::{Flag, Passage};
 use crate::worker::{Now, Worker};
 use counted::Counted;
@@ -33,6 +36,8 @@ enum TcpError {
     Denied(Denial),
     #[error(transparent)]
     NoEndpoint(NoEndpoint),
+    #[error("no DNS server has said in time what {} stands for", .0.host())]
+    Awaits(Name),
     #[error(transparent)]
     Overflow(Overflow),
     #[error("reaching the endpoint")]
@@ -47,7 +52,8 @@ impl TcpError {
     fn flag(&self) -> Flag {
         match self {
             Self::Denied(_) => Flag::Denied,
-            Self::NoEndpoint(_) => Flag::NoHealthyUpstream,
+            Self::NoEndpoint(error) => Flag::from(error),
+            Self::Awaits(_) => Flag::NameUnresolved,
             Self::Overflow(_) => Flag::Overflow,
             Self::Dial(_) => Flag::UpstreamFailure,
             Self::NoRoute | Self::Nowhere(_) => Flag::NoRoute,
@@ -74,6 +80,15 @@ pub(crate) async fn serve(
     let told = moment.telemetry(connection.service().map(|service| &service.name));
     let mut passage = Passage::new(&worker.telemetry, connection, told);
     let admitted = match admit(&worker, &moment, &mut passage) {
+        Err(TcpError::Awaits(name)) => {
+            // Boxed: else every connection would keep the space of it for as long as it lives.
+            Box::pin(name.wait()).await;
+            // Policy may say something else by now.
+            admit(&worker, &worker.now(), &mut passage)
+        }
+        admitted => admitted,
+    };
+    let admitted = match admitted {
         Ok(admitted) => admitted,
         Err(error) => return passage.refuse(error.flag(), describe(&error)),
     };
@@ -125,6 +140,7 @@ async fn carry(
 }
 
 fn target(worker: &Worker, moment: &Rc<Now>, connection: &Connection) -> Result<Rc<Target>, TcpError> {
+    let asked = Asked { name: connection.server_name.as_deref(), namespace: connection.client.namespace() };
     let found = match &connection.destination {
         Destination::Workload { .. } => None,
         Destination::Service { service, own } => {
@@ -135,7 +151,7 @@ fn target(worker: &Worker, moment: &Rc<Now>, connection: &Connection) -> Result<
     let takes = |route: &&TcpRoute| takes(route, connection);
     let route = match found {
         None | Some(Found::Http(_)) => {
-            return worker.destination(&connection.destination, moment).map_err(TcpError::NoEndpoint);
+            return here(worker.destination(&connection.destination, asked, moment));
         }
         Some(Found::Tls(routes)) => {
             let name = connection.server_name.as_deref();
@@ -145,7 +161,14 @@ fn target(worker: &Worker, moment: &Rc<Now>, connection: &Connection) -> Result<
         Some(Found::Tcp(routes)) => routes.iter().find(takes),
     };
     let word = target_of(&route.ok_or(TcpError::NoRoute)?.backends, worker)?;
-    worker.service(word, moment).map_err(TcpError::NoEndpoint)
+    here(worker.place(word, asked, moment))
+}
+
+fn here(placed: Result<Placed, NoEndpoint>) -> Result<Rc<Target>, TcpError> {
+    match placed.map_err(TcpError::NoEndpoint)? {
+        Placed::Here(target) => Ok(target),
+        Placed::Awaits(name) => Err(TcpError::Awaits(name)),
+    }
 }
 
 /// Whether a route takes a connection.

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::Instant;
 use weft_core::names::WorkloadUid;
 use weft_l7::apply::hop::Upgrading;
-use weft_l7::apply::reply::{Said, Speaks, reply};
+use weft_l7::apply::reply::Speaks;
 use weft_l7::balance::load::{self, InFlight};
 use weft_l7::balance::{Ask, Member, Reach};
 use weft_l7::deadline::{self, Brought, Deadline};
@@ -255,13 +255,7 @@ fn decide(
 /// What the client gets instead of a response.
 fn fail(way: &Way, record: &mut Record, error: &TryError, stop: Stop) -> Answer {
     let error = match error {
-        TryError::Late(deadline) => {
-            let (status, grpc) = deadline.limit.status();
-            let text = deadline.limit.text();
-            record.flag = Flag::UpstreamTimeout;
-            record.why = Some(text.to_owned());
-            return reply(way.speaks, Said { status, grpc: Some(grpc), text: text.as_bytes() }).into();
-        }
+        TryError::Late(deadline) => return way.late(record, deadline.limit),
         TryError::Line(error) => error,
     };
     let flag = match (error.failure(), stop) {

@@ -4,14 +4,18 @@ use crate::body::Body;
 use crate::client::Connection;
 use crate::endpoints::NoEndpoint;
 use crate::lines::Lease;
+use crate::outside::Asked;
 use crate::streams::Stream;
+use crate::target::Target;
+use crate::targets::Placed;
 use crate::telemetry::{Flag, Record};
-use crate::worker::{Now, Worker};
+use crate::worker::{Now, Worker, settle};
 use http::{HeaderName, HeaderValue, Response, header, request};
 use std::rc::Rc;
 use std::time::Instant;
 use weft_core::workload::Workload;
 use weft_l7::apply::reply::{Said, Speaks, reply};
+use weft_l7::deadline::{Deadline, Limit};
 use weft_l7::matches::Subject;
 
 /// What the client spoke with the first proxy on the way. What is there already is that one's word and goes on.
@@ -53,7 +57,51 @@ impl From<Response<Vec<u8>>> for Answer {
     }
 }
 
+/// Why a request has no target.
+pub(crate) enum Unplaced {
+    /// Nobody is there.
+    Nobody(NoEndpoint),
+    /// It took too long to find out.
+    Late(Limit),
+}
+
 impl Way {
+    /// Where a request of this head goes, which may have to be looked up first: no longer than until the deadline.
+    ///
+    /// # Errors
+    /// As [`Unplaced`] says.
+    pub(crate) async fn target(
+        &self,
+        head: &request::Parts,
+        deadline: Option<Deadline>,
+        place: impl Fn(Asked<'_>) -> Result<Placed, NoEndpoint>,
+    ) -> Result<Rc<Target>, Unplaced> {
+        let seen = Seen::new(head, &self.connection);
+        let name = Some(seen.authority()).filter(|name| !name.is_empty());
+        let asked = Asked { name, namespace: self.connection.client.namespace() };
+        let settled = settle(|| place(asked), deadline.map(|deadline| deadline.at)).await;
+        settled.map_err(|error| match deadline {
+            Some(Deadline { at, limit }) if Instant::now() >= at => Unplaced::Late(limit),
+            _ => Unplaced::Nobody(error),
+        })
+    }
+
+    /// What a request without a target gets.
+    pub(crate) fn unplaced(&self, record: &mut Record, why: &Unplaced) -> Answer {
+        match why {
+            Unplaced::Nobody(error) => self.no_endpoint(record, error),
+            Unplaced::Late(limit) => self.late(record, *limit),
+        }
+    }
+
+    /// It took too long.
+    pub(crate) fn late(&self, record: &mut Record, limit: Limit) -> Answer {
+        let (status, grpc) = limit.status();
+        let text = limit.text();
+        (record.flag, record.why) = (Flag::UpstreamTimeout, Some(text.to_owned()));
+        reply(self.speaks, Said { status, grpc: Some(grpc), text: text.as_bytes() }).into()
+    }
+
     /// An answer of the waypoint's own. `why` is for people, and stays here.
     pub(crate) fn refuse(
         &self,
@@ -68,8 +116,20 @@ impl Way {
 
     /// Nobody is there.
     pub(crate) fn no_endpoint(&self, record: &mut Record, error: &NoEndpoint) -> Answer {
-        let text = "no healthy upstream";
-        self.refuse(record, (503, text), Flag::NoHealthyUpstream, Some(error.to_string()))
+        let flag = Flag::from(error);
+        let answer = match flag {
+            Flag::NoRoute => (404, no_route(self.speaks)),
+            _ => (503, "no healthy upstream"),
+        };
+        self.refuse(record, answer, flag, Some(error.to_string()))
+    }
+}
+
+/// What a client is told where no route takes its request. Of HTTP the status says it all.
+pub(crate) fn no_route(speaks: Speaks) -> &'static str {
+    match speaks {
+        Speaks::Grpc => "no route takes it",
+        Speaks::Http => "",
     }
 }
 

@@ -4,16 +4,18 @@
 use crate::client::Destination;
 use crate::config::{Adaptive, Limits};
 use crate::dice::Dice;
+use crate::dynamic::DynamicNames;
 use crate::ending::Ending;
 use crate::endpoints::NoEndpoint;
 use crate::export::Outbox;
 use crate::knowledge::{Moment, WaypointMesh};
 use crate::open::Open;
+use crate::outside::{self, Asked};
 use crate::rooms::Rooms;
 use crate::standing::Standing;
 use crate::streams::{StreamPatience, Streams};
 use crate::target::{Making, Target};
-use crate::targets::Targets;
+use crate::targets::{Placed, Targets};
 use crate::telemetry::{LogLine, Metrics, Telemetry};
 use crate::trace::Tracer;
 use crate::tunnels::Tunnels;
@@ -30,6 +32,30 @@ use weft_pki::TrustView;
 use weft_runtime::access::{AccessFormat, AccessLog};
 use weft_xds::View;
 use weft_xds::leaves::Leaves;
+
+/// Waits for a name that nobody has looked up yet, if that is what is missing, and no longer than until `until`.
+///
+/// # Errors
+/// As `place` says, and if nobody has answered in time.
+pub(crate) async fn settle(
+    place: impl Fn() -> Result<Placed, NoEndpoint>,
+    until: Option<Instant>,
+) -> Result<Rc<Target>, NoEndpoint> {
+    let name = match place()? {
+        Placed::Here(target) => return Ok(target),
+        Placed::Awaits(name) => name,
+    };
+    // Boxed: else every request would keep the space of it for as long as it lives.
+    let waiting = Box::pin(name.wait());
+    match until {
+        None => waiting.await,
+        Some(until) => {
+            // What has come of it is asked for below.
+            let _ = tokio::time::timeout_at(until.into(), waiting).await;
+        }
+    }
+    place()?.by_now()
+}
 
 /// What all workers know.
 #[derive(Clone)]
@@ -48,6 +74,8 @@ pub(crate) struct Knowledge {
     pub(crate) limits: Limits,
     /// What all workers have taken of the room of everything.
     pub(crate) rooms: Rooms,
+    /// Names that clients ask for.
+    pub(crate) names: DynamicNames,
     /// Whether limits of requests at a time find themselves.
     pub(crate) adaptive: Adaptive,
     /// What is counted.
@@ -102,6 +130,7 @@ pub(crate) struct Worker {
     pub(crate) mirrors: Rc<Cell<usize>>,
     targets: Targets,
     rooms: Rooms,
+    names: DynamicNames,
     adaptive: Adaptive,
     /// What discovery has told, as this worker last saw it.
     now: RefCell<Rc<Now>>,
@@ -109,8 +138,8 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(knowledge: Knowledge, index: usize) -> Rc<Self> {
-        let Knowledge { view, leaves, trust, own, uid, limits, rooms, adaptive, metrics, access, .. } =
-            knowledge;
+        let Knowledge { view, leaves, trust, own, uid, limits, rooms, names, adaptive, .. } = knowledge;
+        let Knowledge { metrics, access, .. } = knowledge;
         let telemetry = Telemetry::new(metrics, AccessLog::new(access), knowledge.logs, knowledge.tracer);
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Rc::new(Self {
@@ -124,6 +153,7 @@ impl Worker {
             mirrors: Rc::default(),
             targets: Targets::default(),
             rooms,
+            names,
             now: RefCell::new(Rc::new(Now(view.now()))),
             view,
             leaves,
@@ -167,19 +197,39 @@ impl Worker {
         self.targets.service(target, self.making(moment)?, &mut self.chance())
     }
 
-    /// What a client asked for itself, as it is at this moment.
+    /// Where of a part of a service a request goes that asks for this: of a service that stands for many names, to what the
+    /// name stands for.
     ///
     /// # Errors
-    /// If it is not there any more.
+    /// If there is no such service, or the name is none of its names or stands for nothing.
+    pub(crate) fn place(
+        &self,
+        target: &ServiceTarget,
+        asked: Asked<'_>,
+        moment: &Arc<Moment>,
+    ) -> Result<Placed, NoEndpoint> {
+        if outside::pattern(&moment.mesh, &target.service).is_none() {
+            return self.service(target, moment).map(Placed::Here);
+        }
+        let name = outside::name_of(&moment.mesh, &target.service, asked)?;
+        self.targets.named((target, name), &self.names, self.making(moment)?, &mut self.chance())
+    }
+
+    /// The same of what a client asked for itself.
+    ///
+    /// # Errors
+    /// If it is not there any more, or as [`Self::place`] says.
     pub(crate) fn destination(
         &self,
         destination: &Destination,
+        asked: Asked<'_>,
         moment: &Arc<Moment>,
-    ) -> Result<Rc<Target>, NoEndpoint> {
+    ) -> Result<Placed, NoEndpoint> {
         match destination {
-            Destination::Service { own, .. } => self.service(own, moment),
+            Destination::Service { own, .. } => self.place(own, asked, moment),
             Destination::Workload { own, .. } => {
-                self.targets.workload(own, self.making(moment)?, &mut self.chance())
+                let target = self.targets.workload(own, self.making(moment)?, &mut self.chance());
+                target.map(Placed::Here)
             }
         }
     }

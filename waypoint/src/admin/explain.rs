@@ -5,6 +5,7 @@ use super::listing::Row;
 use super::subject::Ours;
 use crate::client::Destination;
 use crate::decide::{self, Asker, in_words};
+use crate::outside::{Asked, name_of, pattern};
 use crate::rooms::Rooms;
 use crate::standing::TargetName;
 use crate::target::{Making, Target};
@@ -17,10 +18,12 @@ use std::sync::Arc;
 use std::time::Instant;
 use weft_core::policy::Verdict;
 use weft_core::workload::Workload;
+use weft_l7::apply;
+use weft_l7::matches::Subject as _;
 use weft_l7::policy::Peer;
 use weft_l7::rule::{Action, Rule};
 use weft_l7::service::Found;
-use weft_l7::target::{ServiceTarget, Target as To};
+use weft_l7::target::{ServiceTarget, Target as To, Weighted};
 use weft_runtime::http::{Answer, Request, StatusCode};
 
 /// Why a question cannot be answered.
@@ -204,7 +207,11 @@ fn route(ours: &Ours<'_>, source: Option<&Arc<Workload>>, head: &Parts, told: &m
             "no route says anything of it: it goes to the service's own endpoints"
                 .clone_into(&mut told.outcome);
             let own = ServiceTarget { service: ours.service.name.clone(), port: told.port, subset: None };
-            told.backends.push(backend(ours, &To::Service(own)));
+            told.backends.push(backend(
+                ours,
+                &To::Service(own),
+                Asked { name: Some(seen.authority()), namespace },
+            ));
         }
         Some(Found::Tls(_) | Found::Tcp(_)) => {
             "it is carried as bytes: the routes of this port look at connections, not at requests"
@@ -214,18 +221,30 @@ fn route(ours: &Ours<'_>, source: Option<&Arc<Workload>>, head: &Parts, told: &m
             None => "no rule takes it: it gets 404".clone_into(&mut told.outcome),
             Some((when, rule)) => {
                 told.rule = Some(Row::of_rule(when, rule));
-                by_rule(ours, rule, told);
+                by_rule(ours, rule, (source, head), told);
             }
         },
     }
 }
 
-fn by_rule(ours: &Ours<'_>, rule: &Rule, told: &mut Explanation) {
+fn by_rule(
+    ours: &Ours<'_>,
+    rule: &Rule,
+    (source, head): (Option<&Arc<Workload>>, &Parts),
+    told: &mut Explanation,
+) {
     told.outcome = match &rule.action {
         Action::Redirect(_) | Action::Respond(_) => "it is answered by the waypoint".to_owned(),
         Action::Forward(forward) => {
-            let chosen = forward.backends.iter().filter(|one| one.weight > 0).map(|one| &one.to.target);
-            told.backends = chosen.map(|target| backend(ours, target)).collect();
+            let chosen = forward.backends.iter().filter(|one| one.weight > 0);
+            let backends = chosen.map(|Weighted { to, .. }| {
+                let mut head = head.clone();
+                // A path that cannot be made says nothing of the host.
+                let _ = apply::request(rule, forward, to, &mut head);
+                let namespace = source.map(|one| one.identity.namespace()).unwrap_or_default();
+                backend(ours, &to.target, Asked { name: Some(seen(source, &head).authority()), namespace })
+            });
+            told.backends = backends.collect();
             match told.backends.as_slice() {
                 [] => format!("the rule has no backend with a weight: {NOWHERE}"),
                 [only] => format!("it goes to {}", only.target),
@@ -239,11 +258,17 @@ fn by_rule(ours: &Ours<'_>, rule: &Rule, told: &mut Explanation) {
 const NOWHERE: &str = "it gets 500, and a call of gRPC UNAVAILABLE";
 
 /// As a worker would see it that has never sent anything there.
-fn backend(ours: &Ours<'_>, to: &To) -> OfBackend {
+fn backend(ours: &Ours<'_>, to: &To, asked: Asked<'_>) -> OfBackend {
     let of = |endpoints, problem| OfBackend { target: to.to_string(), endpoints, problem };
     let To::Service(target) = to else {
         return of(Vec::new(), Some(NOWHERE.to_owned()));
     };
+    if pattern(&ours.moment.mesh, &target.service).is_some() {
+        return match name_of(&ours.moment.mesh, &target.service, asked) {
+            Ok(name) => of(vec![format!("whatever {name} stands for when the request comes")], None),
+            Err(error) => of(Vec::new(), Some(format!("{error}: it gets 404"))),
+        };
+    }
     let rooms = Rooms::default();
     let making = Making { moment: ours.moment, near: ours.own, rooms: &rooms, adaptive: None };
     // Nothing is chosen here, so chance decides nothing.

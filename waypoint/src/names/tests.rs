@@ -2,9 +2,11 @@
 
 use super::*;
 use weft_core::identity::Identity;
-use weft_core::names::{GatewayName, Network, NodeName, ServiceName};
+use weft_core::names::{GatewayName, Network, NetworkAddr, NodeName, ServiceName, WorkloadUid};
 use weft_core::service::{AppProtocol, IpFamilies, LoadBalancing, Service, ServicePort, Vip};
-use weft_core::workload::{GatewayAddr, GatewayDestination, Health, Locality, NetworkMode, WorkloadKind};
+use weft_core::workload::{
+    GatewayAddr, GatewayDestination, Health, Locality, NetworkMode, PortPair, TunnelProtocol, WorkloadKind,
+};
 
 const NAME: &str = "api.example.org";
 
@@ -126,4 +128,9 @@ fn what_an_address_comes_to() {
 #[test]
 fn without_names_nothing_is_done() {
     assert!(overlaid(&Moment::default(), |_| &[]).is_none());
+    // Names that clients say are looked up when they do, and not the star.
+    let mut moment = Moment::default();
+    let pattern = workload("out", TunnelProtocol::Plain, None, NAME);
+    moment.mesh.insert_workload(Arc::new(Workload { hostname: "*.example.org".into(), ..pattern }));
+    assert!(overlaid(&moment, |_| &[]).is_none());
 }

@@ -1,5 +1,7 @@
 //! Why a response is what it is, in the letters that Envoy's dashboards know.
 
+use crate::endpoints::NoEndpoint;
+
 /// Why a response is what it is. Its words are few, so they may be a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) enum Flag {
@@ -10,6 +12,8 @@ pub(crate) enum Flag {
     NoRoute,
     /// No endpoint takes it.
     NoHealthyUpstream,
+    /// Nobody knows what the name stands for that it asks for.
+    NameUnresolved,
     /// There was no connection to the endpoint.
     UpstreamFailure,
     /// The endpoint broke off.
@@ -39,6 +43,7 @@ impl Flag {
             Self::None => "-",
             Self::NoRoute => "NR",
             Self::NoHealthyUpstream => "UH",
+            Self::NameUnresolved => "DF",
             Self::UpstreamFailure => "UF",
             Self::UpstreamReset => "UC",
             Self::UpstreamTimeout => "UT",
@@ -49,6 +54,22 @@ impl Flag {
             Self::FaultInjected => "FI",
             Self::BadRequest => "DPE",
             Self::Denied => "UAEX",
+        }
+    }
+}
+
+impl From<&NoEndpoint> for Flag {
+    fn from(error: &NoEndpoint) -> Self {
+        match error {
+            NoEndpoint::NoName { .. } | NoEndpoint::ForeignName { .. } => Self::NoRoute,
+            NoEndpoint::Unresolved { .. } => Self::NameUnresolved,
+            NoEndpoint::NoService(_)
+            | NoEndpoint::NoPort(_)
+            | NoEndpoint::NoSubset(_)
+            | NoEndpoint::Tls(_)
+            | NoEndpoint::LeftOut(_)
+            | NoEndpoint::Nobody
+            | NoEndpoint::Unreachable => Self::NoHealthyUpstream,
         }
     }
 }

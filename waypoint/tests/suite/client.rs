@@ -69,13 +69,18 @@ impl Client {
         let connected = Hbone::connect(socket, Arc::new(config), ip_server_name(to.ip())).await;
         let (tunnel, driver) = connected.unwrap();
         spawn_local(async move { drop(driver.run().await) });
-        let names = ["web", "a", "b", "grpc", "tcp"];
+        let names = ["web", "a", "b", "grpc", "tcp", "dynamic"];
         Self { tunnel, vips: names.map(|name| (name.to_owned(), world.vip(name))).into() }
     }
 
     /// A connection to a service, of nothing but bytes. What refuses it is met when it is read.
     pub(crate) async fn raw(&self, service: &str) -> TunnelIo {
-        let request = ConnectRequest::from(Authority::Addr(self.vips[service]));
+        self.raw_at(self.vips[service]).await
+    }
+
+    /// The same to an address.
+    pub(crate) async fn raw_at(&self, addr: SocketAddr) -> TunnelIo {
+        let request = ConnectRequest::from(Authority::Addr(addr));
         let stream = self.tunnel.open(&request).expect("the tunnel takes streams");
         Stream::from(stream).into_io()
     }

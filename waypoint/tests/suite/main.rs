@@ -9,6 +9,7 @@ mod change;
 mod client;
 mod collector;
 mod control;
+mod dynamic;
 mod floods;
 mod frames;
 mod grpc;

@@ -20,12 +20,12 @@ use weft_core::service::AppProtocol;
 use weft_core::workload::TunnelProtocol;
 
 /// A backend that speaks nothing but TLS, with a certificate for these names.
-struct Secured {
-    roots: String,
+pub(crate) struct Secured {
+    pub(crate) roots: String,
     /// What came that was no TLS, or for which the handshake failed.
     failed: Rc<Cell<usize>>,
     /// The names that were asked for.
-    asked: Rc<std::cell::RefCell<Vec<Option<String>>>>,
+    pub(crate) asked: Rc<std::cell::RefCell<Vec<Option<String>>>>,
 }
 
 fn authority() -> CertifiedIssuer<'static, KeyPair> {
@@ -34,7 +34,7 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-async fn secured(world: &World, alpn: &[&[u8]], backend: Backend) -> Secured {
+pub(crate) async fn secured(world: &World, alpn: &[&[u8]], backend: Backend) -> Secured {
     secured_from(world, alpn, backend, None).await
 }
 

@@ -13,7 +13,8 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
-use weft_core::service::AppProtocol;
+use weft_core::names::ServiceName;
+use weft_core::service::{AppProtocol, Service};
 use weft_core::workload::TunnelProtocol;
 use weft_l7::policy::Policy;
 use weft_l7::telemetry::Telemetry;
@@ -22,6 +23,12 @@ use weft_proto::{ADDRESS_TYPE, REQUEST_POLICY_TYPE, TELEMETRY_TYPE, TRAFFIC_TYPE
 
 /// Longer than anything that happens.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// What clients ask for in every world; nobody listens there.
+pub(crate) fn vip(name: &str) -> SocketAddr {
+    let number = name.bytes().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
+    (Ipv4Addr::new(10, 96, 0, number), SERVICE_PORT).into()
+}
 
 /// Runs a test on one thread.
 pub(crate) fn run(test: impl Future<Output = ()>) {
@@ -102,8 +109,7 @@ impl World {
 
     /// What clients ask for; nobody listens there.
     pub(crate) fn vip(&self, name: &str) -> SocketAddr {
-        let number = name.bytes().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
-        (Ipv4Addr::new(10, 96, 0, number), SERVICE_PORT).into()
+        vip(name)
     }
 
     pub(crate) fn put_workload(&self, workload: &weft_core::workload::Workload) {
@@ -111,8 +117,11 @@ impl World {
     }
 
     pub(crate) fn put_service(&self, name: &str, protocol: AppProtocol) {
-        let service = service(name, self.vip(name), self.ip(2), protocol);
-        self.put(ADDRESS_TYPE, service.name.to_string(), weft_proto::encode_service(&service));
+        self.put_this(&service(name, self.vip(name), self.ip(2), protocol));
+    }
+
+    pub(crate) fn put_this(&self, service: &Service) {
+        self.put(ADDRESS_TYPE, service.name.to_string(), weft_proto::encode_service(service));
     }
 
     fn put(&self, type_url: &str, name: String, body: Vec<u8>) {
@@ -161,8 +170,13 @@ impl World {
 
     /// Says routes of any kind, and does not wait.
     pub(crate) fn say_routes(&self, service: &str, routes: &Value) {
-        let name = service_name(service).to_string();
-        let said = json!({"service": name, "routes": routes, "destination": {"settings": {}}});
+        self.say_of(&service_name(service), routes, &json!({"settings": {}}));
+    }
+
+    /// The same of a service by its whole name, with how its endpoints are used.
+    pub(crate) fn say_of(&self, service: &ServiceName, routes: &Value, destination: &Value) {
+        let name = service.to_string();
+        let said = json!({"service": name, "routes": routes, "destination": destination});
         let traffic: Traffic = serde_json::from_value(said).unwrap();
         let body = weft_proto::encode_traffic(serde_json::to_vec(&traffic).unwrap());
         self.put(TRAFFIC_TYPE, name, body);
