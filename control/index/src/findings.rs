@@ -2,7 +2,7 @@
 //! they change, and so is a waypoint that cannot stand where it is asked for.
 
 use crate::cluster::Cluster;
-use crate::facts::service::ServiceFacts;
+use crate::facts::service_entry::key as service_entry;
 use crate::name::Name;
 use crate::traffic::{Finding, Said, findings as of_traffic};
 use crate::waypoint;
@@ -30,7 +30,6 @@ pub(crate) struct Held<'a> {
 pub(crate) fn all(held: &Held<'_>) -> Vec<Finding> {
     let mut found = of_traffic::all(held.cluster, held.said, held.traffic.iter().copied());
     found.extend(headless(held.cluster));
-    found.extend(looked_up_by_nobody(held.cluster));
     found.extend(pods_as_endpoints(held.cluster));
     found.extend(behind_waypoints(held));
     found
@@ -46,24 +45,6 @@ fn headless(cluster: &Cluster) -> impl Iterator<Item = Finding> {
         let key = ObjectKey::new(Kind::Service, name.namespace.clone(), name.name.clone());
         Some((key, Note::warning("spec.clusterIP", reason)))
     })
-}
-
-/// Names of endpoints are looked up by waypoints, and by nobody else.
-fn looked_up_by_nobody(cluster: &Cluster) -> Vec<Finding> {
-    let mut found = Vec::new();
-    for (name, entry) in cluster.entries.services.iter().filter(|(_, entry)| entry.has_names()) {
-        let bound = |(host, _): &(Name, ServiceFacts)| {
-            // The one of this host may be another entry's.
-            let facts = cluster.services.get(host);
-            facts.is_none_or(|facts| waypoint::of_service(cluster, host, facts).is_some())
-        };
-        if !entry.services.iter().all(bound) {
-            let reason = "has names looked up, which waypoints do, and none stands before it: what is sent there is \
-                          refused; bind it with the label weft.dev/waypoint";
-            found.push((service_entry(name), Note::warning("spec.resolution", reason)));
-        }
-    }
-    found
 }
 
 /// Endpoints that are pods' own addresses are left to the pods.
@@ -90,10 +71,6 @@ fn pods_as_endpoints(cluster: &Cluster) -> Vec<Finding> {
         found.push((key, Note::warning("spec.address", reason)));
     }
     found
-}
-
-fn service_entry(name: &Name) -> ObjectKey {
-    ObjectKey::new(Kind::ServiceEntry, name.namespace.clone(), name.name.clone())
 }
 
 /// Policies at pods that ask who the client is, where what comes to the pods comes from a waypoint.

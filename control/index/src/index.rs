@@ -191,7 +191,7 @@ impl Index {
             | Object::BackendTlsPolicy(_)
             | Object::VirtualService(_)
             | Object::DestinationRule(_) => {
-                traffic::unsupported(object, notes);
+                traffic::unsupported(object, &cluster.config.cluster_domain, notes);
                 if !refuses(notes) {
                     self.said.take(&self.cluster, &name, object, dirty);
                 }

@@ -10,6 +10,7 @@ use crate::facts::gateway::{Allowed, GATEWAY_NAME, GatewayFacts, Takes, Waypoint
 use crate::facts::pod::PodFacts;
 use crate::facts::said;
 use crate::facts::service::{Author, ServiceFacts, key};
+use crate::facts::service_entry::ServiceEntryFacts;
 use crate::facts::waypoint::{Bypass, Use, Wanted};
 use crate::name::Name;
 use crate::policy::Target;
@@ -182,7 +183,7 @@ pub(crate) fn notes(cluster: &Cluster, asker: &ObjectKey) -> Vec<Note> {
         return of_gateway(cluster, &name).into_iter().collect();
     }
     let mut notes = match asker.kind {
-        Kind::ServiceEntry => taken_hosts(cluster, asker),
+        Kind::ServiceEntry => of_service_entry(cluster, asker),
         _ => Vec::new(),
     };
     let (namespace, sent_to) = match asker.kind {
@@ -214,14 +215,33 @@ pub(crate) fn notes(cluster: &Cluster, asker: &ObjectKey) -> Vec<Note> {
     notes
 }
 
-/// Hosts of a ServiceEntry that an older one of its namespace has.
-fn taken_hosts(cluster: &Cluster, asker: &ObjectKey) -> Vec<Note> {
+fn of_service_entry(cluster: &Cluster, asker: &ObjectKey) -> Vec<Note> {
     let name = Name::new(asker.namespace.clone(), asker.name.clone());
     let Some(entry) = cluster.entries.services.get(&name) else {
         return Vec::new();
     };
+    let mut notes = taken_hosts(cluster, &name, entry);
+    notes.extend(looked_up_by_nobody(cluster, entry));
+    notes
+}
+
+/// Names of endpoints are looked up by waypoints, and by nobody else.
+fn looked_up_by_nobody(cluster: &Cluster, entry: &ServiceEntryFacts) -> Option<Note> {
+    let bound = |(host, _): &(Name, ServiceFacts)| {
+        // The one of this host may be another entry's.
+        let facts = cluster.services.get(host);
+        facts.is_none_or(|facts| of_service(cluster, host, facts).is_some())
+    };
+    let reason = "has names looked up, which waypoints do, and none stands before it: what is sent there is refused; bind \
+                  it with the label weft.dev/waypoint";
+    let unbound = entry.has_names() && !entry.services.iter().all(bound);
+    unbound.then(|| Note::warning("spec.resolution", reason))
+}
+
+/// Hosts of a ServiceEntry that an older one of its namespace has.
+fn taken_hosts(cluster: &Cluster, name: &Name, entry: &ServiceEntryFacts) -> Vec<Note> {
     let note = |(number, (host, _)): (usize, &(Name, ServiceFacts))| {
-        let owner = cluster.entries.owner(host).filter(|owner| **owner != name)?;
+        let owner = cluster.entries.owner(host).filter(|owner| *owner != name)?;
         let reason =
             format!("is a host of ServiceEntry {owner}, which is older: this one has no effect for it");
         Some(Note::warning(format!("spec.hosts[{number}]"), reason))

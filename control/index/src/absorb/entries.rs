@@ -3,7 +3,7 @@
 use crate::cluster::Cluster;
 use crate::dirty::Dirty;
 use crate::facts::service::ServiceFacts;
-use crate::facts::service_entry::ServiceEntryFacts;
+use crate::facts::service_entry::{ServiceEntryFacts, key as service_entry};
 use crate::facts::workload_entry::EntryFacts;
 use crate::name::Name;
 use ipnet::IpNet;
@@ -76,10 +76,6 @@ impl Cluster {
         dirty.entries.extend(self.entries.services_at(ip).map(service_entry));
         dirty.entries.extend(self.entries.workloads_at(ip).map(workload_entry));
     }
-}
-
-fn service_entry(name: &Name) -> ObjectKey {
-    ObjectKey::new(Kind::ServiceEntry, name.namespace.clone(), name.name.clone())
 }
 
 fn workload_entry(name: &Name) -> ObjectKey {

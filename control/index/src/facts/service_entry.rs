@@ -12,7 +12,8 @@ use crate::selector::Selector;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use weft_control_api::istio::service_entry::{Resolution, ServiceEntry, ServiceEntrySpec};
+use weft_control_api::istio::service_entry::{Location, Resolution, ServiceEntry, ServiceEntrySpec};
+use weft_control_api::kind::{Kind, ObjectKey};
 use weft_control_api::problem::Note;
 use weft_core::names::ServiceName;
 use weft_core::service as core;
@@ -27,7 +28,7 @@ pub(crate) struct ServiceEntryFacts {
     /// By host.
     pub(crate) services: Vec<(Name, ServiceFacts)>,
     pub(crate) endpoints: Vec<EntryFacts>,
-    /// Hosts that are their own endpoints, which waypoints look up.
+    /// Hosts that are their own endpoints, which waypoints look up; one with a star stands for each name that is asked for.
     pub(crate) looked_up: Vec<(Name, EntryFacts)>,
 }
 
@@ -36,6 +37,11 @@ impl ServiceEntryFacts {
     pub(crate) fn has_names(&self) -> bool {
         !self.looked_up.is_empty() || self.endpoints.iter().any(|one| one.place.addr().is_none())
     }
+}
+
+/// The object of that name.
+pub(crate) fn key(name: &Name) -> ObjectKey {
+    ObjectKey::new(Kind::ServiceEntry, name.namespace.clone(), name.name.clone())
 }
 
 /// Reads a ServiceEntry. An error among the notes refuses it.
@@ -49,9 +55,11 @@ pub(crate) fn read(
     let labels = entry.metadata.labels.clone().unwrap_or_default();
     let waypoint = waypoint::read(&labels, &name.namespace, notes);
     refuse_what_cannot_be_done(spec, waypoint.as_ref(), config, notes);
-    let endpoints = spec.endpoints.iter().enumerate();
     let looks_up = matches!(spec.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
     let by_name = if looks_up { ByName::Yes } else { ByName::No };
+    let dynamic = spec.resolution == Resolution::DynamicDns;
+    // Those are not looked at, as the reader has said.
+    let endpoints = spec.endpoints.iter().enumerate().filter(|_| !dynamic);
     let endpoints = endpoints.filter_map(|(number, one)| {
         workload_entry::read(one, (&format!("spec.endpoints[{number}]"), by_name), config, notes)
     });
@@ -69,7 +77,7 @@ pub(crate) fn read(
         (host, facts)
     };
     let services: Vec<(Name, ServiceFacts)> = spec.hosts.iter().map(service).collect();
-    let by_hosts = looks_up && spec.endpoints.is_empty() && spec.workload_selector.is_none();
+    let by_hosts = dynamic || looks_up && spec.endpoints.is_empty() && spec.workload_selector.is_none();
     let hosts = services.iter().filter(|_| by_hosts).map(|(host, _)| host);
     let looked_up = hosts.map(|host| (host.clone(), EntryFacts::of_host(&host.name))).collect();
     ServiceEntryFacts { created: created(&entry.metadata), services, waypoint, endpoints, looked_up }
@@ -111,9 +119,22 @@ fn refuse_what_cannot_be_done(
         }
         Resolution::None => {}
         Resolution::Dns | Resolution::DnsRoundRobin => {}
-        Resolution::DynamicDns => {
-            let reason = "is not supported: name each host, with the resolution DNS";
-            refuse("spec.resolution".into(), reason);
+        Resolution::DynamicDns => refuse_what_says_no_name(spec, &mut refuse),
+    }
+}
+
+/// With DYNAMIC_DNS a waypoint takes the name from each request or handshake, and looks it up outside the mesh.
+fn refuse_what_says_no_name(spec: &ServiceEntrySpec, refuse: &mut impl FnMut(String, &str)) {
+    if spec.location == Location::MeshInternal {
+        refuse("spec.location".into(), "is MESH_INTERNAL, and DYNAMIC_DNS is for names outside the mesh");
+    }
+    if spec.workload_selector.is_some() {
+        refuse("spec.workloadSelector".into(), "is not for DYNAMIC_DNS, which asks for the host itself");
+    }
+    for (number, port) in spec.ports.iter().enumerate() {
+        if port::app_protocol(port.protocol.as_deref(), Some(&port.name)) == core::AppProtocol::Tcp {
+            let reason = "is plain TCP, which says no name that DYNAMIC_DNS could look up: HTTP, HTTP2, GRPC, HTTPS and TLS do";
+            refuse(format!("spec.ports[{number}].protocol"), reason);
         }
     }
 }

@@ -20,6 +20,11 @@ use weft_core::workload::Workload;
 impl Index {
     /// Gives the objects of which something else may be said now.
     pub(super) fn settle(&mut self, mut dirty: Dirty, diff: &mut Diff) -> BTreeSet<ObjectKey> {
+        for name in &dirty.services {
+            // Whether a waypoint stands before its hosts is part of what is said of a ServiceEntry.
+            let claimants = self.cluster.entries.claimants(name);
+            dirty.askers.extend(claimants.map(facts::service_entry::key));
+        }
         let mut touched = dirty.askers.clone();
         for name in &dirty.services {
             let now = waypoint::told_service(&self.cluster, name);

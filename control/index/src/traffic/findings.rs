@@ -32,6 +32,14 @@ pub(crate) fn all<'a>(
         for (field, to) in destinations(one) {
             found.extend(destination(cluster, said, to, (name, &field)).map(|note| (own.clone(), note)));
         }
+        for (number, host) in one.spec.hosts.iter().enumerate() {
+            let note = below_star(cluster, host, (name, format!("spec.hosts[{number}]")));
+            found.extend(note.map(|note| (own.clone(), note)));
+        }
+    }
+    for (name, rule) in said.destination_rules.all() {
+        let note = below_star(cluster, &rule.spec.host, (name, "spec.host".to_owned()));
+        found.extend(note.map(|note| (key(Kind::DestinationRule, name), note)));
     }
     for ((family, name), route) in said.gateway_routes.all() {
         let zero = weights(&route.spec)
@@ -46,6 +54,18 @@ pub(crate) fn all<'a>(
 
 fn key(kind: Kind, name: &Name) -> ObjectKey {
     ObjectKey::new(kind, name.namespace.clone(), name.name.clone())
+}
+
+/// Other hosts below a host with a star: Istio takes it for those too.
+fn below_star(cluster: &Cluster, host: &str, (from, field): (&Name, String)) -> Option<Note> {
+    let domain = host.strip_prefix('*')?;
+    let mut others = cluster.services_in(&from.namespace).filter(|one| *one.name != *host);
+    let other = others.find(|one| one.name.ends_with(domain))?;
+    let reason = format!(
+        "is for the ServiceEntry with this very host, and not for {} below it: name that too if it is meant",
+        other.name
+    );
+    Some(Note::warning(field, reason))
 }
 
 /// A port or a subset that a Service does not have.

@@ -14,18 +14,25 @@ use weft_control_api::object::Object;
 use weft_control_api::problem::Note;
 
 /// Notes what of an object is not supported; an error refuses it.
-pub(crate) fn unsupported(object: &Object, notes: &mut Vec<Note>) {
+pub(crate) fn unsupported(object: &Object, cluster_domain: &str, notes: &mut Vec<Note>) {
     match object {
-        Object::VirtualService(one) => virtual_service(&one.spec, notes),
-        Object::DestinationRule(one) => destination_rule(&one.spec, notes),
+        Object::VirtualService(one) => virtual_service(&one.spec, cluster_domain, notes),
+        Object::DestinationRule(one) => destination_rule(&one.spec, cluster_domain, notes),
         Object::BackendTrafficPolicy(one) => backend_traffic_policy(&one.spec, notes),
         Object::BackendTlsPolicy(one) => backend_tls_policy(&one.spec, notes),
         _ => {}
     }
 }
 
-fn virtual_service(spec: &VirtualServiceSpec, notes: &mut Vec<Note>) {
-    for (place, host) in spec.hosts.iter().enumerate().filter(|(_, host)| host.starts_with('*')) {
+/// Whether a host stands for several Services. One with a star that a ServiceEntry can have stands for that alone.
+fn stands_for_several(host: &str, cluster_domain: &str) -> bool {
+    let short = host.strip_suffix(cluster_domain).map_or(host, |rest| rest.trim_end_matches('.'));
+    host.starts_with('*') && (!host.starts_with("*.") || short.ends_with(".svc"))
+}
+
+fn virtual_service(spec: &VirtualServiceSpec, cluster_domain: &str, notes: &mut Vec<Note>) {
+    let several = |(_, host): &(usize, &String)| stands_for_several(host, cluster_domain);
+    for (place, host) in spec.hosts.iter().enumerate().filter(several) {
         let reason = format!("{host} stands for several hosts, which is not supported: name each");
         notes.push(Note::error(format!("spec.hosts[{place}]"), reason));
     }
@@ -67,9 +74,9 @@ fn http_route(at: &str, route: &HttpRoute, notes: &mut Vec<Note>) {
     }
 }
 
-fn destination_rule(spec: &DestinationRuleSpec, notes: &mut Vec<Note>) {
+fn destination_rule(spec: &DestinationRuleSpec, cluster_domain: &str, notes: &mut Vec<Note>) {
     let mut refuse = |field: &str, reason: &str| notes.push(Note::error(field, reason));
-    if spec.host.starts_with('*') {
+    if stands_for_several(&spec.host, cluster_domain) {
         refuse("spec.host", "stands for several hosts, which is not supported: write a rule for each");
     }
     if spec.workload_selector.is_some() {

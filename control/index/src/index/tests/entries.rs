@@ -222,19 +222,102 @@ fn names_are_told_to_be_looked_up() {
     assert_eq!((world.problems(), world.0.findings()), (vec![], vec![]));
     // Without a waypoint nobody looks them up.
     world.put(hosts);
-    let findings: Vec<_> =
-        world.0.findings().into_iter().map(|(key, note)| format!("{key}: {}", note.text())).collect();
-    assert_eq!(findings.len(), 1, "{findings:?}");
-    assert!(
-        findings[0].starts_with("ServiceEntry shop/out: spec.resolution: has names looked up"),
-        "{findings:?}"
-    );
+    assert_eq!(world.problems(), [BY_NOBODY]);
+    // The namespace may ask for one, too.
+    let bound = |by: &str| with(meshed(), json!({"metadata": {"labels": {"weft.dev/waypoint": by}}}));
+    world.put(bound("wp"));
+    assert_eq!(world.problems(), [""; 0]);
+    world.put(bound("none"));
+    assert_eq!(world.problems(), [BY_NOBODY]);
     // Endpoints with names of their own, and with addresses.
     world.put(dns(json!({"endpoints": [{"address": "EU.example.org"}, {"address": "192.0.2.1"}]})));
     let plain = ("192.0.2.1".to_owned(), String::new(), all());
     assert_eq!(uids(&world), [plain, own("eu.example.org", all())]);
     world.delete(Kind::ServiceEntry, "shop", "out");
     assert_eq!(uids(&world), []);
+}
+
+const BY_NOBODY: &str = "warning test: ServiceEntry shop/out: spec.resolution: has names looked up, which waypoints do, \
+                         and none stands before it: what is sent there is refused; bind it with the label weft.dev/waypoint";
+
+/// One for all names below a domain, each of which is looked up.
+fn any_name(over: Value) -> Value {
+    let dynamic = json!({"resolution": "DYNAMIC_DNS", "hosts": ["*.example.org"], "endpoints": null});
+    entry("out", with(dynamic, over))
+}
+
+#[test]
+fn names_that_clients_say_are_told_as_a_pattern() {
+    let labels = json!({"weft.dev/waypoint": "wp"});
+    let mut world = World::of([meshed(), waypoint("wp"), labelled(any_name(json!({})), labels.clone())]);
+    assert_eq!((world.problems(), world.0.findings()), (vec![], vec![]));
+    let service = told(&world, "*.example.org").expect("the entry makes it");
+    assert_eq!(service.vips.len(), 1, "clients have an address to ask for");
+    assert!(service.waypoint.is_some());
+    let pattern = workload(&world, "ServiceEntry/shop/out/*.example.org").expect("a pattern of endpoints");
+    assert_eq!((&*pattern.hostname, pattern.addresses.len()), ("*.example.org", 0));
+    assert_eq!(pattern.protocol, TunnelProtocol::Plain);
+    assert_eq!(pattern.services[0].1.len(), 2, "at both ports, the target's where it is another one");
+    assert_eq!(pattern.services[0].1[0].target_port, 8080);
+    // Endpoints that are written are not looked at, and that is said.
+    let listed = any_name(json!({"endpoints": [{"address": "192.0.2.1"}, {"address": "a.example.org"}]}));
+    world.put(labelled(listed, labels));
+    let problems = world.problems();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].contains("spec.endpoints: is not looked at"), "{problems:?}");
+    assert_eq!(world.0.workloads().count(), 1);
+    // Without a waypoint nobody looks anything up, and it says so.
+    world.put(any_name(json!({})));
+    assert_eq!(world.problems(), [BY_NOBODY]);
+    assert!(told(&world, "*.example.org").expect("the entry makes it").waypoint.is_none());
+    world.delete(Kind::Gateway, "shop", "wp");
+    world.put(labelled(any_name(json!({})), json!({"weft.dev/waypoint": "wp"})));
+    let problems = world.problems();
+    assert_eq!((problems.len(), &*problems[0]), (2, BY_NOBODY), "{problems:?}");
+    assert!(problems[1].contains("there is no Gateway shop/wp"), "{problems:?}");
+}
+
+#[test]
+fn rules_for_a_host_with_a_star_are_for_the_entry_that_has_it() {
+    let istio = |kind: &str, spec: Value| {
+        json!({
+            "apiVersion": "networking.istio.io/v1", "kind": kind,
+            "metadata": {"name": "x", "namespace": "shop"}, "spec": spec,
+        })
+    };
+    let host = "*.example.org";
+    let routes =
+        json!({"hosts": [host], "http": [{"timeout": "3s", "route": [{"destination": {"host": host}}]}]});
+    let rule = json!({"host": host, "trafficPolicy": {"tls": {"mode": "SIMPLE"}}});
+    let objects = [
+        istio("VirtualService", routes),
+        istio("DestinationRule", rule),
+        labelled(any_name(json!({})), json!({"weft.dev/waypoint": "wp"})),
+        waypoint("wp"),
+        meshed(),
+    ];
+    let mut world = World::of(objects);
+    assert_eq!((world.problems(), world.0.findings()), (vec![], vec![]));
+    let traffic: Vec<_> = world.0.traffic().map(|one| one.said.clone()).collect();
+    let [said] = traffic.as_slice() else { panic!("{traffic:?}") };
+    assert_eq!((&*said.service.hostname, said.routes.len()), (host, 1));
+    let tls = said.destination.settings(80, None).and_then(|settings| settings.tls.clone());
+    assert_eq!(tls.expect("TLS is begun").server_name, None, "the name is the request's");
+    // Istio would take them for an entry of a single name below it too.
+    let single = json!({"hosts": ["api.example.org"], "resolution": "STATIC"});
+    world.put(with(entry("api", single), json!({"metadata": {"labels": {"weft.dev/waypoint": "wp"}}})));
+    let mut findings: Vec<_> =
+        world.0.findings().into_iter().map(|(key, note)| format!("{key}: {}", note.text())).collect();
+    findings.sort();
+    let why = "is for the ServiceEntry with this very host, and not for api.example.org below it: name that too if it is \
+               meant";
+    assert_eq!(
+        findings,
+        [
+            format!("DestinationRule shop/x: spec.host: {why}"),
+            format!("VirtualService shop/x: spec.hosts[0]: {why}"),
+        ]
+    );
 }
 
 #[test]
@@ -263,10 +346,17 @@ fn what_cannot_be_done_is_refused_by_name() {
     let endpoint = |one: Value| json!({"endpoints": [one]});
     let bound = |over: Value| labelled(entry("e", over), json!({"weft.dev/waypoint": "wp"}));
     for (object, field) in [
+        (any_name(json!({"location": "MESH_INTERNAL"})), "spec.location"),
+        (any_name(json!({"workloadSelector": {"labels": {"app": "vm"}}})), "spec.workloadSelector"),
         (
-            entry("e", json!({"resolution": "DYNAMIC_DNS", "hosts": ["*.example.org"], "endpoints": null})),
-            "spec.resolution",
+            any_name(json!({"ports": [{"number": 80, "name": "http"}, {"number": 3306, "name": "mysql"}]})),
+            "spec.ports[1].protocol",
         ),
+        (
+            any_name(json!({"ports": [{"number": 90, "name": "x", "protocol": "TCP"}]})),
+            "spec.ports[0].protocol",
+        ),
+        (any_name(json!({"hosts": ["*.shop.svc.cluster.local"]})), "spec.hosts[0]"),
         (entry("e", json!({"resolution": "NONE", "endpoints": null})), "spec.addresses"),
         (
             bound(json!({"resolution": "NONE", "endpoints": null, "addresses": ["198.51.100.1"]})),
