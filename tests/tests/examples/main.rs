@@ -44,8 +44,8 @@ const EXAMPLES: [Example; 22] = [
     ("Telemetry", telemetry::failures_only),
 ];
 
-/// What needs certificates made for it is tried by `a_backend_that_speaks_tls` of the suite `waypoint`.
-const ELSEWHERE: [&str; 1] = ["TLS to backends"];
+/// What needs certificates made for it, or a DNS server, is tried by `outside.rs` of the suite `waypoint`.
+const ELSEWHERE: [&str; 2] = ["TLS to backends", "Any name below a domain"];
 
 #[test]
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]

@@ -1,15 +1,17 @@
 //! Backends with TLS of their own, and services outside that are known by name.
 
-use crate::scene::{LOCAL_NAME, OUTSIDE_NAME, PATIENCE, Scene};
+use crate::scene::{
+    LOCAL_NAME, LOCAL_TENANT, OTHER_TENANT, OUTSIDE_NAME, PATIENCE, Scene, TENANT, THROUGH_NAME,
+};
 use crate::{GATEWAY_API, NETWORKING, on_scene};
 use anyhow::{Context as _, Result, ensure};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
-use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use weft_tests::waiting::eventually;
 
@@ -25,13 +27,15 @@ fn authority() -> Result<CertifiedIssuer<'static, KeyPair>> {
     Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
 }
 
-/// A server's TLS, which asks clients for certificates of an authority if there is one.
+/// A server's TLS with a certificate for these names, which asks clients for certificates of an authority if there is one.
 fn server(
     authority: &CertifiedIssuer<'static, KeyPair>,
+    names: &[&str],
     clients: Option<&CertifiedIssuer<'static, KeyPair>>,
 ) -> Result<Arc<ServerConfig>> {
     let key = KeyPair::generate()?;
-    let leaf = CertificateParams::new(vec![VAULT.to_owned()])?.signed_by(&key, authority)?;
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let leaf = CertificateParams::new(names)?.signed_by(&key, authority)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = match clients {
         None => WebPkiClientVerifier::no_client_auth(),
@@ -81,7 +85,7 @@ fn a_backend_that_speaks_tls() -> Result<()> {
         let (servers, clients) = (authority()?, authority()?);
         let vault = scene.world.node(1).pod("shop", "vault").label("app", "vault").start()?;
         for (port, clients) in [(OPEN, None), (CLOSED, Some(&clients))] {
-            let config = server(&servers, clients)?;
+            let config = server(&servers, &[VAULT], clients)?;
             let listener = vault.enter(move || TcpListener::bind(("0.0.0.0", port)))??;
             drop(vault.background(move || serve(&listener, &config))?);
         }
@@ -194,4 +198,118 @@ fn a_service_outside_that_is_known_by_name() -> Result<()> {
         ensure!(answer.status == 503, "{answer:?}");
         Ok(())
     })
+}
+
+/// The address of the entry whose TLS goes through: documentation's (RFC 5737), and nobody's.
+const THROUGH: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9)), 443);
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn any_name_below_a_domain() -> Result<()> {
+    on_scene(|scene| {
+        let servers = authority()?;
+        let config = server(&servers, &[TENANT, THROUGH_NAME], None)?;
+        let listener = scene.stranger.enter(|| TcpListener::bind(("0.0.0.0", OPEN)))??;
+        drop(scene.stranger.background(move || serve(&listener, &config))?);
+        let entry = |name: &str, labels: &Value, spec: &Value| {
+            scene.world.apply(&json!({
+                "apiVersion": NETWORKING, "kind": "ServiceEntry",
+                "metadata": {"name": name, "namespace": "shop", "labels": labels}, "spec": spec,
+            }))
+        };
+        let bound = json!({"weft.dev/waypoint": "gate"});
+        let tenants = json!({
+            "hosts": ["*.tenants.example"], "resolution": "DYNAMIC_DNS",
+            "ports": [
+                {"number": 80, "name": "http", "protocol": "HTTP", "targetPort": 8080},
+                {"number": 81, "name": "http-secured", "protocol": "HTTP", "targetPort": OPEN},
+            ],
+        });
+        entry("tenants", &bound, &tenants)?;
+        let url = format!("http://{TENANT}/by-any-name");
+        eventually("the waypoint looks the name up", PATIENCE, || {
+            let answer = scene.client.get(&url)?;
+            ensure!(answer.is_ok() && answer.version() == "outside", "{answer:?}");
+            ensure!(scene.waypoint.log().contains("/by-any-name"), "it has not told of the request yet");
+            Ok(())
+        })?;
+        // Each name stands for itself: for nothing, or for what is no endpoint.
+        for (host, why) in [
+            ("nobody.tenants.example", "nobody.tenants.example has no address"),
+            (LOCAL_TENANT, "127.0.0.1 is of this machine or its link"),
+        ] {
+            let answer = scene.client.get(&format!("http://{host}/"))?;
+            ensure!(answer.status == 503, "{host}: {answer:?}");
+            eventually("the waypoint says why", PATIENCE, || {
+                ensure!(scene.waypoint.log().contains(why), "not yet");
+                Ok(())
+            })?;
+        }
+        // With TLS that the waypoint begins, for the name that is asked for.
+        put(scene, "Secret", "tenants", "stringData", &json!({"ca.crt": servers.pem()}))?;
+        let tls = json!({"mode": "SIMPLE", "credentialName": "tenants"});
+        let rule = json!({"host": "*.tenants.example", "trafficPolicy": {
+            "portLevelSettings": [{"port": {"number": 81}, "tls": tls}],
+        }});
+        scene.apply(NETWORKING, "DestinationRule", "tenants", &rule)?;
+        let secured = format!("http://{TENANT}:81/");
+        scene.await_answer("its certificate has the name", (&scene.client, &secured), |answer| {
+            answer.is_ok() && answer.body == "secret"
+        })?;
+        let answer = scene.client.get(&format!("http://{OTHER_TENANT}:81/other"))?;
+        ensure!(answer.status == 503, "the certificate is another name's: {answer:?}");
+        let answer = scene.client.get(&format!("http://{OTHER_TENANT}/"))?;
+        ensure!(answer.is_ok(), "in plain text the other port answers for it: {answer:?}");
+        // With TLS of the client's own, by the name that its hello says.
+        let through = json!({
+            "hosts": ["*.through.example"], "resolution": "DYNAMIC_DNS", "addresses": [THROUGH.ip().to_string()],
+            "ports": [{"number": THROUGH.port(), "name": "tls", "protocol": "TLS", "targetPort": OPEN}],
+        });
+        entry("through", &bound, &through)?;
+        let roots = servers.der().clone();
+        eventually("it goes through", PATIENCE, || {
+            let roots = roots.clone();
+            let secret = scene.client.enter(move || shake(THROUGH, THROUGH_NAME, roots))??;
+            ensure!(secret.ends_with("secret"), "{secret:?}");
+            Ok(())
+        })?;
+        let foreign = scene.client.enter(move || shake(THROUGH, TENANT, roots))?;
+        ensure!(foreign.is_err(), "a name of another entry goes nowhere: {foreign:?}");
+        // Without a waypoint nobody looks anything up, and everybody says so.
+        entry("tenants", &json!({}), &tenants)?;
+        eventually("it is refused", PATIENCE, || {
+            let answer = scene.client.get(&url);
+            ensure!(!answer.as_ref().is_ok_and(weft_testkit::report::Answer::is_ok), "{answer:?}");
+            let (proxy, control) = (scene.mesh.proxy(1).log(), scene.mesh.control().log());
+            ensure!(proxy.contains("*.tenants.example stands for, which only a waypoint looks up"), "proxy");
+            ensure!(control.contains("has names looked up, which waypoints do"), "control");
+            Ok(())
+        })
+    })
+}
+
+/// What a server says to a request within TLS.
+fn shake(
+    to: SocketAddr,
+    name: &'static str,
+    roots: rustls::pki_types::CertificateDer<'static>,
+) -> Result<String> {
+    let mut store = RootCertStore::empty();
+    store.add(roots)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let config = config.with_root_certificates(store).with_no_client_auth();
+    let connection = ClientConnection::new(Arc::new(config), ServerName::try_from(name)?)?;
+    let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = StreamOwned::new(connection, stream);
+    stream.write_all(format!("GET / HTTP/1.1\r\nHost: {name}\r\n\r\n").as_bytes())?;
+    let mut said = Vec::new();
+    while !said.ends_with(b"secret") {
+        let mut some = [0; 512];
+        let length = stream.read(&mut some)?;
+        ensure!(length > 0, "it said only {:?}", String::from_utf8_lossy(&said));
+        said.extend(&some[..length]);
+    }
+    Ok(String::from_utf8_lossy(&said).into_owned())
 }

@@ -16,6 +16,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// The name of the stranger, and one of whoever asks, as the waypoint's DNS server has them.
 pub(crate) const OUTSIDE_NAME: &str = "api.example.org";
 pub(crate) const LOCAL_NAME: &str = "local.example.org";
+/// More names of the stranger, below domains whose names nobody lists, and one of whoever asks.
+pub(crate) const TENANT: &str = "blue.tenants.example";
+pub(crate) const OTHER_TENANT: &str = "red.tenants.example";
+pub(crate) const LOCAL_TENANT: &str = "local.tenants.example";
+pub(crate) const THROUGH_NAME: &str = "blue.through.example";
 
 /// `client` (node 1, namespace `shop`), `teller` (node 2, `bank`), `stranger` (node 1, outside), `v1` and `v2` of
 /// `reviews` (nodes 1 and 2, `shop`), and the waypoint's pod on node 2.
@@ -39,7 +44,9 @@ impl Scene {
         let client = world.node(1).pod("shop", "client").service_account("client").start()?;
         let teller = world.node(2).pod("bank", "teller").service_account("teller").start()?;
         let stranger = world.node(1).outside("stranger").app(App::http("outside")).start()?;
-        let names = [(OUTSIDE_NAME, stranger.ip()), (LOCAL_NAME, IpAddr::V4(Ipv4Addr::LOCALHOST))];
+        let outside = [OUTSIDE_NAME, TENANT, OTHER_TENANT, THROUGH_NAME].map(|name| (name, stranger.ip()));
+        let local = [LOCAL_NAME, LOCAL_TENANT].map(|name| (name, IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        let names = [&outside[..], &local].concat();
         let names = world.node(1).outside("names").app(App::dns(&names)).start()?;
         let server = |node: usize, version: &str| {
             let pod = world.node(node).pod("shop", version).service_account("reviews");
