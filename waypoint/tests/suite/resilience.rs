@@ -198,11 +198,11 @@ fn connections_that_were_kept_are_too_much_for_a_new_limit() {
                 world.traffic("web", &rules, &json!({"settings": {"limits": limits}})).await;
             };
             // One request for a connection, by both.
-            say(json!({"streams_per_connection": 1})).await;
+            say(json!({"streamsPerConnection": 1})).await;
             let client = world.client().await;
             let all = || futures::future::join_all((0..6).map(|_| client.get("web", "/crowd")));
             assert!(all().await.iter().all(|answer| answer.status == OK), "six connections");
-            say(json!({"streams_per_connection": 1, "connections": 1, "pending": 1})).await;
+            say(json!({"streamsPerConnection": 1, "connections": 1, "pending": 1})).await;
             let asked = all().await;
             let count = |status: u16| asked.iter().filter(|answer| answer.status == status).count();
             assert_eq!((count(200), count(503)), (2, 4), "one goes and one waits; by HTTP/2: {by_http2}");
