@@ -274,10 +274,13 @@ impl Inner {
 
     /// Closes so many connections, as far as that many idle.
     fn close(&self, many: u32) {
+        let mut left = many;
         // Of any endpoint: which one does not matter to who waits for room.
-        let mut members = self.balance.members();
-        let closes = |_: &u32| members.any(|member| member.endpoint.to.lines.close_one());
-        let _ = (0..many).take_while(closes).count();
+        for member in self.balance.members() {
+            while left > 0 && member.endpoint.to.lines.close_one() {
+                left -= 1;
+            }
+        }
     }
 
     fn fill(&mut self, name: &TargetName, now: Instant, chance: &mut impl Chance) {
