@@ -42,6 +42,7 @@ use weft_core::snapshot::Snapshot;
 use weft_core::workload::Workload;
 use weft_pki::{Fingerprint, TrustView};
 use weft_runtime::access::{AccessFormat, AccessLog};
+use weft_runtime::outlet::Outlet;
 use weft_tunnel::end::Stop;
 use weft_xds::leaves::Leaves;
 use weft_xds::{Mesh, View};
@@ -114,6 +115,8 @@ pub struct WorkerParts {
     pub families: Families,
     /// How access lines are written.
     pub access: AccessFormat,
+    /// Where they go.
+    pub lines: Outlet,
 }
 
 /// Access lines wait at most so long.
@@ -159,7 +162,7 @@ async fn serve(parts: WorkerParts, mut commands: mpsc::Receiver<Command>) {
 
 impl Worker {
     fn new(parts: WorkerParts) -> Self {
-        let WorkerParts { index, knowledge, requests, families, access } = parts;
+        let WorkerParts { index, knowledge, requests, families, access, lines } = parts;
         Self {
             index,
             pods: Pods::default(),
@@ -168,7 +171,7 @@ impl Worker {
             requests,
             open: Rc::default(),
             metrics: WorkerMetrics::new(families),
-            access: AccessLog::new(access),
+            access: AccessLog::new(access, lines),
             node_tunnel: RefCell::default(),
             peers: Peers::default(),
             chance: Cell::new(seed(index)),
