@@ -36,9 +36,11 @@ const ROOTS_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 pub fn run() -> anyhow::Result<()> {
     let mut settings = Settings::from_env();
     let config = Config::read(&mut settings);
-    let config = settings.finish(config).context("these settings cannot be used")?;
+    let mut config = settings.finish(config).context("these settings cannot be used")?;
     config.log.install()?;
-    weft_runtime::fds::raise_open_files_limit().context("raising the limit of open files")?;
+    let files = weft_runtime::fds::raise_open_files_limit().context("raising the limit of open files")?;
+    // Half of them for any one pod: it has some thousands even where the limit is low.
+    config.limits.connections = usize::try_from(files / 2).unwrap_or(usize::MAX) / config.workers;
     std::fs::create_dir_all(&config.mesh.state_dir)
         .with_context(|| format!("making the state folder {}", config.mesh.state_dir.display()))?;
     // Before the first thread: all of them are bound by it.

@@ -16,9 +16,11 @@ pub mod registry;
 pub mod dns;
 mod datagram;
 mod stock;
+mod places;
 pub mod affinity;
 pub mod request;
 
+use self::places::Places;
 use crate::telemetry::metrics::{Families, WorkerMetrics};
 use affinity::Affinity;
 use dns::DnsRules;
@@ -80,6 +82,8 @@ pub struct Limits {
     pub idle: Option<Duration>,
     /// How long open connections may go on after the word to drain.
     pub drain: Duration,
+    /// Connections of one listener at a time, on one worker.
+    pub connections: usize,
 }
 
 /// One worker's state. It never leaves its thread.
@@ -93,6 +97,8 @@ pub(crate) struct Worker {
     metrics: WorkerMetrics,
     access: AccessLog,
     node_tunnel: RefCell<Vec<AbortHandle>>,
+    /// Peers that have not proven who they are.
+    handshakes: Places,
     peers: Peers,
     chance: Cell<u64>,
     /// When idle connections are looked for again.
@@ -119,6 +125,8 @@ pub struct WorkerParts {
     pub lines: Outlet,
 }
 
+/// Peers at a time that have not proven who they are: anybody may be one.
+const HANDSHAKES_MAX: usize = 512;
 /// Access lines wait at most so long.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
 /// How often idle connections are looked for, at most and at least: an eighth of their limit is exact enough.
@@ -173,6 +181,7 @@ impl Worker {
             metrics: WorkerMetrics::new(families),
             access: AccessLog::new(access, lines),
             node_tunnel: RefCell::default(),
+            handshakes: Places::new(HANDSHAKES_MAX),
             peers: Peers::default(),
             chance: Cell::new(seed(index)),
             idle_due: Cell::new(Instant::now()),
