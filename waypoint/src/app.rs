@@ -20,6 +20,7 @@ use weft_core::identity::Identity;
 use weft_core::names::{NodeName, WorkloadUid};
 use weft_pki::{TrustBundle, live_trust};
 use weft_runtime::Settings;
+use weft_runtime::access;
 use weft_runtime::drain::{self, Stop};
 use weft_runtime::http::{Listen, Server};
 use weft_runtime::metrics::Metrics;
@@ -47,6 +48,7 @@ pub fn run() -> anyhow::Result<()> {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let (stopper, stop) = drain::channel();
     let (metrics, readiness) = (Metrics::new(), Readiness::new());
+    let (lines, _rest) = access::detach(&metrics)?;
     let mut tasks = JoinSet::new();
     serve_http(&mut tasks, &config, &metrics, &readiness, &stop).await?;
     let Own { trust_domain, namespace, service_account, pod, .. } = &config.own;
@@ -95,6 +97,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         adaptive: config.adaptive,
         metrics: telemetry::Metrics::register(&metrics)?,
         access: config.access,
+        lines,
         logs,
         tracer,
     };

@@ -28,6 +28,7 @@ use weft_core::names::WorkloadUid;
 use weft_l7::target::ServiceTarget;
 use weft_pki::TrustView;
 use weft_runtime::access::{AccessFormat, AccessLog};
+use weft_runtime::outlet::Outlet;
 use weft_xds::View;
 use weft_xds::leaves::Leaves;
 
@@ -54,6 +55,8 @@ pub(crate) struct Knowledge {
     pub(crate) metrics: Metrics,
     /// How lines are written.
     pub(crate) access: AccessFormat,
+    /// Where they go.
+    pub(crate) lines: Outlet,
     /// Where lines go that a Telemetry sends to a collector.
     pub(crate) logs: Option<Outbox<LogLine>>,
     /// Where spans go, if they go anywhere.
@@ -109,9 +112,11 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(knowledge: Knowledge, index: usize) -> Rc<Self> {
-        let Knowledge { view, leaves, trust, own, uid, limits, rooms, adaptive, metrics, access, .. } =
-            knowledge;
-        let telemetry = Telemetry::new(metrics, AccessLog::new(access), knowledge.logs, knowledge.tracer);
+        let Knowledge {
+            view, leaves, trust, own, uid, limits, rooms, adaptive, metrics, access, lines, ..
+        } = knowledge;
+        let telemetry =
+            Telemetry::new(metrics, AccessLog::new(access, lines), knowledge.logs, knowledge.tracer);
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Rc::new(Self {
             tunnels: Tunnels::new(own.clone(), leaves.clone(), trust.clone(), limits),

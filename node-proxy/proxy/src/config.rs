@@ -142,6 +142,8 @@ fn read_limits(settings: &mut Settings<'_>) -> Limits {
         idle: Some(settings.seconds("WEFT_IDLE_TIMEOUT_SECONDS", Duration::ZERO))
             .filter(|idle| !idle.is_zero()),
         drain: settings.seconds("WEFT_DRAIN_SECONDS", Duration::from_secs(10)),
+        // Until it is known how many descriptors there are.
+        connections: usize::MAX,
     }
 }
 

@@ -16,9 +16,11 @@ pub mod registry;
 pub mod dns;
 mod datagram;
 mod stock;
+mod places;
 pub mod affinity;
 pub mod request;
 
+use self::places::Places;
 use crate::telemetry::metrics::{Families, WorkerMetrics};
 use affinity::Affinity;
 use dns::DnsRules;
@@ -42,6 +44,7 @@ use weft_core::snapshot::Snapshot;
 use weft_core::workload::Workload;
 use weft_pki::{Fingerprint, TrustView};
 use weft_runtime::access::{AccessFormat, AccessLog};
+use weft_runtime::outlet::Outlet;
 use weft_tunnel::end::Stop;
 use weft_xds::leaves::Leaves;
 use weft_xds::{Mesh, View};
@@ -79,6 +82,8 @@ pub struct Limits {
     pub idle: Option<Duration>,
     /// How long open connections may go on after the word to drain.
     pub drain: Duration,
+    /// Connections of one listener at a time, on one worker.
+    pub connections: usize,
 }
 
 /// One worker's state. It never leaves its thread.
@@ -92,6 +97,8 @@ pub(crate) struct Worker {
     metrics: WorkerMetrics,
     access: AccessLog,
     node_tunnel: RefCell<Vec<AbortHandle>>,
+    /// Peers that have not proven who they are.
+    handshakes: Places,
     peers: Peers,
     chance: Cell<u64>,
     /// When idle connections are looked for again.
@@ -114,8 +121,12 @@ pub struct WorkerParts {
     pub families: Families,
     /// How access lines are written.
     pub access: AccessFormat,
+    /// Where they go.
+    pub lines: Outlet,
 }
 
+/// Peers at a time that have not proven who they are: anybody may be one.
+const HANDSHAKES_MAX: usize = 512;
 /// Access lines wait at most so long.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
 /// How often idle connections are looked for, at most and at least: an eighth of their limit is exact enough.
@@ -159,7 +170,7 @@ async fn serve(parts: WorkerParts, mut commands: mpsc::Receiver<Command>) {
 
 impl Worker {
     fn new(parts: WorkerParts) -> Self {
-        let WorkerParts { index, knowledge, requests, families, access } = parts;
+        let WorkerParts { index, knowledge, requests, families, access, lines } = parts;
         Self {
             index,
             pods: Pods::default(),
@@ -168,8 +179,9 @@ impl Worker {
             requests,
             open: Rc::default(),
             metrics: WorkerMetrics::new(families),
-            access: AccessLog::new(access),
+            access: AccessLog::new(access, lines),
             node_tunnel: RefCell::default(),
+            handshakes: Places::new(HANDSHAKES_MAX),
             peers: Peers::default(),
             chance: Cell::new(seed(index)),
             idle_due: Cell::new(Instant::now()),

@@ -47,6 +47,8 @@ pub(super) struct PeerSession {
 enum SessionError {
     #[error("no TLS handshake within the limit")]
     Timeout,
+    #[error("too many others are in their handshakes; it may try again")]
+    TooMany,
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error("configuring TLS")]
@@ -129,6 +131,7 @@ impl Worker {
         socket: &Socket,
         addr: SocketAddr,
     ) -> Result<(Session, weft_tunnel::scratch::ReadBuffer, PeerSession), SessionError> {
+        let _place = self.handshakes.take().ok_or(SessionError::TooMany)?;
         let leaf = Arc::new(SessionLeaf::new(self.knowledge.leaves.clone()));
         let config = server_config(leaf.clone(), self.knowledge.trust.clone(), &[ALPN])?;
         // A peer may hear of a new pod before the authority has signed for it.

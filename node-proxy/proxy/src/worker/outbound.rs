@@ -6,6 +6,7 @@ use super::deliver::{Came, DeliverError, deliver, dial};
 use super::dial::DialError;
 use super::dns::{DNS_PORT, DnsStream};
 use super::listener::Listener;
+use super::places::Places;
 use super::pods::Pod;
 use super::pool::Via;
 use super::registry::{Direction, Judged};
@@ -14,6 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 use weft_core::admit::NotPermitted;
@@ -30,6 +32,8 @@ use weft_tunnel::request::ConnectRequest;
 use weft_tunnel::socket::Socket;
 use weft_tunnel::words::Authority;
 
+/// How often it is said that a listener has its share.
+const SAID_AGAIN: Duration = Duration::from_secs(1);
 /// Tunnels that one connection may try: the node's proxy may be restarting.
 const TUNNEL_TRIES: usize = 8;
 
@@ -99,9 +103,27 @@ impl Worker {
                 return;
             }
         };
+        // So that one pod, or whoever knocks at one, leaves descriptors for all others.
+        let places = Places::new(self.knowledge.limits.connections);
+        let mut said: Option<Instant> = None;
         loop {
             match listener.accept().await {
-                Ok((socket, client)) => drop(spawn_local(serve(self.clone(), socket, client))),
+                Ok((socket, client)) => match places.take() {
+                    Some(place) => {
+                        let served = serve(self.clone(), socket, client);
+                        spawn_local(async move {
+                            served.await;
+                            drop(place);
+                        });
+                    }
+                    None if said.is_some_and(|said| said.elapsed() < SAID_AGAIN) => {}
+                    None => {
+                        said = Some(Instant::now());
+                        let most = self.knowledge.limits.connections;
+                        tracing::warn!(listener = name, %client, most, "closed a connection: this listener has its share of \
+                            all descriptors; raise the limit of open files (LimitNOFILE) if that is meant to be so");
+                    }
+                },
                 Err(error) => {
                     tracing::error!(%error, listener = name, "a listener failed and is given up");
                     return;

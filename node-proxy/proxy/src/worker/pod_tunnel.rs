@@ -46,6 +46,8 @@ enum SessionError {
     NoLeaf(weft_core::identity::Identity),
     #[error("no TLS handshake within the limit")]
     Timeout,
+    #[error("too many others are in their handshakes; it may try again")]
+    TooMany,
     #[error(transparent)]
     Accept(#[from] AcceptError),
     #[error("configuring TLS")]
@@ -118,6 +120,7 @@ impl Worker {
         socket: Socket,
         addr: SocketAddr,
     ) -> Result<(), SessionError> {
+        let place = self.handshakes.take().ok_or(SessionError::TooMany)?;
         let workload = self.await_workload(&pod.uid).await;
         let workload = workload.ok_or_else(|| SessionError::UnknownPod(pod.uid.clone()))?;
         let leaf = self.knowledge.leaves.wait(&workload.identity).await;
@@ -129,6 +132,7 @@ impl Worker {
         let accepted = tokio::time::timeout(limit, handshake).await.map_err(|_| SessionError::Timeout)??;
         let trust = self.knowledge.trust.now();
         let peer = peer_of(Some(accepted.peer_certificates()), &trust, Usage::Client, SystemTime::now())?;
+        drop(place);
         match accepted.into_tunnel() {
             Tunnel::Hbone(hbone, driver) => {
                 let ends = own_end.min(peer.not_after());
