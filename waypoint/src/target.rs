@@ -21,8 +21,9 @@ use weft_core::names::WorkloadUid;
 use weft_core::service::AppProtocol;
 use weft_core::workload::Workload;
 use weft_l7::adaptive::{Adaptive, Limiter};
+use weft_l7::balance::key::{self, KeySource, Keyed};
 use weft_l7::balance::{self, Ask, Balance, EndpointState, Member};
-use weft_l7::destination::Settings;
+use weft_l7::destination::{Balancer, Settings};
 use weft_l7::limit::Room;
 use weft_l7::outlier::{self, Outcome, State, Watch};
 use weft_l7::retry::budget::Budget;
@@ -149,6 +150,20 @@ impl Target {
     /// What is said of it.
     pub(crate) fn settings(&self) -> Rc<Settings> {
         self.inner.borrow().settings.clone()
+    }
+
+    /// What makes a request or a connection the same to its balancer, if that hashes.
+    pub(crate) fn keyed(&self, from: KeySource<'_>, chance: &mut impl Chance) -> Keyed {
+        match &self.inner.borrow().settings.balancer {
+            Balancer::RingHash { key: how, .. } | Balancer::Maglev { key: how, .. } => {
+                key::of(how, from, chance)
+            }
+            Balancer::PeakEwma
+            | Balancer::LeastRequest
+            | Balancer::RoundRobin
+            | Balancer::Random
+            | Balancer::Passthrough => Keyed::default(),
+        }
     }
 
     /// What its endpoints speak.

@@ -13,10 +13,12 @@ use crate::target::Target;
 use crate::telemetry::{Flag, Passage};
 use crate::worker::{Now, Worker};
 use counted::Counted;
+use http::HeaderMap;
 use std::rc::Rc;
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use weft_core::policy::Denial;
+use weft_l7::balance::key::KeySource;
 use weft_l7::balance::load::InFlight;
 use weft_l7::balance::{Ask, Member};
 use weft_l7::limit::{Overflow, Permit};
@@ -97,7 +99,10 @@ fn admit(worker: &Worker, moment: &Rc<Now>, passage: &mut Passage) -> Result<Adm
     let connection = passage.connection();
     let target = target(worker, moment, connection)?;
     let room = target.room.connection().map_err(TcpError::Overflow)?;
-    let chosen = target.choose(&Ask::default(), connection.addr, &mut worker.chance());
+    // Of what a balancer may hash, bytes have their client's address and nothing else.
+    let from = KeySource { headers: &HeaderMap::new(), query: "", client: connection.client.addr.ip() };
+    let key = target.keyed(from, &mut worker.chance()).key;
+    let chosen = target.choose(&Ask { key, ..Ask::default() }, connection.addr, &mut worker.chance());
     let member = chosen.map_err(TcpError::NoEndpoint)?;
     passage.asked = Some(member.endpoint.to.endpoint.workload.clone());
     let in_flight = member.begin(Instant::now());

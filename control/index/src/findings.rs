@@ -30,6 +30,7 @@ pub(crate) struct Held<'a> {
 pub(crate) fn all(held: &Held<'_>) -> Vec<Finding> {
     let mut found = of_traffic::all(held.cluster, held.said, held.traffic.iter().copied());
     found.extend(headless(held.cluster));
+    found.extend(named_like_a_waypoint(held.cluster));
     found.extend(looked_up_by_nobody(held.cluster));
     found.extend(pods_as_endpoints(held.cluster));
     found.extend(behind_waypoints(held));
@@ -43,9 +44,24 @@ fn headless(cluster: &Cluster) -> impl Iterator<Item = Finding> {
         let reason = format!(
             "is headless and bound to waypoint {gateway}: its clients ask for its pods' own addresses and come past it"
         );
-        let key = ObjectKey::new(Kind::Service, name.namespace.clone(), name.name.clone());
-        Some((key, Note::warning("spec.clusterIP", reason)))
+        Some((service(name), Note::warning("spec.clusterIP", reason)))
     })
+}
+
+/// A Service with the name of a waypoint's Gateway stands for that waypoint, whatever it was written for.
+fn named_like_a_waypoint(cluster: &Cluster) -> impl Iterator<Item = Finding> {
+    cluster.services.iter().filter_map(|(name, facts)| {
+        let missed = waypoint::missed_by_name(cluster, name, facts)?;
+        let reason = format!(
+            "is the name of a waypoint's Gateway too, so this counts as that Gateway's own Service: what is sent to it does \
+             not go through waypoint {missed}; give one of the two another name"
+        );
+        Some((service(name), Note::warning("metadata.name", reason)))
+    })
+}
+
+fn service(name: &Name) -> ObjectKey {
+    ObjectKey::new(Kind::Service, name.namespace.clone(), name.name.clone())
 }
 
 /// Names of endpoints are looked up by waypoints, and by nobody else.

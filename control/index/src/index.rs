@@ -31,6 +31,7 @@ use weft_core::service::Service;
 use weft_core::workload::Workload;
 use weft_l7::policy::Policy as RequestPolicy;
 use weft_l7::telemetry::Telemetry;
+use weft_l7::telemetry::effective::in_force;
 use weft_l7::traffic::Traffic;
 
 /// Everything that the sources told, and what it means to the mesh.
@@ -360,6 +361,12 @@ impl Index {
     /// All Telemetries that waypoints are told, in no order.
     pub fn telemetries(&self) -> impl Iterator<Item = &Arc<AtWaypoint<Telemetry>>> {
         self.told_telemetries.values()
+    }
+
+    /// The Telemetries that hold at a waypoint, the widest first, then by name; not those that have an older one before them.
+    pub fn telemetries_at(&self, gateway: &GatewayName) -> Vec<&Telemetry> {
+        let here = self.telemetries().filter(|one| one.gateway == *gateway);
+        in_force(&here.map(|one| &one.said).collect::<Vec<_>>())
     }
 
     /// The Gateway of the waypoint whose instance a living pod is, and who the pod is; `None` if it is no instance.

@@ -99,7 +99,7 @@ fn settings(policy: &TrafficPolicy, around: &Around<'_>) -> Settings {
     Settings {
         balancer: balancer(&balancing),
         warm_up: warm_up(&balancing),
-        locality: locality(balancing.locality_lb_setting.as_ref(), outlier.is_some()),
+        locality: locality(balancing.locality_lb_setting.as_ref(), outlier.as_ref()),
         limits: policy.connection_pool.as_ref().map(limits).unwrap_or_default(),
         outlier: outlier.as_ref().map(read_outlier),
         retry_budget: policy.retry_budget.as_ref().map(retry_budget),
@@ -173,20 +173,23 @@ fn percent_share(percent: f64) -> Share {
     Share::millionths((percent * 10_000.0).round().clamp(0.0, 1_000_000.0) as u32).unwrap_or(Share::ALL)
 }
 
-/// Istio looks at places only where it is told when an endpoint is unhealthy.
-fn locality(written: Option<&LocalityLoadBalancerSetting>, has_outlier: bool) -> Locality {
+/// Istio looks at places only where it is told when an endpoint is unhealthy. Its `minHealthPercent` says as of when all
+/// are asked, healthy or not.
+fn locality(written: Option<&LocalityLoadBalancerSetting>, outlier: Option<&OutlierDetection>) -> Locality {
+    let healthy_min = some(outlier.and_then(|one| one.min_health_percent)).map(percentage);
     let Some(written) = written.filter(|written| written.enabled != Some(false)) else {
         let off = written.is_some_and(|written| written.enabled == Some(false));
         return Locality {
             failover: if off { Failover::Off } else { Failover::AsService },
-            ..Locality::default()
+            distribute: Vec::new(),
+            healthy_min,
         };
     };
     let distribute = |one: &weft_control_api::istio::destination_rule::balancer::Distribute| Distribute {
         from: one.from.as_str().into(),
         to: one.to.iter().map(|(place, share)| (place.as_str().into(), *share)).collect(),
     };
-    let failover = if !has_outlier {
+    let failover = if outlier.is_none() {
         Failover::AsService
     } else if !written.failover_priority.is_empty() {
         Failover::Labels(written.failover_priority.iter().map(|label| label.as_str().into()).collect())
@@ -194,7 +197,11 @@ fn locality(written: Option<&LocalityLoadBalancerSetting>, has_outlier: bool) ->
         let pairs = written.failover.iter().map(|one| (one.from.as_str().into(), one.to.as_str().into()));
         Failover::Near { regions: pairs.collect() }
     };
-    Locality { failover, distribute: written.distribute.iter().map(distribute).collect(), healthy_min: None }
+    Locality { failover, distribute: written.distribute.iter().map(distribute).collect(), healthy_min }
+}
+
+fn percentage(percent: u32) -> Share {
+    Share::fraction(percent, 100).unwrap_or(Share::ALL)
 }
 
 /// Zero and nothing are no limit.
@@ -236,7 +243,6 @@ const EJECTION_MAX: Duration = Duration::from_secs(300);
 const EJECTED_PERCENT: u32 = 10;
 
 fn read_outlier(one: &OutlierDetection) -> Outlier {
-    let share = |percent: u32| Share::fraction(percent, 100).unwrap_or(Share::ALL);
     let split = one.split_external_local_origin_errors.unwrap_or(false);
     let base = one.base_ejection_time.map_or(EJECTION, IstioDuration::get);
     let old = one.consecutive_errors;
@@ -252,8 +258,8 @@ fn read_outlier(one: &OutlierDetection) -> Outlier {
         interval: one.interval.map_or(INTERVAL, IstioDuration::get),
         base,
         max: base.max(EJECTION_MAX),
-        ejected_max: share(one.max_ejection_percent.unwrap_or(EJECTED_PERCENT)),
-        healthy_min: share(one.min_health_percent.unwrap_or(0)),
+        ejected_max: percentage(one.max_ejection_percent.unwrap_or(EJECTED_PERCENT)),
+        healthy_min: percentage(one.min_health_percent.unwrap_or(0)),
     }
 }
 

@@ -244,7 +244,18 @@ fn a_service_that_was_written_for_the_gateway_is_used() {
     let workload = world.pod("wp-1").expect("it is told");
     assert_eq!(workload.services.iter().map(served).collect::<Vec<_>>(), ["wp 15008>15008"]);
     assert_eq!(workload.health, Health::Healthy);
-    assert_eq!(world.problems(), [""; 0]);
+    assert_eq!((world.problems(), world.0.findings()), (vec![], vec![]));
+    world.put(service("wp", "10.1.0.9"));
+    let findings: Vec<_> =
+        world.0.findings().into_iter().map(|(key, note)| format!("{key}: {}", note.text())).collect();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(
+        findings[0].starts_with("Service shop/wp: metadata.name: is the name of a waypoint's Gateway too")
+            && findings[0].contains("waypoint shop/wp;"),
+        "{findings:?}"
+    );
+    world.put(labelled(service("wp", "10.1.0.9"), json!({"weft.dev/waypoint": "none"})));
+    assert_eq!(world.0.findings(), [], "it asks for none");
     world.put(service("wp", "10.1.0.9"));
     assert!(
         world.problems()[0]
