@@ -4,7 +4,7 @@ use crate::balance::{Chance, Choice, choose};
 use crate::names::{NetworkAddr, OriginalDst, WorkloadUid};
 use crate::ports::{TUNNEL, is_mesh_port};
 use crate::service::{LoadBalancingMode, Service};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Target};
 use crate::waypoint::choose_waypoint;
 use crate::workload::{GatewayAddr, NetworkMode, NodeTunnel, TunnelPlace, TunnelProtocol, Workload};
 use ipnet::IpNet;
@@ -159,16 +159,14 @@ pub fn next_hop(
     }
     let client = question.client;
     let addr = NetworkAddr { network: client.network.clone(), ip: dst.ip().to_canonical() };
-    if let Some(service) = snapshot.service_at(&addr, &client.namespace) {
-        return to_service(snapshot, rules, question, service, chance);
-    }
-    if let Some(workload) = snapshot.workload_at(&addr) {
-        return match &workload.waypoint {
+    match snapshot.target_at(&addr, dst.port(), &client.namespace) {
+        Some(Target::Service(service)) => to_service(snapshot, rules, question, service, chance),
+        Some(Target::Workload(workload)) => match &workload.waypoint {
             Some(gateway) => to_waypoint(snapshot, rules, question, gateway, None, chance),
             None => to_workload(rules, client, workload, dst, None),
-        };
+        },
+        None => outside(rules, question, addr),
     }
-    outside(rules, question, addr)
 }
 
 fn outside(rules: &MeshRules, question: &Question<'_>, addr: NetworkAddr) -> Hop {

@@ -1,6 +1,8 @@
 //! What a node knows of the mesh at one moment: immutable to its readers, cheap to change for its one
 //! writer (the tables are persistent maps, so a copy shares all that did not change).
 
+mod target;
+
 use crate::names::{Network, NetworkAddr, PolicyName, ServiceName, WorkloadUid};
 use crate::policy::{Applicable, Policy, PolicyScope};
 use crate::service::Service;
@@ -9,6 +11,8 @@ use imbl::{HashMap, HashSet, OrdMap};
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
+pub use target::Target;
+use target::preferred;
 
 /// Everything that discovery has told, indexed.
 #[derive(Debug, Clone, Default)]
@@ -68,31 +72,11 @@ impl Snapshot {
         self.services.get(name)
     }
 
-    /// The service behind a virtual address; of several, the canonical one, then the one of `near`'s namespace,
-    /// then the first by key.
-    pub fn service_at(&self, addr: &NetworkAddr, near: &str) -> Option<&Arc<Service>> {
-        let exact = self.by_vip.get(addr).into_iter().flatten();
-        let in_range = self
-            .ranges
-            .iter()
-            .filter(|(network, range, _)| *network == addr.network && range.contains(&addr.ip))
-            .map(|(_, _, name)| name);
-        self.preferred(exact, near).or_else(|| self.preferred(in_range, near))
-    }
-
-    /// The service that a host name stands for, chosen as in [`Snapshot::service_at`].
+    /// The service that a host name stands for; of several, the one of `near`'s namespace, then the canonical one, then
+    /// the first by key.
     pub fn service_named(&self, hostname: &str, near: &str) -> Option<&Arc<Service>> {
-        self.preferred(self.service_hosts.get(hostname).into_iter().flatten(), near)
-    }
-
-    fn preferred<'a>(
-        &'a self,
-        names: impl Iterator<Item = &'a ServiceName>,
-        near: &str,
-    ) -> Option<&'a Arc<Service>> {
-        names.filter_map(|name| self.services.get(name)).min_by_key(|service| {
-            (*service.name.namespace != *near, !service.canonical, service.name.clone())
-        })
+        let names = self.service_hosts.get(hostname).into_iter().flatten();
+        preferred(names.filter_map(|name| self.services.get(name)), near)
     }
 
     /// All services, in no order.
@@ -232,7 +216,6 @@ impl Snapshot {
                 self.by_vip.entry(addr).or_default().push(service.name.clone());
             } else {
                 self.ranges.push((vip.network.clone(), vip.range, service.name.clone()));
-                self.ranges.sort_by_key(|(_, range, _)| std::cmp::Reverse(range.prefix_len()));
             }
         }
         let names = self.service_hosts.entry(service.name.hostname.clone()).or_default();

@@ -1,8 +1,8 @@
 //! The truth table of [`next_hop`].
 
 use super::*;
-use crate::samples::{pod, serving, web};
-use crate::service::LoadBalancing;
+use crate::samples::{pod, serving, vip, web};
+use crate::service::{LoadBalancing, VipKind};
 use crate::workload::{GatewayAddr, GatewayDestination};
 
 fn world(change: impl FnOnce(&mut Vec<Workload>, &mut Service)) -> Snapshot {
@@ -65,6 +65,32 @@ fn where_a_connection_goes() {
         assert_eq!(hop_in(&snapshot, &rules(), dst, Asked::No), want, "{case}");
     }
     assert_eq!(hop_in(&snapshot, &rules(), "10.0.9.9:80", Asked::Yes), "Unknown(10.0.9.9)");
+}
+
+#[test]
+fn services_that_share_an_address_are_told_apart_by_port() {
+    let snapshot = world(|pods, web| {
+        web.vips.push(vip("192.168.0.2/32", VipKind::External));
+        let mode = NetworkMode::HostNetwork;
+        pods.push(Workload {
+            network_mode: mode,
+            protocol: TunnelProtocol::Plain,
+            ..pod("host", "192.168.0.2", 2)
+        });
+    });
+    for (case, dst, want) in [
+        ("the Service's port", "192.168.0.2:80", "SameNode 10.0.1.2:8080 of web"),
+        ("the node's own", "192.168.0.2:10250", "Plain 192.168.0.2:10250"),
+    ] {
+        assert_eq!(hop_in(&snapshot, &rules(), dst, Asked::No), want, "{case}");
+    }
+    let balancer = world(|_, web| web.vips.push(vip("192.0.2.1/32", VipKind::External)));
+    for (case, dst, want) in [
+        ("a balancer's address, the Service's port", "192.0.2.1:80", "SameNode 10.0.1.2:8080 of web"),
+        ("another port, which somebody else may serve", "192.0.2.1:22", "Passthrough 192.0.2.1:22"),
+    ] {
+        assert_eq!(hop_in(&balancer, &rules(), dst, Asked::No), want, "{case}");
+    }
 }
 
 #[test]

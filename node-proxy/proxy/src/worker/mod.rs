@@ -38,7 +38,7 @@ use tokio::time::Instant;
 use weft_agent_link::{Listener, ListenerKind};
 use weft_core::names::{NetworkAddr, OriginalDst, WorkloadUid};
 use weft_core::route::{Hop, MeshRules};
-use weft_core::snapshot::Snapshot;
+use weft_core::snapshot::{Snapshot, Target};
 use weft_core::workload::Workload;
 use weft_pki::{Fingerprint, TrustView};
 use weft_runtime::access::{AccessFormat, AccessLog};
@@ -262,8 +262,10 @@ impl Worker {
     /// Where session affinity sends this client, if it has been to the service before.
     fn sticky(&self, snapshot: &Snapshot, client: &Workload, dst: OriginalDst) -> Option<WorkloadUid> {
         let OriginalDst(dst) = dst;
-        let addr = NetworkAddr { network: client.network.clone(), ip: dst.ip() };
-        let service = snapshot.service_at(&addr, &client.namespace)?;
+        let addr = NetworkAddr { network: client.network.clone(), ip: dst.ip().to_canonical() };
+        let Some(Target::Service(service)) = snapshot.target_at(&addr, dst.port(), &client.namespace) else {
+            return None;
+        };
         let timeout = service.session_affinity?;
         self.knowledge.affinity.get(&service.name, *client.addresses.first()?, timeout, std_now())
     }
