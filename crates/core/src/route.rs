@@ -192,7 +192,9 @@ fn to_service(
         return to_waypoint(snapshot, rules, question, gateway, Some(service), chance);
     }
     if service.load_balancing.mode == LoadBalancingMode::Passthrough {
-        return Hop::Passthrough(dst);
+        // The address itself is asked for. That somebody gave it a name makes it no less a stranger's.
+        let addr = NetworkAddr { network: question.client.network.clone(), ip: dst.ip().to_canonical() };
+        return outside(rules, question, addr);
     }
     if service.port(dst.port()).is_none() {
         return Hop::Refuse(Refusal::NoPort(dst.port()));

@@ -6,7 +6,7 @@ mod target;
 use crate::names::{Network, NetworkAddr, PolicyName, ServiceName, WorkloadUid};
 use crate::policy::{Applicable, Policy, PolicyScope};
 use crate::service::Service;
-use crate::workload::{NetworkMode, PortPair, Workload};
+use crate::workload::{NetworkMode, PortPair, TunnelProtocol, Workload};
 use imbl::{HashMap, HashSet, OrdMap};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -40,8 +40,9 @@ impl Snapshot {
         self.workloads.get(uid)
     }
 
-    /// The workload that has this address. Of several (host network), a workload of its own namespace comes
-    /// first, then the one with the smallest key, so that the answer does not depend on order.
+    /// The workload that has this address. Of several (host network, a pod that is over and its successor), one with a
+    /// network namespace of its own comes first, then one of the mesh, then the one with the smallest key, so that the
+    /// answer does not depend on order.
     pub fn workload_at(&self, addr: &NetworkAddr) -> Option<&Arc<Workload>> {
         self.by_addr.get(addr)?.first()
     }
@@ -139,7 +140,10 @@ impl Snapshot {
             let addr = NetworkAddr { network: workload.network.clone(), ip: *ip };
             let all = self.by_addr.entry(addr).or_default();
             all.push(workload.clone());
-            all.sort_by_key(|one| (one.network_mode == NetworkMode::HostNetwork, one.uid.clone()));
+            all.sort_by_key(|one| {
+                let shared = one.network_mode == NetworkMode::HostNetwork;
+                (shared, one.protocol == TunnelProtocol::Plain, one.uid.clone())
+            });
         }
         if !workload.hostname.is_empty() {
             self.by_hostname.entry(workload.hostname.clone()).or_default().insert(workload.uid.clone());

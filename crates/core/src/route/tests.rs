@@ -94,6 +94,24 @@ fn services_that_share_an_address_are_told_apart_by_port() {
 }
 
 #[test]
+fn a_service_for_whatever_address_takes_nothing_out_of_the_mesh() {
+    let snapshot = world(|_, web| {
+        web.vips = vec![vip("0.0.0.0/0", VipKind::External)];
+        web.load_balancing =
+            LoadBalancing { mode: LoadBalancingMode::Passthrough, ..LoadBalancing::default() };
+    });
+    for (case, dst, want) in [
+        ("a pod of the mesh", "10.0.2.1:80", format!("{FAR} 10.0.2.1:80")),
+        ("nobody, in the mesh's ranges", "10.0.9.9:80", "Ask /10.0.9.9".to_owned()),
+        ("outside", "203.0.113.1:80", "Passthrough 203.0.113.1:80".to_owned()),
+    ] {
+        assert_eq!(hop_in(&snapshot, &rules(), dst, Asked::No), want, "{case}");
+    }
+    let closed = MeshRules { egress: Egress::Refuse, ..rules() };
+    assert_eq!(hop_in(&snapshot, &closed, "203.0.113.1:80", Asked::No), "Egress(203.0.113.1)");
+}
+
+#[test]
 fn rules_of_the_mesh() {
     let snapshot = world(|_, _| {});
     let closed = MeshRules { egress: Egress::Refuse, ..rules() };
@@ -216,9 +234,10 @@ fn what_discovery_says_of_the_destination() {
             |_, web| {
                 let mode = LoadBalancingMode::Passthrough;
                 web.load_balancing = LoadBalancing { mode, ..LoadBalancing::default() };
+                web.vips = vec![vip("192.0.2.1/32", VipKind::External)];
             },
-            "10.96.0.1:80",
-            "Passthrough 10.96.0.1:80",
+            "192.0.2.1:80",
+            "Passthrough 192.0.2.1:80",
         ),
     ];
     for (case, change, dst, want) in cases {

@@ -20,22 +20,28 @@ impl Snapshot {
     /// What an address and a port stand for, asked from the namespace `near`. In this order:
     ///
     /// 1. the service that the cluster gave the address to, whether it has the port or not;
-    /// 2. a service that names the address and has the port: Kubernetes routes by both, and several services may share
+    /// 2. a workload of the mesh that has the address to itself: whoever writes that address into an object of its own
+    ///    would have the traffic of everybody else otherwise (as in CVE-2020-8554), or send it out in plain text;
+    /// 3. a service that names the address and has the port: Kubernetes routes by both, and several services may share
     ///    an address that is no cluster IP;
-    /// 3. a workload that has the address;
-    /// 4. the service with the closest range around it that has the port, also before a workload that is its own endpoint.
+    /// 4. any other workload that has the address;
+    /// 5. the service with the closest range around it that has the port, also before a workload that is its own endpoint.
     ///
     /// Of several services it is the one of `near`, then the canonical one, then the first by key.
     pub fn target_at(&self, addr: &NetworkAddr, port: u16, near: &str) -> Option<Target<'_>> {
         if let Some(owner) = preferred(self.services_exactly_at(addr).filter(|one| one.owns(addr)), near) {
             return Some(Target::Service(owner));
         }
+        let workload = self.workload_at(addr);
+        if let Some(workload) = workload.filter(|one| one.has_its_addresses_alone()) {
+            return Some(Target::Workload(workload));
+        }
         let named = self.services_exactly_at(addr).filter(|one| one.port(port).is_some());
         if let Some(service) = preferred(named, near) {
             return Some(Target::Service(service));
         }
         let around = self.service_around(addr, port, near);
-        match (self.workload_at(addr), around) {
+        match (workload, around) {
             (Some(workload), Some(service)) if serves(workload, service) => Some(Target::Service(service)),
             (Some(workload), _) => Some(Target::Workload(workload)),
             (None, service) => service.map(Target::Service),

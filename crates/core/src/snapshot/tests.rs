@@ -111,6 +111,49 @@ fn services_share_an_address_by_their_ports() {
 }
 
 #[test]
+fn nobody_takes_the_address_of_a_pod_or_of_a_cluster_ip() {
+    use VipKind::{Cluster, External};
+    let mut snapshot = Snapshot::default();
+    for (namespace, name, port, range, kind) in [
+        ("a-thief", "exact", 80, "10.0.0.1/32", External),
+        ("a-thief", "wide", 80, "10.0.0.0/8", External),
+        ("a-thief", "cluster", 80, "10.96.0.7/32", External),
+        ("a-thief", "plain", 80, "10.0.0.2/32", External),
+        ("shop", "own", 80, "10.96.0.7/32", Cluster),
+        ("shop", "far", 80, "192.0.2.0/24", External),
+    ] {
+        snapshot.insert_service(at(namespace, name, port, range, kind));
+    }
+    let plain = |name, ip| Workload { protocol: TunnelProtocol::Plain, ..pod(name, ip, 1) };
+    let far = (ServiceName::new("shop", "far"), Vec::new());
+    for workload in [
+        pod("pod", "10.0.0.1", 1),
+        plain("named", "10.0.0.2"),
+        plain("plain", "10.0.0.3"),
+        Workload { services: vec![far], ..plain("endpoint", "192.0.2.1") },
+        plain("a-stale", "10.0.0.4"),
+        pod("in-mesh", "10.0.0.4", 1),
+        Workload { protocol: TunnelProtocol::LegacyMtls, ..pod("legacy", "10.0.0.5", 1) },
+    ] {
+        snapshot.insert_workload(Arc::new(workload));
+    }
+    for (case, ip, near, want) in [
+        ("a pod of the mesh", "10.0.0.1", "shop", "pod"),
+        ("a pod of the mesh, asked by the thief itself", "10.0.0.1", "a-thief", "pod"),
+        ("a cluster IP", "10.96.0.7", "shop", "shop/own"),
+        ("a cluster IP, asked by the thief itself", "10.96.0.7", "a-thief", "shop/own"),
+        ("one outside the mesh, by the very address, as in Kubernetes", "10.0.0.2", "shop", "a-thief/plain"),
+        ("one outside the mesh, by a range", "10.0.0.3", "shop", "plain"),
+        ("the endpoint of a range", "192.0.2.1", "shop", "shop/far"),
+        ("one of two is in the mesh", "10.0.0.4", "shop", "in-mesh"),
+        ("with a sidecar of its own", "10.0.0.5", "shop", "legacy"),
+        ("nobody that is known", "10.0.0.9", "shop", "a-thief/wide"),
+    ] {
+        assert_eq!(found(&snapshot, ip, 80, near), want, "{case}");
+    }
+}
+
+#[test]
 fn a_port_tells_its_service_if_there_is_only_one() {
     let other = ServiceName::new("shop", "other.shop.svc.cluster.local");
     let serves = |names: &[&ServiceName], service_port, target_port| {
