@@ -78,6 +78,8 @@ pub fn is_guarded(snapshot: &Snapshot, destination: &Workload, port: u16) -> boo
     services_at(snapshot, destination, port).any(|service| service.guarded)
 }
 
+/// Only those of its own namespace: anybody may write a slice that names a pod of others, and then a waypoint of his own
+/// would stand before that pod.
 fn services_at<'a>(
     snapshot: &'a Snapshot,
     destination: &'a Workload,
@@ -85,5 +87,6 @@ fn services_at<'a>(
 ) -> impl Iterator<Item = &'a Arc<Service>> {
     let here =
         destination.services.iter().filter(move |(_, ports)| ports.iter().any(|one| one.target_port == port));
-    here.filter_map(|(name, _)| snapshot.service(name))
+    let own = here.filter(|(name, _)| name.namespace == destination.namespace);
+    own.filter_map(|(name, _)| snapshot.service(name))
 }

@@ -187,6 +187,35 @@ fn guarded_world(guarded: bool) -> Snapshot {
 }
 
 #[test]
+fn a_waypoint_of_another_namespace_stands_before_nothing_here() {
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    let mut snapshot = guarded_world(false);
+    let gateway = snapshot.service(&crate::samples::web_name()).unwrap().waypoint.clone();
+    let thief = crate::names::ServiceName::new("thief", "web.thief.svc.cluster.local");
+    let service = crate::samples::web();
+    let service =
+        crate::service::Service { name: thief.clone(), waypoint: gateway, guarded: true, ..service };
+    snapshot.insert_service(Arc::new(service));
+    // As a slice of that namespace says which names the pod.
+    let pair = crate::workload::PortPair { service_port: 80, target_port: 8080 };
+    let victim = Workload { services: vec![(thief, vec![pair])], ..pod("server", "10.0.2.1", 2) };
+    snapshot.insert_workload(Arc::new(victim.clone()));
+    let admitted = |(peer, at): (&str, &str)| {
+        let request = PodRequest {
+            peer: &who(peer),
+            peer_ip: ip(at),
+            destination: "10.0.2.1:8080".parse().unwrap(),
+            pod: &Arc::new(victim.clone()),
+        };
+        admit_pod_request(&snapshot, &request)
+    };
+    assert_eq!(admitted(("client", "10.0.1.1")).err(), None, "it keeps nobody away");
+    let waypoint = admitted(("waypoint", "10.0.2.5")).expect("it is a client like any other");
+    let named: Option<SocketAddr> = Some("10.0.1.1:5".parse().unwrap());
+    assert_eq!(spoken_for(&snapshot, &waypoint, 8080, named), None, "it speaks for nobody");
+}
+
+#[test]
 fn nobody_gets_around_a_waypoint_that_enforces_policy() {
     let ip = |text: &str| text.parse::<IpAddr>().unwrap();
     for (case, guarded, from, (peer, at), port, want) in [

@@ -214,6 +214,22 @@ fn a_pod_may_be_ready_for_one_service_and_not_for_another() {
 }
 
 #[test]
+fn a_slice_of_another_namespace_sends_no_pod_away() {
+    let elsewhere = |object: Value| with(object, json!({"metadata": {"namespace": "thief"}}));
+    let leaving = json!([with(at_pod("web", "10.0.0.1"), json!({"conditions": {"terminating": true}}))]);
+    let world = World::of([
+        meshed(),
+        pod("web", "10.0.0.1"),
+        service("web", "10.1.0.1"),
+        elsewhere(service("web", "10.1.0.2")),
+        elsewhere(slice("web-1", "web", leaving)),
+    ]);
+    let web = world.pod("web").expect("the test made the pod");
+    assert!(!web.terminating, "it leaves when its own namespace says so");
+    assert_eq!(web.services.len(), 2, "whoever names it may send to it");
+}
+
+#[test]
 fn endpoints_that_are_no_pods_are_workloads_of_their_own() {
     let endpoints = json!([{
         "addresses": ["192.0.2.1"], "zone": "z2", "nodeName": "n1", "conditions": {"ready": false},
