@@ -5,7 +5,7 @@ use crate::identity::Identity;
 use crate::names::{Network, WorkloadUid};
 use crate::policy::{Connection, Denial, Judgement, decide};
 use crate::ports::is_mesh_port;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{NoIdentity, Snapshot};
 use crate::waypoint::{is_guarded, stands_before};
 use crate::workload::{NodeTunnel, Workload};
 use std::fmt;
@@ -126,16 +126,16 @@ pub fn admit_weft_request(
     request: &WeftRequest<'_>,
 ) -> Result<Admitted, NotAdmitted> {
     let source_ip = request.source.ip();
-    let source = snapshot.find_workload(network, source_ip).ok_or(NotAdmitted::UnknownSource(source_ip))?;
-    if source.identity != *request.peer {
-        return Err(NotAdmitted::ForeignIdentity(source_ip));
-    }
+    let source = snapshot.find_identity(network, source_ip, request.peer).map_err(|why| match why {
+        NoIdentity::Nobody => NotAdmitted::UnknownSource(source_ip),
+        NoIdentity::Others => NotAdmitted::ForeignIdentity(source_ip),
+    })?;
     check_peer(source, request)?;
     let ip = request.destination.ip();
-    let destination = snapshot.find_workload(network, ip).ok_or(NotAdmitted::NoWorkload(ip))?;
-    if destination.identity != *request.served {
-        return Err(NotAdmitted::OtherIdentity(ip));
-    }
+    let destination = snapshot.find_identity(network, ip, request.served).map_err(|why| match why {
+        NoIdentity::Nobody => NotAdmitted::NoWorkload(ip),
+        NoIdentity::Others => NotAdmitted::OtherIdentity(ip),
+    })?;
     match request.door {
         Door::Node if destination.keeps_its_tunnels() => return Err(NotAdmitted::OwnTunnel(ip)),
         Door::Pod(uid) if destination.uid != *uid => return Err(NotAdmitted::NoWorkload(ip)),
@@ -169,10 +169,11 @@ fn check_peer(source: &Workload, request: &WeftRequest<'_>) -> Result<(), NotAdm
 /// # Errors
 /// The first reason not to.
 pub fn admit_pod_request(snapshot: &Snapshot, request: &PodRequest<'_>) -> Result<Admitted, NotAdmitted> {
-    let source = snapshot.find_workload(&request.pod.network, request.peer_ip);
-    if source.is_some_and(|source| source.identity != *request.peer) {
-        return Err(NotAdmitted::ForeignIdentity(request.peer_ip));
-    }
+    let source = match snapshot.find_identity(&request.pod.network, request.peer_ip, request.peer) {
+        Ok(source) => Some(source),
+        Err(NoIdentity::Nobody) => None,
+        Err(NoIdentity::Others) => return Err(NotAdmitted::ForeignIdentity(request.peer_ip)),
+    };
     let ip = request.destination.ip().to_canonical();
     if !request.pod.addresses.contains(&ip) {
         return Err(NotAdmitted::NoWorkload(ip));

@@ -3,6 +3,7 @@
 
 mod target;
 
+use crate::identity::Identity;
 use crate::names::{Network, NetworkAddr, PolicyName, ServiceName, WorkloadUid};
 use crate::policy::{Applicable, Policy, PolicyScope};
 use crate::service::Service;
@@ -32,6 +33,15 @@ pub struct Snapshot {
     global: Vec<Arc<Policy>>,
     by_namespace: HashMap<Arc<str>, Vec<Arc<Policy>>>,
     policy_generation: u64,
+}
+
+/// Why no workload of an identity is at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoIdentity {
+    /// Discovery knows no workload there.
+    Nobody,
+    /// Those that it knows there are of other identities.
+    Others,
 }
 
 impl Snapshot {
@@ -279,6 +289,21 @@ impl Snapshot {
     /// The workload with this address in any of the families that a client of `network` can name.
     pub fn find_workload(&self, network: &Network, ip: IpAddr) -> Option<&Arc<Workload>> {
         self.workload_at(&NetworkAddr { network: network.clone(), ip: ip.to_canonical() })
+    }
+
+    /// Of the workloads at an address (pods of the host's network share the node's) the one of this identity.
+    ///
+    /// # Errors
+    /// Whether somebody else has the address, or nobody that is known.
+    pub fn find_identity(
+        &self,
+        network: &Network,
+        ip: IpAddr,
+        identity: &Identity,
+    ) -> Result<&Arc<Workload>, NoIdentity> {
+        let all = self.workloads_at(&NetworkAddr { network: network.clone(), ip: ip.to_canonical() });
+        let nobody = if all.is_empty() { NoIdentity::Nobody } else { NoIdentity::Others };
+        all.iter().find(|one| one.identity == *identity).ok_or(nobody)
     }
 }
 

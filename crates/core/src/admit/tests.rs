@@ -162,6 +162,31 @@ fn a_peer_of_hbone_is_nobody_else() {
     }
 }
 
+#[test]
+fn pods_that_share_an_address_are_told_apart_by_identity() {
+    let mut snapshot = world();
+    for name in ["agent", "gateway"] {
+        let mode = crate::workload::NetworkMode::HostNetwork;
+        snapshot.insert_workload(Arc::new(Workload { network_mode: mode, ..pod(name, "192.168.0.7", 1) }));
+    }
+    let server = Arc::new(pod("server", "10.0.2.1", 2));
+    for (case, peer, want) in [
+        ("the first by key", "agent", Ok("agent")),
+        ("the second", "gateway", Ok("gateway")),
+        ("neither", "client", Err(NotAdmitted::ForeignIdentity(ip("192.168.0.7")))),
+    ] {
+        let request = PodRequest {
+            peer: &who(peer),
+            peer_ip: ip("192.168.0.7"),
+            destination: SERVER.parse().unwrap(),
+            pod: &server,
+        };
+        let admitted = admit_pod_request(&snapshot, &request);
+        let source = admitted.map(|one| one.source.unwrap().name.to_string());
+        assert_eq!(source, want.map(str::to_owned), "{case}");
+    }
+}
+
 /// A world with a waypoint before `web`, which `server` serves at 8080.
 fn guarded_world(guarded: bool) -> Snapshot {
     let name = crate::names::ServiceName::new("shop", "waypoint.shop.svc.cluster.local");
