@@ -125,6 +125,8 @@ pub fn admit_weft_request(
     network: &Network,
     request: &WeftRequest<'_>,
 ) -> Result<Admitted, NotAdmitted> {
+    // First: whoever asks for it, no later word of discovery's makes it right.
+    check_port(request.destination)?;
     let source_ip = request.source.ip();
     let source = snapshot.find_identity(network, source_ip, request.peer).map_err(|why| match why {
         NoIdentity::Nobody => NotAdmitted::UnknownSource(source_ip),
@@ -141,7 +143,6 @@ pub fn admit_weft_request(
         Door::Pod(uid) if destination.uid != *uid => return Err(NotAdmitted::NoWorkload(ip)),
         Door::Node | Door::Pod(_) => {}
     }
-    check_port(request.destination)?;
     check_waypoint(snapshot, Some(&**source), destination, request.destination.port())?;
     Ok(Admitted { source: Some(source.clone()), destination: destination.clone() })
 }
@@ -169,6 +170,7 @@ fn check_peer(source: &Workload, request: &WeftRequest<'_>) -> Result<(), NotAdm
 /// # Errors
 /// The first reason not to.
 pub fn admit_pod_request(snapshot: &Snapshot, request: &PodRequest<'_>) -> Result<Admitted, NotAdmitted> {
+    check_port(request.destination)?;
     let source = match snapshot.find_identity(&request.pod.network, request.peer_ip, request.peer) {
         Ok(source) => Some(source),
         Err(NoIdentity::Nobody) => None,
@@ -178,7 +180,6 @@ pub fn admit_pod_request(snapshot: &Snapshot, request: &PodRequest<'_>) -> Resul
     if !request.pod.addresses.contains(&ip) {
         return Err(NotAdmitted::NoWorkload(ip));
     }
-    check_port(request.destination)?;
     check_waypoint(snapshot, source.map(|source| &**source), request.pod, request.destination.port())?;
     Ok(Admitted { source: source.cloned(), destination: request.pod.clone() })
 }

@@ -81,6 +81,13 @@ fn a_node_speaks_for_its_own_pods() {
             Some(OtherIdentity(ip("10.0.2.1"))),
         ),
         ("the mesh's port", as_client, (CLIENT, "10.0.2.1:15008"), "server", Some(MeshPort(15008))),
+        (
+            "the mesh's port, from nobody and to nobody: no delay could make it right",
+            as_client,
+            ("10.0.1.7:5", "10.0.2.7:15006"),
+            "server",
+            Some(MeshPort(15006)),
+        ),
         ("past a NetworkPolicy", as_client, (CLIENT, BOUND), "bound", Some(OwnTunnel(ip("10.0.2.2")))),
         (
             "for a pod that keeps its tunnels",

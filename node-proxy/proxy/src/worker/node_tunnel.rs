@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::task::spawn_local;
 use weft_core::admit::{
-    Admitted, Door, NotAdmitted, NotPermitted, WeftRequest, admit_weft_request, spoken_for,
+    Admitted, Door, NotAdmitted, NotPermitted, WeftRequest, admit_weft_request, may_be_delay, spoken_for,
 };
 use weft_core::identity::Identity;
 use weft_core::names::{Network, WorkloadUid};
@@ -223,8 +223,9 @@ impl Worker {
             let admitted = admit_weft_request(snapshot, &network, &question);
             admitted.map(|admitted| (spoken_for(snapshot, &admitted, target.port(), named), admitted))
         };
-        let admitted = self.await_known(admit).await.map_err(StreamError::NotAdmitted);
-        let (named, Admitted { source, destination }) = admitted?;
+        let admitted = self.knowledge.view.find(self.knowledge.limits.discovery, admit, may_be_delay);
+        let admitted = admitted.await.map_err(StreamError::NotAdmitted)?;
+        let (named, Admitted { source, destination }) = admitted;
         attempt.client = named.unwrap_or(attempt.client);
         attempt.parties.source = source.clone();
         attempt.parties.destination = Some(destination.clone());

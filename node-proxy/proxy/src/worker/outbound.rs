@@ -309,23 +309,7 @@ impl Worker {
 
     /// The workload with this key; waits a moment, for the pod may be newer than what discovery has told.
     pub(super) async fn await_workload(&self, uid: &WorkloadUid) -> Option<Arc<Workload>> {
-        self.await_known(|snapshot| snapshot.workload(uid).cloned().ok_or(())).await.ok()
-    }
-
-    /// Asks the current snapshot, and each following one for as long as discovery may take.
-    pub(super) async fn await_known<T, E>(&self, ask: impl Fn(&Snapshot) -> Result<T, E>) -> Result<T, E> {
-        let mut answer = ask(&self.knowledge.view.now());
-        if answer.is_ok() {
-            return answer;
-        }
-        let mut view = self.knowledge.view.clone();
-        let deadline = Instant::now() + self.knowledge.limits.discovery;
-        while answer.is_err() {
-            match tokio::time::timeout_at(deadline, view.changed()).await {
-                Ok(Some(snapshot)) => answer = ask(&snapshot),
-                Ok(None) | Err(_) => break,
-            }
-        }
-        answer
+        let known = |snapshot: &Snapshot| snapshot.workload(uid).cloned().ok_or(());
+        self.knowledge.view.find(self.knowledge.limits.discovery, known, |()| true).await.ok()
     }
 }
