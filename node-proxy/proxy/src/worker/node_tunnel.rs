@@ -68,6 +68,8 @@ enum StreamError {
     NotHere(IpAddr),
     #[error("discovery does not know this pod ({0}) any more")]
     UnknownPod(WorkloadUid),
+    #[error("no pod is enrolled on this node, or discovery knows none of them")]
+    Nobody,
     #[error("{0}")]
     NotPermitted(NotPermitted),
     #[error(transparent)]
@@ -88,7 +90,7 @@ impl StreamError {
                 | NotAdmitted::ForeignNode(_)
                 | NotAdmitted::ForeignAddr(_),
             ) => Refused::ForeignSource,
-            Self::NotHere(_) | Self::UnknownPod(_) => Refused::NoWorkload,
+            Self::NotHere(_) | Self::UnknownPod(_) | Self::Nobody => Refused::NoWorkload,
             Self::NotPermitted(_) | Self::NotAdmitted(NotAdmitted::PastWaypoint(_)) => Refused::Policy,
             Self::Deliver(_) => Refused::AppUnreachable,
         }
@@ -98,7 +100,8 @@ impl StreamError {
 impl Failure for StreamError {
     fn cause(&self) -> Cause {
         match self {
-            Self::Name | Self::NotAdmitted(_) | Self::NotHere(_) | Self::UnknownPod(_) => Cause::Unknown,
+            Self::Name | Self::NotAdmitted(_) | Self::NotHere(_) => Cause::Unknown,
+            Self::UnknownPod(_) | Self::Nobody => Cause::Unknown,
             Self::NotPermitted(error) => error.cause(),
             Self::Deliver(error) => error.cause(),
         }
@@ -250,12 +253,17 @@ impl Worker {
         Ok((pod, app, Judged { connection, source, workload: destination.uid.clone() }))
     }
 
-    /// The network that a session's addresses belong to.
+    /// The network that a session's addresses belong to: the pod's, or that of any pod of this node.
     async fn network_of(&self, session: &PeerSession) -> Result<Network, StreamError> {
-        let Some(pod) = &session.pod else {
-            return Ok(Network::default_network());
+        if let Some(pod) = &session.pod {
+            let workload = self.await_workload(&pod.uid).await;
+            let network = workload.map(|one| one.network.clone());
+            return network.ok_or_else(|| StreamError::UnknownPod(pod.uid.clone()));
+        }
+        let network = |snapshot: &Snapshot| {
+            let of_pod = |uid: &WorkloadUid| snapshot.workload(uid).map(|one| one.network.clone());
+            self.pods.find(of_pod).ok_or(StreamError::Nobody)
         };
-        let workload = self.await_workload(&pod.uid).await;
-        workload.map(|one| one.network.clone()).ok_or_else(|| StreamError::UnknownPod(pod.uid.clone()))
+        self.knowledge.view.find(self.knowledge.limits.discovery, network, |_| true).await
     }
 }
