@@ -21,7 +21,7 @@ use weft_core::names::{OriginalDst, WorkloadUid, canonical};
 use weft_core::policy::Connection;
 use weft_core::route::{Asked, Hop, Path, Question, Refusal, WorkloadHop, next_hop};
 use weft_core::snapshot::Snapshot;
-use weft_core::workload::Workload;
+use weft_core::workload::{NodeTunnel, Workload};
 use weft_tunnel::accept::Dialect;
 use weft_tunnel::end::End;
 use weft_tunnel::join::join;
@@ -167,8 +167,9 @@ impl Worker {
         match &hop.path {
             Path::Plain => self.pass(pod, socket, attempt, hop.target).await,
             Path::SameNode => self.join_same_node(pod, socket, attempt, source, &hop).await,
-            Path::NodeTunnel(addresses) => {
-                self.through_tunnel(pod, socket, attempt, source, &hop, Via::Node(addresses)).await
+            Path::NodeTunnel(to) => {
+                let from = source.node_tunnel.as_ref().map_or(&[][..], NodeTunnel::addresses);
+                self.through_tunnel(pod, socket, attempt, source, &hop, Via::Node(from, to)).await
             }
             Path::PodTunnel(addr) => {
                 self.through_tunnel(pod, socket, attempt, source, &hop, Via::Pod(pod, *addr, Dialect::Mux))
