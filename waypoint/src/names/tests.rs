@@ -48,7 +48,11 @@ fn service(name: &str, vip: &str, port: u16, waypoint: bool) -> Service {
     Service {
         name: ServiceName::new("shop", name),
         short_name: name.into(),
-        vips: vec![Vip { network, range: addr(vip).into(), kind: VipKind::Cluster }],
+        vips: vec![Vip {
+            network,
+            range: vip.parse::<IpAddr>().expect("an address").into(),
+            kind: VipKind::Cluster,
+        }],
         ports: vec![ServicePort { service_port: port, target_port: port, app_protocol: AppProtocol::Http11 }],
         subject_alt_names: Vec::new(),
         waypoint: waypoint.then_some(GatewayAddr { destination, hbone_port: 15008 }),
