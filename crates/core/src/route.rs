@@ -1,7 +1,7 @@
 //! Decides where a captured connection goes: which endpoint, by which path, or why nowhere.
 
 use crate::balance::{Chance, Choice, choose};
-use crate::names::{NetworkAddr, OriginalDst, WorkloadUid};
+use crate::names::{Network, NetworkAddr, OriginalDst, WorkloadUid};
 use crate::ports::{TUNNEL, is_mesh_port};
 use crate::service::{LoadBalancingMode, Service};
 use crate::snapshot::{Snapshot, Target};
@@ -246,6 +246,18 @@ fn to_waypoint(
 fn address_for(workload: &Workload, like: IpAddr) -> Option<IpAddr> {
     let same = workload.addresses.iter().find(|ip| ip.is_ipv4() == like.is_ipv4());
     same.or_else(|| workload.addresses.first()).copied()
+}
+
+/// A client as an application of the other family shall see it: by that client's own address of the family, if it has one.
+/// Without it the application would see itself.
+pub fn seen_by(snapshot: &Snapshot, network: &Network, client: SocketAddr, target: IpAddr) -> SocketAddr {
+    if client.is_ipv4() == target.is_ipv4() {
+        return client;
+    }
+    let workload = snapshot.find_workload(network, client.ip());
+    let own = workload.filter(|one| one.network_mode == NetworkMode::Standard);
+    let other = own.and_then(|own| own.addresses.iter().find(|ip| ip.is_ipv4() == target.is_ipv4()));
+    other.map_or(client, |ip| SocketAddr::new(*ip, client.port()))
 }
 
 fn to_workload(

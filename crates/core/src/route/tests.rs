@@ -112,6 +112,26 @@ fn a_service_for_whatever_address_takes_nothing_out_of_the_mesh() {
 }
 
 #[test]
+fn a_client_is_seen_by_its_address_of_the_applications_family() {
+    let snapshot = world(|pods, _| {
+        let mode = NetworkMode::HostNetwork;
+        pods.push(Workload { network_mode: mode, ..pod("host", "192.168.0.9,fd00:9::9", 1) });
+    });
+    let network = Network::default_network();
+    for (case, client, target, want) in [
+        ("the same family", "10.0.1.1:5", "10.0.2.1", "10.0.1.1:5"),
+        ("IPv6 to IPv4", "[fd00::1]:5", "10.0.2.1", "10.0.1.1:5"),
+        ("IPv4 to IPv6", "10.0.1.1:5", "fd00::2", "[fd00::1]:5"),
+        ("it has none of the family", "10.0.2.1:5", "fd00::2", "10.0.2.1:5"),
+        ("it shares its addresses", "192.168.0.9:5", "fd00::2", "192.168.0.9:5"),
+        ("nobody", "10.0.9.9:5", "fd00::2", "10.0.9.9:5"),
+    ] {
+        let seen = seen_by(&snapshot, &network, client.parse().unwrap(), target.parse().unwrap());
+        assert_eq!(seen.to_string(), want, "{case}");
+    }
+}
+
+#[test]
 fn rules_of_the_mesh() {
     let snapshot = world(|_, _| {});
     let closed = MeshRules { egress: Egress::Refuse, ..rules() };

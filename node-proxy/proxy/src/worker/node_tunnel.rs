@@ -248,7 +248,8 @@ impl Worker {
             .judge(attempt, &connection, source.as_deref(), &destination)
             .map_err(StreamError::NotPermitted)?;
         let limit = self.knowledge.limits.connect;
-        let app = deliver(&pod, &permit, (client, Came::FromAfar), target, limit).await?;
+        let seen = self.seen(&destination, client, target);
+        let app = deliver(&pod, &permit, (seen, Came::FromAfar), target, limit).await?;
         let source = source.map(|source| source.uid.clone());
         Ok((pod, app, Judged { connection, source, workload: destination.uid.clone() }))
     }

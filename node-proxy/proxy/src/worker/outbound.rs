@@ -249,7 +249,8 @@ impl Worker {
             .judge(attempt, &connection, Some(source), &hop.workload)
             .map_err(OutboundError::NotPermitted)?;
         let limit = self.knowledge.limits.connect;
-        let peer = deliver(&server, &permit, (attempt.client, Came::FromAfar), hop.target, limit).await?;
+        let seen = self.seen(&hop.workload, attempt.client, hop.target);
+        let peer = deliver(&server, &permit, (seen, Came::FromAfar), hop.target, limit).await?;
         let judged =
             Judged { connection, source: Some(source.uid.clone()), workload: hop.workload.uid.clone() };
         let ongoing = self.begin(attempt, vec![pod.uid.clone(), server.uid.clone()], Some(judged));

@@ -239,7 +239,8 @@ impl Worker {
             .judge(attempt, &connection, source.as_deref(), &destination)
             .map_err(StreamError::NotPermitted)?;
         let limit = self.knowledge.limits.connect;
-        let app = deliver(&session.pod, &permit, (client, Came::FromAfar), target, limit).await?;
+        let seen = self.seen(&destination, client, target);
+        let app = deliver(&session.pod, &permit, (seen, Came::FromAfar), target, limit).await?;
         let source = source.map(|source| source.uid.clone());
         Ok((app, Judged { connection, source, workload: destination.uid.clone() }))
     }
