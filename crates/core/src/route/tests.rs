@@ -39,7 +39,7 @@ fn hop_in(snapshot: &Snapshot, rules: &MeshRules, dst: &str, asked: Asked) -> St
 
 fn rules() -> MeshRules {
     MeshRules {
-        ranges: vec!["10.0.0.0/16".parse().unwrap(), "10.96.0.0/16".parse().unwrap()],
+        ranges: Ranges::Said(vec!["10.0.0.0/16".parse().unwrap(), "10.96.0.0/16".parse().unwrap()]),
         ..MeshRules::default()
     }
 }
@@ -129,6 +129,31 @@ fn a_client_is_seen_by_its_address_of_the_applications_family() {
         let seen = seen_by(&snapshot, &network, client.parse().unwrap(), target.parse().unwrap());
         assert_eq!(seen.to_string(), want, "{case}");
     }
+}
+
+#[test]
+fn where_nobody_says_what_the_ranges_are_discovery_is_asked() {
+    let snapshot = world(|_, _| {});
+    let (open, closed) = (MeshRules::default(), MeshRules { egress: Egress::Refuse, ..MeshRules::default() });
+    for dst in
+        ["10.9.9.9:80", "100.64.0.9:80", "[fd09::9]:80", "192.168.9.9:80", "1.1.1.1:443", "[2001:db8::9]:443"]
+    {
+        let addr: SocketAddr = dst.parse().unwrap();
+        let (ip, public) = (addr.ip(), addr.port() == 443);
+        for (case, rules, asked, want) in [
+            ("not asked yet", &open, Asked::No, format!("Ask /{ip}")),
+            ("nobody has it", &open, Asked::Yes, format!("Passthrough {dst}")),
+            ("nobody answers", &open, Asked::Unanswered, {
+                if public { format!("Passthrough {dst}") } else { format!("Unanswered({ip})") }
+            }),
+            ("not asked yet, closed", &closed, Asked::No, format!("Ask /{ip}")),
+            ("nobody has it, closed", &closed, Asked::Yes, format!("Egress({ip})")),
+        ] {
+            assert_eq!(hop_in(&snapshot, rules, dst, asked), want, "{dst}: {case}");
+        }
+    }
+    assert_eq!(hop_in(&snapshot, &open, "10.0.2.1:99", Asked::No), format!("{FAR} 10.0.2.1:99"));
+    assert_eq!(hop_in(&snapshot, &rules(), "10.0.9.9:80", Asked::Unanswered), "Unknown(10.0.9.9)");
 }
 
 #[test]

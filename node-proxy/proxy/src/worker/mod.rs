@@ -2,6 +2,7 @@
 //! discovery and the certificate keeper publish.
 
 mod outbound;
+mod asked;
 mod inbound;
 mod pod_tunnel;
 mod node_tunnel;
@@ -21,6 +22,7 @@ pub mod request;
 
 use crate::telemetry::metrics::{Families, WorkerMetrics};
 use affinity::Affinity;
+use asked::AskedFor;
 use dns::DnsRules;
 use peers::Peers;
 use pods::{Pod, Pods};
@@ -93,6 +95,8 @@ pub(crate) struct Worker {
     access: AccessLog,
     node_tunnel: RefCell<Vec<AbortHandle>>,
     peers: Peers,
+    /// Addresses that nobody of the mesh has.
+    asked_for: RefCell<AskedFor>,
     chance: Cell<u64>,
     /// When idle connections are looked for again.
     idle_due: Cell<Instant>,
@@ -171,6 +175,7 @@ impl Worker {
             access: AccessLog::new(access),
             node_tunnel: RefCell::default(),
             peers: Peers::default(),
+            asked_for: RefCell::default(),
             chance: Cell::new(seed(index)),
             idle_due: Cell::new(Instant::now()),
             count_due: Cell::new(Instant::now()),

@@ -1,6 +1,7 @@
 //! Captured connections of a pod of this node to anywhere.
 
 use super::Worker;
+use super::asked::Discovery;
 use super::carry::{Attempt, Cause, Failure, Ongoing};
 use super::deliver::{Came, DeliverError, deliver, dial};
 use super::dial::DialError;
@@ -17,9 +18,9 @@ use std::sync::Arc;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 use weft_core::admit::NotPermitted;
-use weft_core::names::{OriginalDst, WorkloadUid, canonical};
+use weft_core::names::{NetworkAddr, OriginalDst, WorkloadUid, canonical};
 use weft_core::policy::Connection;
-use weft_core::route::{Asked, Hop, Path, Question, Refusal, WorkloadHop, next_hop};
+use weft_core::route::{Asked, Hop, Path, Question, Refusal, Whose, WorkloadHop, next_hop};
 use weft_core::snapshot::Snapshot;
 use weft_core::workload::{NodeTunnel, Workload};
 use weft_tunnel::accept::Dialect;
@@ -29,6 +30,7 @@ use weft_tunnel::mux::OpenRequest;
 use weft_tunnel::request::ConnectRequest;
 use weft_tunnel::socket::Socket;
 use weft_tunnel::words::Authority;
+use weft_xds::Answer;
 
 /// Tunnels that one connection may try: the node's proxy may be restarting.
 const TUNNEL_TRIES: usize = 8;
@@ -193,12 +195,7 @@ impl Worker {
             let question = Question { client, dst, sticky: sticky.as_ref(), asked };
             let hop = next_hop(&snapshot, &self.knowledge.rules, &question, &mut |bound| self.below(bound));
             match hop {
-                Hop::Ask(addr) if asked == Asked::No => {
-                    let answer = self.knowledge.view.ask(addr);
-                    // Late or not, the snapshot says what is known now.
-                    let _ = tokio::time::timeout_at(deadline, answer).await;
-                    asked = Asked::Yes;
-                }
+                Hop::Ask(addr) if asked == Asked::No => asked = self.ask(addr, deadline).await,
                 // Control may be told of a new pod a moment after its first client.
                 Hop::Refuse(Refusal::Unknown(_))
                     if matches!(tokio::time::timeout_at(deadline, view.changed()).await, Ok(Some(_))) => {}
@@ -207,6 +204,27 @@ impl Worker {
                     return hop;
                 }
             }
+        }
+    }
+
+    /// Asks discovery who has an address, unless it has said lately that nobody does. The next snapshot says who.
+    async fn ask(&self, addr: NetworkAddr, deadline: Instant) -> Asked {
+        let away = self.knowledge.view.sync().connected_since.is_none();
+        let discovery = if away { Discovery::Away } else { Discovery::There };
+        if self.asked_for.borrow().has(&addr, discovery, Instant::now()) {
+            return Asked::Yes;
+        }
+        // The internet does not wait for a control plane that is away.
+        if away && self.knowledge.rules.ranges.whose(addr.ip) == Whose::Public {
+            return Asked::Unanswered;
+        }
+        match tokio::time::timeout_at(deadline, self.knowledge.view.ask(addr.clone())).await {
+            // Somebody may have it who does not have the port.
+            Ok(Answer::Unknown | Answer::Known(_)) => {
+                self.asked_for.borrow_mut().add(addr, Instant::now());
+                Asked::Yes
+            }
+            Ok(Answer::NotAsked) | Err(_) => Asked::Unanswered,
         }
     }
 
