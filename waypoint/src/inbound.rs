@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use tokio::task::spawn_local;
 use weft_core::identity::Identity;
 use weft_core::names::NetworkAddr;
+use weft_core::snapshot::{NoIdentity, Target};
 use weft_core::waypoint::is_instance;
 use weft_core::workload::GatewayAddr;
 use weft_pki::{Peer, Usage, peer_of, server_config};
@@ -167,17 +168,21 @@ fn judge(
         return Err(StreamError::Name);
     };
     let own = moment.mesh.workload(&worker.uid).ok_or(StreamError::UnknownSelf)?;
-    let source = moment.mesh.find_workload(&own.network, addr.ip());
-    if source.is_some_and(|source| source.identity != *peer) {
-        return Err(StreamError::ForeignSource(addr.ip()));
-    }
+    let source = match moment.mesh.find_identity(&own.network, addr.ip(), peer) {
+        Ok(source) => Some(source),
+        Err(NoIdentity::Nobody) => None,
+        Err(NoIdentity::Others) => return Err(StreamError::ForeignSource(addr.ip())),
+    };
     let at = NetworkAddr { network: own.network.clone(), ip: asked.ip().to_canonical() };
     let ours = |gateway: Option<&GatewayAddr>| gateway.is_some_and(|one| is_instance(&moment.mesh, one, own));
-    let destination = if let Some(service) = moment.mesh.service_at(&at, peer.namespace()) {
-        ours(service.waypoint.as_ref()).then(|| Destination::service(service, asked.port()))
-    } else {
-        let workload = moment.mesh.workload_at(&at).ok_or(StreamError::Unknown(asked))?;
-        ours(workload.waypoint.as_ref()).then(|| Destination::workload(workload, asked.port()))
+    let target = moment.mesh.target_at(&at, asked.port(), peer.namespace());
+    let destination = match target.ok_or(StreamError::Unknown(asked))? {
+        Target::Service(service) => {
+            ours(service.waypoint.as_ref()).then(|| Destination::service(service, asked.port()))
+        }
+        Target::Workload(workload) => {
+            ours(workload.waypoint.as_ref()).then(|| Destination::workload(workload, asked.port()))
+        }
     };
     Ok(Connection {
         // The tunnel's own port is not the client application's, which nobody tells.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use weft_core::balance::endpoint_port;
 use weft_core::names::{NetworkAddr, WorkloadUid};
 use weft_core::service::Service;
+use weft_core::snapshot::Target;
 use weft_core::workload::{PortPair, TunnelProtocol, Workload};
 use weft_runtime::log::describe;
 use weft_xds::View;
@@ -231,7 +232,13 @@ fn endpoints(moment: &Moment, workload: &Arc<Workload>, ip: IpAddr) -> Result<Ve
         return Err(Odd::Local(ip));
     }
     let addr = NetworkAddr { network: workload.network.clone(), ip };
-    if let Some(service) = moment.mesh.service_at(&addr, &workload.namespace) {
+    // At the ports that the name's service means: others may share the address at other ones.
+    let mut ports = workload.services.iter().flat_map(|(_, pairs)| pairs).map(|pair| pair.target_port);
+    let service = ports.find_map(|port| match moment.mesh.target_at(&addr, port, &workload.namespace) {
+        Some(Target::Service(service)) => Some(service),
+        Some(Target::Workload(_)) | None => None,
+    });
+    if let Some(service) = service {
         return of_service(moment, workload, service, ip);
     }
     let own = |base: &Workload| Workload {

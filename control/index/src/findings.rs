@@ -1,6 +1,8 @@
 //! What is wrong with objects beside each other, for people who ask (`weft analyze`): objects by themselves are told when
 //! they change, and so is a waypoint that cannot stand where it is asked for.
 
+mod claims;
+
 use crate::cluster::Cluster;
 use crate::facts::service::ServiceFacts;
 use crate::name::Name;
@@ -34,6 +36,7 @@ pub(crate) fn all(held: &Held<'_>) -> Vec<Finding> {
     found.extend(looked_up_by_nobody(held.cluster));
     found.extend(pods_as_endpoints(held.cluster));
     found.extend(behind_waypoints(held));
+    found.extend(claims::all(held));
     found
 }
 

@@ -5,7 +5,7 @@ use crate::identity::Identity;
 use crate::names::{Network, WorkloadUid};
 use crate::policy::{Connection, Denial, Judgement, decide};
 use crate::ports::is_mesh_port;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{NoIdentity, Snapshot};
 use crate::waypoint::{is_guarded, stands_before};
 use crate::workload::{NodeTunnel, Workload};
 use std::fmt;
@@ -125,23 +125,24 @@ pub fn admit_weft_request(
     network: &Network,
     request: &WeftRequest<'_>,
 ) -> Result<Admitted, NotAdmitted> {
+    // First: whoever asks for it, no later word of discovery's makes it right.
+    check_port(request.destination)?;
     let source_ip = request.source.ip();
-    let source = snapshot.find_workload(network, source_ip).ok_or(NotAdmitted::UnknownSource(source_ip))?;
-    if source.identity != *request.peer {
-        return Err(NotAdmitted::ForeignIdentity(source_ip));
-    }
+    let source = snapshot.find_identity(network, source_ip, request.peer).map_err(|why| match why {
+        NoIdentity::Nobody => NotAdmitted::UnknownSource(source_ip),
+        NoIdentity::Others => NotAdmitted::ForeignIdentity(source_ip),
+    })?;
     check_peer(source, request)?;
     let ip = request.destination.ip();
-    let destination = snapshot.find_workload(network, ip).ok_or(NotAdmitted::NoWorkload(ip))?;
-    if destination.identity != *request.served {
-        return Err(NotAdmitted::OtherIdentity(ip));
-    }
+    let destination = snapshot.find_identity(network, ip, request.served).map_err(|why| match why {
+        NoIdentity::Nobody => NotAdmitted::NoWorkload(ip),
+        NoIdentity::Others => NotAdmitted::OtherIdentity(ip),
+    })?;
     match request.door {
         Door::Node if destination.keeps_its_tunnels() => return Err(NotAdmitted::OwnTunnel(ip)),
         Door::Pod(uid) if destination.uid != *uid => return Err(NotAdmitted::NoWorkload(ip)),
         Door::Node | Door::Pod(_) => {}
     }
-    check_port(request.destination)?;
     check_waypoint(snapshot, Some(&**source), destination, request.destination.port())?;
     Ok(Admitted { source: Some(source.clone()), destination: destination.clone() })
 }
@@ -169,15 +170,16 @@ fn check_peer(source: &Workload, request: &WeftRequest<'_>) -> Result<(), NotAdm
 /// # Errors
 /// The first reason not to.
 pub fn admit_pod_request(snapshot: &Snapshot, request: &PodRequest<'_>) -> Result<Admitted, NotAdmitted> {
-    let source = snapshot.find_workload(&request.pod.network, request.peer_ip);
-    if source.is_some_and(|source| source.identity != *request.peer) {
-        return Err(NotAdmitted::ForeignIdentity(request.peer_ip));
-    }
+    check_port(request.destination)?;
+    let source = match snapshot.find_identity(&request.pod.network, request.peer_ip, request.peer) {
+        Ok(source) => Some(source),
+        Err(NoIdentity::Nobody) => None,
+        Err(NoIdentity::Others) => return Err(NotAdmitted::ForeignIdentity(request.peer_ip)),
+    };
     let ip = request.destination.ip().to_canonical();
     if !request.pod.addresses.contains(&ip) {
         return Err(NotAdmitted::NoWorkload(ip));
     }
-    check_port(request.destination)?;
     check_waypoint(snapshot, source.map(|source| &**source), request.pod, request.destination.port())?;
     Ok(Admitted { source: source.cloned(), destination: request.pod.clone() })
 }

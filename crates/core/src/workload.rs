@@ -190,6 +190,11 @@ impl Workload {
         self.protocol == TunnelProtocol::Hbone
     }
 
+    /// True if it is in the mesh and shares its addresses with nobody.
+    pub fn has_its_addresses_alone(&self) -> bool {
+        self.protocol != TunnelProtocol::Plain && self.network_mode == NetworkMode::Standard
+    }
+
     /// True if its tunnels stay in its own namespace, also those to pods of its own node.
     pub fn keeps_its_tunnels(&self) -> bool {
         self.node_tunnel.as_ref().is_some_and(|tunnel| tunnel.place == TunnelPlace::Workload)

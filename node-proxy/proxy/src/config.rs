@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
-use weft_core::route::{Egress, MeshRules, SameNode};
+use weft_core::route::{Egress, MeshRules, Ranges, SameNode};
 use weft_runtime::Settings;
 use weft_runtime::access::AccessFormat;
 use weft_runtime::http::Listen;
@@ -122,7 +122,10 @@ impl MeshConfig {
 
 fn read_rules(settings: &mut Settings<'_>) -> MeshRules {
     MeshRules {
-        ranges: settings.list::<IpNet>("WEFT_MESH_CIDRS", "address ranges such as 10.244.0.0/16"),
+        ranges: match settings.list::<IpNet>("WEFT_MESH_CIDRS", "address ranges such as 10.244.0.0/16") {
+            none if none.is_empty() => Ranges::Unsaid,
+            ranges => Ranges::Said(ranges),
+        },
         egress: match settings.get("WEFT_EGRESS", "allow or refuse", AllowRefuse::Allow) {
             AllowRefuse::Allow => Egress::Allow,
             AllowRefuse::Refuse => Egress::Refuse,

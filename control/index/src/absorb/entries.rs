@@ -9,7 +9,7 @@ use crate::name::Name;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use weft_control_api::kind::{Kind, ObjectKey};
-use weft_core::service::{LoadBalancingMode, Vip};
+use weft_core::service::{LoadBalancingMode, Vip, VipKind};
 
 impl Cluster {
     pub(crate) fn set_service_entry(
@@ -53,7 +53,11 @@ impl Cluster {
         if facts.told.vips.is_empty() && facts.told.load_balancing.mode != LoadBalancingMode::Passthrough {
             let network = self.config.network.clone();
             let ip = self.entries.made_up(host).map(IpAddr::from);
-            facts.told.vips.extend(ip.map(|ip| Vip { network, range: IpNet::from(ip) }));
+            facts.told.vips.extend(ip.map(|ip| Vip {
+                network,
+                range: IpNet::from(ip),
+                kind: VipKind::Cluster,
+            }));
         }
         Some(facts)
     }

@@ -225,15 +225,18 @@ fn vips(
         Some((format!("status.loadBalancer.ingress[{index}].ip"), one.ip.as_deref()?))
     });
     let mut found: Vec<core::Vip> = Vec::new();
-    let all = listed.chain(single).chain(external).chain(ingress);
-    for (field, text) in all.filter(|(_, text)| !matches!(*text, "" | "None")) {
+    // Cluster IPs come first: discovery says how many of the addresses are ones.
+    let given = listed.chain(single).map(|(field, text)| (field, text, core::VipKind::Cluster));
+    let shared = external.chain(ingress).map(|(field, text)| (field, text, core::VipKind::External));
+    let all = given.chain(shared);
+    for (field, text, kind) in all.filter(|(_, text, _)| !matches!(*text, "" | "None")) {
         let Ok(ip) = text.parse::<IpAddr>() else {
             notes.push(Note::error(field, format!("{text:?} is no address")));
             continue;
         };
-        let vip = core::Vip { network: config.network.clone(), range: IpNet::from(ip.to_canonical()) };
-        if !found.contains(&vip) {
-            found.push(vip);
+        let range = IpNet::from(ip.to_canonical());
+        if !found.iter().any(|known| known.range == range) {
+            found.push(core::Vip { network: config.network.clone(), range, kind });
         }
     }
     found

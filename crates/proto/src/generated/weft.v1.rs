@@ -56,6 +56,10 @@ pub struct ServiceOptions {
     /// Its waypoint enforces policy: who came past it is refused.
     #[prost(bool, tag = "3")]
     pub guarded: bool,
+    /// So many of its addresses, the first ones, were given to it by the cluster, and to no other. The others may be
+    /// shared: they are its own at its ports.
+    #[prost(uint32, tag = "4")]
+    pub cluster_addresses: u32,
 }
 impl ::prost::Name for ServiceOptions {
     const NAME: &'static str = "ServiceOptions";

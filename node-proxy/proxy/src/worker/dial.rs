@@ -51,16 +51,16 @@ impl Failure for DialError {
     }
 }
 
-/// Opens a tunnel to a node, by the first of its addresses that answers.
+/// Opens a tunnel from this node to another one, by the first of its addresses that answers.
 pub(super) async fn dial_node(
     knowledge: &Knowledge,
     leaf: &Leaf,
     destination: &Identity,
-    addresses: &[SocketAddr],
+    (from, to): (&[SocketAddr], &[SocketAddr]),
 ) -> Result<Dialed, DialError> {
     let mut failed = DialError::NoAddr;
-    for addr in addresses {
-        match dial_mux(knowledge, leaf, destination, *addr).await {
+    for to in to {
+        match dial_mux(knowledge, leaf, destination, (from, *to)).await {
             Ok(dialed) => return Ok(dialed),
             Err(error) => failed = error,
         }
@@ -72,10 +72,10 @@ async fn dial_mux(
     knowledge: &Knowledge,
     leaf: &Leaf,
     destination: &Identity,
-    to: SocketAddr,
+    (from, to): (&[SocketAddr], SocketAddr),
 ) -> Result<Dialed, DialError> {
     let connect = |source| DialError::Connect { to, source: Arc::new(source) };
-    let fresh = host_socket(to).map_err(connect)?;
+    let fresh = host_socket(from, to).map_err(connect)?;
     let socket = Socket::connect(fresh.into(), to, knowledge.limits.connect).await.map_err(connect)?;
     begin(knowledge, leaf, destination, (socket, to), Dialect::Mux).await
 }
@@ -149,13 +149,25 @@ const ENROLS_WITHIN: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(160);
 
-/// A socket in the node's own namespace.
-fn host_socket(to: SocketAddr) -> io::Result<socket2::Socket> {
+/// A socket in the node's own namespace, at the first of the node's addresses of that family: those that discovery names are
+/// the ones that a peer admits ([`weft_core::admit`]), and a node may have others (further networks, IPv6 temporary
+/// addresses, RFC 8981) which the kernel would take for a route.
+fn host_socket(from: &[SocketAddr], to: SocketAddr) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(to), socket2::Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     watch_peer(&socket)?;
-    Ok(socket)
+    let Some(own) = from.iter().find(|own| own.is_ipv4() == to.is_ipv4()) else {
+        return Ok(socket);
+    };
+    match socket.bind(&SocketAddr::new(own.ip(), 0).into()) {
+        // Somebody on the way gives it to what comes from here (NAT), or the peer will say that it is not admitted.
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+            tracing::debug!(addr = %own.ip(), "discovery names an address of this node that no device of it has");
+            Ok(socket)
+        }
+        bound => bound.map(|()| socket),
+    }
 }
 
 /// Makes the kernel notice a peer that is gone without a word.

@@ -2,6 +2,7 @@
 //! discovery and the certificate keeper publish.
 
 mod outbound;
+mod asked;
 mod inbound;
 mod pod_tunnel;
 mod node_tunnel;
@@ -23,6 +24,7 @@ pub mod request;
 use self::places::Places;
 use crate::telemetry::metrics::{Families, WorkerMetrics};
 use affinity::Affinity;
+use asked::AskedFor;
 use dns::DnsRules;
 use peers::Peers;
 use pods::{Pod, Pods};
@@ -40,7 +42,7 @@ use tokio::time::Instant;
 use weft_agent_link::{Listener, ListenerKind};
 use weft_core::names::{NetworkAddr, OriginalDst, WorkloadUid};
 use weft_core::route::{Hop, MeshRules};
-use weft_core::snapshot::Snapshot;
+use weft_core::snapshot::{Snapshot, Target};
 use weft_core::workload::Workload;
 use weft_pki::{Fingerprint, TrustView};
 use weft_runtime::access::{AccessFormat, AccessLog};
@@ -100,6 +102,8 @@ pub(crate) struct Worker {
     /// Peers that have not proven who they are.
     handshakes: Places,
     peers: Peers,
+    /// Addresses that nobody of the mesh has.
+    asked_for: RefCell<AskedFor>,
     chance: Cell<u64>,
     /// When idle connections are looked for again.
     idle_due: Cell<Instant>,
@@ -183,6 +187,7 @@ impl Worker {
             node_tunnel: RefCell::default(),
             handshakes: Places::new(HANDSHAKES_MAX),
             peers: Peers::default(),
+            asked_for: RefCell::default(),
             chance: Cell::new(seed(index)),
             idle_due: Cell::new(Instant::now()),
             count_due: Cell::new(Instant::now()),
@@ -274,8 +279,10 @@ impl Worker {
     /// Where session affinity sends this client, if it has been to the service before.
     fn sticky(&self, snapshot: &Snapshot, client: &Workload, dst: OriginalDst) -> Option<WorkloadUid> {
         let OriginalDst(dst) = dst;
-        let addr = NetworkAddr { network: client.network.clone(), ip: dst.ip() };
-        let service = snapshot.service_at(&addr, &client.namespace)?;
+        let addr = NetworkAddr { network: client.network.clone(), ip: dst.ip().to_canonical() };
+        let Some(Target::Service(service)) = snapshot.target_at(&addr, dst.port(), &client.namespace) else {
+            return None;
+        };
         let timeout = service.session_affinity?;
         self.knowledge.affinity.get(&service.name, *client.addresses.first()?, timeout, std_now())
     }

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use weft_control_api::kind::Kind;
 use weft_core::names::WorkloadUid;
-use weft_core::service::{AppProtocol, HealthPolicy, IpFamilies, LoadBalancing, LoadBalancingMode, Scope};
+use weft_core::service::{
+    AppProtocol, HealthPolicy, IpFamilies, LoadBalancing, LoadBalancingMode, Scope, VipKind,
+};
 use weft_core::workload::{Health, TunnelProtocol};
 
 fn spec(spec: Value) -> Value {
@@ -31,6 +33,9 @@ fn virtual_addresses_come_from_every_place_that_has_them() {
         let world = World::of([with(service("web", "10.1.0.1"), over)]);
         let vips: Vec<_> = world.service("web").vips.iter().map(|vip| vip.range.to_string()).collect();
         assert_eq!(vips, want, "{case}");
+        let given = world.service("web").vips.iter().filter(|vip| vip.kind == VipKind::Cluster);
+        let own = want.iter().filter(|vip| vip.starts_with("10.") || vip.starts_with("fd01"));
+        assert_eq!(given.count(), own.count(), "{case}: what the cluster gave it");
     }
     let external = spec(json!({"type": "ExternalName", "externalName": "example.org."}));
     let world = World::of([with(service("web", ""), external), pod("web", "10.0.0.1")]);
@@ -206,6 +211,22 @@ fn a_pod_may_be_ready_for_one_service_and_not_for_another() {
             "{case}"
         );
     }
+}
+
+#[test]
+fn a_slice_of_another_namespace_sends_no_pod_away() {
+    let elsewhere = |object: Value| with(object, json!({"metadata": {"namespace": "thief"}}));
+    let leaving = json!([with(at_pod("web", "10.0.0.1"), json!({"conditions": {"terminating": true}}))]);
+    let world = World::of([
+        meshed(),
+        pod("web", "10.0.0.1"),
+        service("web", "10.1.0.1"),
+        elsewhere(service("web", "10.1.0.2")),
+        elsewhere(slice("web-1", "web", leaving)),
+    ]);
+    let web = world.pod("web").expect("the test made the pod");
+    assert!(!web.terminating, "it leaves when its own namespace says so");
+    assert_eq!(web.services.len(), 2, "whoever names it may send to it");
 }
 
 #[test]
