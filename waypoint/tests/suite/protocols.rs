@@ -62,7 +62,7 @@ fn an_upgraded_connection_ends_when_policy_denies_what_made_it() {
         let mut open = Vec::new();
         for path in ["/denied", "/other"] {
             let mut io = client.raw("web").await;
-            let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+            let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
             io.write_all(head.as_bytes()).await.unwrap();
             let mut head = Vec::new();
             while !head.ends_with(b"\r\n\r\n") {
@@ -83,6 +83,58 @@ fn an_upgraded_connection_ends_when_policy_denies_what_made_it() {
         );
         other.write_all(b"x").await.unwrap();
         assert_eq!(other.read_u8().await.unwrap(), b'x', "the other one goes on");
+    });
+}
+
+#[test]
+fn an_upgrade_to_http2_is_no_way_around_a_policy() {
+    run(async {
+        let world = World::start().await;
+        let web = world.backend("web", 10, Backend::named("web")).await;
+        world.policy("secret", "deny", "enforced", &json!([{"to": [{"paths": ["/secret"]}]}]));
+        world.routes("web", &all_to("web")).await;
+        let client = world.client().await;
+        for wish in [
+            "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+            "Connection: Upgrade\r\nUpgrade: H2C\r\nHTTP2-Settings: AAMAAABk\r\n",
+            "Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n",
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n",
+            "Connection: Upgrade\r\nUpgrade: TLS/1.2\r\n",
+            "Connection: Upgrade\r\nUpgrade: HTTP/2.0\r\n",
+        ] {
+            let before = web.seen().len();
+            let mut io = client.raw("web").await;
+            let head = format!("GET /public HTTP/1.1\r\nHost: a\r\n{wish}\r\n");
+            let next = "GET /secret HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+            io.write_all(format!("{head}{next}").as_bytes()).await.unwrap();
+            let mut text = String::new();
+            io.read_to_string(&mut text).await.unwrap();
+            assert!(text.starts_with("HTTP/1.1 200 "), "{wish}: the request goes on without it: {text}");
+            assert!(text.contains("HTTP/1.1 403 "), "{wish}: the next one is asked about too: {text}");
+            let seen = web.seen().split_off(before);
+            assert_eq!(seen.len(), 1, "{wish}");
+            for name in ["upgrade", "http2-settings", "connection"] {
+                assert!(!seen[0].0.headers.contains_key(name), "{wish}: the backend hears of {name}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_backend_that_changes_its_protocol_unasked() {
+    run(async {
+        let world = World::start().await;
+        let switches = |_: usize| {
+            let mut response = crate::backend::reply(101, "");
+            response.headers_mut().insert("upgrade", http::HeaderValue::from_static("h2c"));
+            response.headers_mut().insert("connection", http::HeaderValue::from_static("upgrade"));
+            response
+        };
+        let _web = world.backend("web", 10, Backend::replying(switches)).await;
+        world.routes("web", &all_to("web")).await;
+        assert_eq!(world.client().await.get("web", "/unasked").await.status, 502);
+        let line = world.line("/unasked").await;
+        assert_eq!(line["flags"], "UC", "{line}");
     });
 }
 
