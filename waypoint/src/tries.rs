@@ -223,7 +223,7 @@ fn learn(target: &Target, member: &Member<Upstream>, tried: &Tried, now: Instant
             (outlier::Outcome::Status(status.as_u16()), answer)
         }
         // It says nothing of the endpoint that there was no room here, or that the client waits no longer.
-        Err(TryError::Line(LineError::Overflow(_))) => return,
+        Err(TryError::Line(LineError::Overflow(_) | LineError::Waited(_))) => return,
         Err(TryError::Late(deadline)) if deadline.limit == deadline::Limit::Client => return,
         Err(TryError::Line(_) | TryError::Late(_)) => (outlier::Outcome::Local, load::Answer::Failed),
     };

@@ -107,8 +107,9 @@ pub(super) async fn send(
 async fn wait(demand: &Demand<'_>, key: IpAddr) -> Result<Two, LineError> {
     let lines = &demand.upstream.lines;
     let _waits = demand.room.pending().map_err(LineError::Overflow)?;
+    let since = Instant::now();
     let opening = lines.0.borrow_mut().entry(key).or_default().opening.clone();
-    let _opening = opening.lock().await;
+    let _opening = super::in_turn(demand, since, opening.lock()).await?;
     loop {
         if let Some(two) = take_shared(demand, key) {
             return Ok(two);
@@ -122,7 +123,7 @@ async fn wait(demand: &Demand<'_>, key: IpAddr) -> Result<Two, LineError> {
             return Ok(two);
         }
         (demand.make_room)();
-        demand.freed.notified().await;
+        super::in_turn(demand, since, demand.freed.notified()).await?;
     }
 }
 
