@@ -231,7 +231,7 @@ pub struct Limits {
     /// A connection without a request is closed after this.
     #[serde(default, with = "crate::wire::millis::optional", skip_serializing_if = "Option::is_none")]
     pub idle: Option<Duration>,
-    /// A connection is closed after this.
+    /// A connection is closed after this: of HTTP once it has no request, of bytes at once.
     #[serde(default, with = "crate::wire::millis::optional", skip_serializing_if = "Option::is_none")]
     pub age: Option<Duration>,
     /// Requests of HTTP/1.1 go out as HTTP/2.

@@ -4,6 +4,7 @@ use crate::client::Client;
 use crate::words::{PORT, workload};
 use crate::world::{World, eventually, run};
 use serde_json::json;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::spawn_local;
@@ -125,5 +126,29 @@ fn what_idles_too_long_is_ended() {
         let mut io = open(&client).await;
         assert!(io.read_u8().await.is_err());
         world.line_where(|line| line["end"] == "idle_timeout").await;
+    });
+}
+
+#[test]
+fn what_lasts_too_long_is_ended() {
+    run(async {
+        let world = echo(&[]).await;
+        world.put_service("tcp", AppProtocol::Tcp);
+        world.say("tcp", &[], &json!({"settings": {"limits": {"age": 500}}}));
+        let client = world.client().await;
+        // Those that it had before it heard of the limit have none.
+        eventually(|| async {
+            let mut io = open(&client).await;
+            let ended = tokio::time::timeout(Duration::from_secs(2), async {
+                // It is never idle.
+                while io.write_all(b"x").await.is_ok() && io.read_u8().await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            });
+            ended.await.ok()
+        })
+        .await;
+        let line = world.line_where(|line| line["end"] == "max_duration").await;
+        assert!(line["duration_ms"].as_f64().unwrap() >= 500.0, "{line}");
     });
 }
