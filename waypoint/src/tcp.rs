@@ -78,7 +78,7 @@ pub(crate) async fn serve(
         Err(error) => return passage.refuse(error.flag(), describe(&error)),
     };
     let settings = admitted.target.settings();
-    let idle = settings.limits.idle.or(worker.limits.idle);
+    let idle = settings.limits.bytes_idle.or(worker.limits.idle).filter(|idle| !idle.is_zero());
     // Nothing is waited for since the verdict: who changes policy from here on finds the connection.
     let entry = worker.open.enter(passage, idle);
     tokio::select! {

@@ -228,9 +228,12 @@ pub struct Limits {
     /// Until a connection stands.
     #[serde(default, with = "crate::wire::millis::optional", skip_serializing_if = "Option::is_none")]
     pub connect: Option<Duration>,
-    /// A connection without a request is closed after this.
+    /// A connection of HTTP without a request is closed after this.
     #[serde(default, with = "crate::wire::millis::optional", skip_serializing_if = "Option::is_none")]
     pub idle: Option<Duration>,
+    /// A connection of bytes on which nothing goes either way is ended after this; zero is never.
+    #[serde(default, with = "crate::wire::millis::optional", skip_serializing_if = "Option::is_none")]
+    pub bytes_idle: Option<Duration>,
     /// A connection is closed after this: of HTTP once it has no request, of bytes at once.
     #[serde(default, with = "crate::wire::millis::optional", skip_serializing_if = "Option::is_none")]
     pub age: Option<Duration>,

@@ -130,6 +130,24 @@ fn what_idles_too_long_is_ended() {
 }
 
 #[test]
+fn what_idles_longer_than_its_rule_allows_is_ended() {
+    run(async {
+        let world = echo(&[]).await;
+        // What is said of connections of HTTP is nothing to it.
+        let limits = json!({"idle": 3_600_000, "bytesIdle": 200});
+        world.say("tcp", &[], &json!({"settings": {"limits": limits}}));
+        let client = world.client().await;
+        // Those that it had before it heard of the limit have none.
+        eventually(|| async {
+            let mut io = open(&client).await;
+            tokio::time::timeout(Duration::from_secs(5), io.read_u8()).await.ok()?.err()
+        })
+        .await;
+        world.line_where(|line| line["end"] == "idle_timeout").await;
+    });
+}
+
+#[test]
 fn what_lasts_too_long_is_ended() {
     run(async {
         let world = echo(&[]).await;
