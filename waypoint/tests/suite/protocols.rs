@@ -11,6 +11,7 @@ use hyper::body::Frame;
 use serde_json::json;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -62,7 +63,8 @@ fn an_upgraded_connection_ends_when_policy_denies_what_made_it() {
         let mut open = Vec::new();
         for path in ["/denied", "/other"] {
             let mut io = client.raw("web").await;
-            let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
+            let head =
+                format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
             io.write_all(head.as_bytes()).await.unwrap();
             let mut head = Vec::new();
             while !head.ends_with(b"\r\n\r\n") {
@@ -272,8 +274,9 @@ fn tls_goes_by_the_name_that_it_asks_for() {
         let routes = [route(&["a.org"], "a"), route(&["*.b.org"], "b")];
         world.say_routes("web", &json!([{"routes": {"tls": routes}}]));
         let client = world.client().await;
-        let ask = async |bytes: Vec<u8>| {
+        let ask = async |bytes: Vec<u8>, thinks: Duration| {
             let mut io = client.raw("web").await;
+            tokio::time::sleep(thinks).await;
             let (first, rest) = bytes.split_at(bytes.len() / 2);
             // A hello may come in pieces. What is refused is closed.
             for piece in [first, rest] {
@@ -285,11 +288,15 @@ fn tls_goes_by_the_name_that_it_asks_for() {
             let _ = io.read_to_end(&mut answer).await;
             String::from_utf8_lossy(&answer).into_owned()
         };
-        crate::world::eventually(|| async { (ask(hello("a.org")).await == "a").then_some(()) }).await;
+        let at_once = Duration::ZERO;
+        crate::world::eventually(|| async { (ask(hello("a.org"), at_once).await == "a").then_some(()) })
+            .await;
         for (name, want) in [("a.org", "a"), ("x.b.org", "b"), ("b.org", ""), ("c.org", "")] {
-            assert_eq!(ask(hello(name)).await, want, "{name}");
+            assert_eq!(ask(hello(name), at_once).await, want, "{name}");
         }
-        assert_eq!(ask(b"no TLS at all".to_vec()).await, "");
+        assert_eq!(ask(b"no TLS at all".to_vec(), at_once).await, "");
+        // Longer than it takes to find out that a client waits for its server to speak.
+        assert_eq!(ask(hello("a.org"), Duration::from_secs(1)).await, "a", "a client that thinks first");
     });
 }
 
@@ -308,7 +315,7 @@ fn a_connection_that_has_rested_goes_on() {
         for request in pieces {
             for piece in request {
                 // Longer than the waypoint keeps buffers for an idle connection; nothing fails if it is not.
-                tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
+                tokio::time::sleep(Duration::from_millis(1200)).await;
                 io.write_all(piece).await.unwrap();
             }
             let mut answer = Vec::new();
