@@ -11,6 +11,8 @@ use weft_runtime::http::Listen;
 use weft_runtime::log::LogConfig;
 use weft_xds::ControlSettings;
 
+/// Bytes of the head of a request, and of a response by HTTP/2. Cookies and tokens are a few thousand each.
+pub(crate) const HEAD_BYTES_MAX: usize = 65_536;
 /// Headers of a request or a response: what hyper and most servers allow, and a little more.
 pub(crate) const HEADERS_MAX: usize = 128;
 

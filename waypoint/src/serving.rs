@@ -4,7 +4,7 @@ use crate::answer::answer;
 use crate::attended::Attended;
 use crate::body::Body;
 use crate::client::Connection;
-use crate::config::HEADERS_MAX;
+use crate::config::{HEAD_BYTES_MAX, HEADERS_MAX};
 use crate::decide::{Asker, authorise};
 use crate::executor::StreamExecutor;
 use crate::frames::Frames;
@@ -36,8 +36,6 @@ use weft_runtime::log::describe;
 use weft_tunnel::end::{Carried, End, Stop};
 use weft_tunnel::io::TunnelIo;
 
-/// Bytes of a request's head. Cookies and tokens are a few thousand each.
-const HEAD_BYTES_MAX: usize = 65_536;
 /// Requests of one HTTP/2 connection at a time.
 const STREAMS_MAX: u32 = 1_024;
 /// What a client may send ahead, of one request and of all: enough that a body needs no pause on the way across a region.

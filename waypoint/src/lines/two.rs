@@ -2,6 +2,7 @@
 
 use super::{Demand, Lease, LineError, STALE_MAX, dial};
 use crate::body::Body;
+use crate::config::HEAD_BYTES_MAX;
 use crate::executor::LocalExecutor;
 use crate::origin::Within;
 use hyper::body::Incoming;
@@ -129,7 +130,8 @@ async fn wait(demand: &Demand<'_>, key: IpAddr) -> Result<Two, LineError> {
 
 async fn open(demand: &Demand<'_>, permit: Permit) -> Result<Two, LineError> {
     let io = TokioIo::new(dial(demand, Within::Http2).await?);
-    let shaken = http2::handshake(LocalExecutor, io).await;
+    let shaken =
+        http2::Builder::new(LocalExecutor).max_header_list_size(HEAD_BYTES_MAX as u32).handshake(io).await;
     let (sender, connection) = shaken.map_err(LineError::Handshake)?;
     let freed = demand.freed.clone();
     spawn_local(async move {

@@ -200,6 +200,31 @@ fn pipelined_and_chunked_requests() {
 }
 
 #[test]
+fn a_backend_may_say_much_in_its_head() {
+    run(async {
+        let world = World::start().await;
+        let value = http::HeaderValue::from_str(&"x".repeat(10_000)).unwrap();
+        let replying = Backend::replying(move |_: usize| {
+            let mut response = crate::backend::reply(200, "");
+            for _ in 0..4 {
+                response.headers_mut().append("set-cookie", value.clone());
+            }
+            response
+        });
+        world.put_service("a", AppProtocol::Http2);
+        let _one = world.backend("web", 10, replying.clone()).await;
+        let _two = world.backend("a", 11, replying.by_http2()).await;
+        let client = world.client().await;
+        for service in ["web", "a"] {
+            world.routes(service, &all_to(service)).await;
+            let answer = client.get(service, "/").await;
+            assert_eq!(answer.status, OK, "{service}");
+            assert_eq!(answer.headers.get_all("set-cookie").iter().count(), 4, "{service}");
+        }
+    });
+}
+
+#[test]
 fn bytes_go_to_a_tcp_service_as_they_are() {
     run(async {
         let world = World::start().await;
