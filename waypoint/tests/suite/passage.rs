@@ -113,8 +113,8 @@ fn a_policy_that_denies_ends_what_is_open() {
         let mut refused = client.raw("tcp").await;
         let _ = refused.write_all(b"x").await;
         assert!(refused.read_u8().await.is_err());
-        let line = world.line_where(|line| line["end"] == "refused" && line["flags"] == "UAEX").await;
-        assert_eq!(line["why"], "denied by policy shop/all", "{line}");
+        let line = world.line_where(|line| line["why"] == "denied by policy shop/all").await;
+        assert_eq!((line["end"].as_str(), line["flags"].as_str()), (Some("refused"), Some("-")), "{line}");
     });
 }
 

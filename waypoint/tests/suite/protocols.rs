@@ -80,7 +80,7 @@ fn an_upgraded_connection_ends_when_policy_denies_what_made_it() {
         let line = world.line("/denied").await;
         assert_eq!(
             (line["flags"].as_str(), line["why"].as_str()),
-            (Some("UAEX"), Some("policy_changed")),
+            (Some("-"), Some("policy_changed")),
             "{line}"
         );
         other.write_all(b"x").await.unwrap();
