@@ -221,9 +221,10 @@ fn limits(pool: &ConnectionPoolSettings) -> Limits {
         bytes_idle: tcp.idle_timeout.map(IstioDuration::get),
         age: tcp.max_connection_duration.map(IstioDuration::get),
         upgrade: match (http.use_client_protocol, http.h2_upgrade_policy) {
-            (Some(true), _) | (_, Some(H2UpgradePolicy::DoNotUpgrade)) => Upgrade::Never,
+            // Then the other field counts for nothing (Istio, HTTPSettings).
+            (Some(true), _) => Upgrade::AsItCame,
             (_, Some(H2UpgradePolicy::Upgrade)) => Upgrade::Always,
-            (_, Some(H2UpgradePolicy::Default) | None) => Upgrade::AsItCame,
+            (_, Some(H2UpgradePolicy::Default | H2UpgradePolicy::DoNotUpgrade) | None) => Upgrade::AsPortSays,
         },
         keep_alive: tcp.tcp_keepalive.map(keep_alive),
     }
@@ -293,6 +294,21 @@ mod tests {
             assert_eq!((limits.idle, limits.bytes_idle), (idle, bytes_idle), "{case}");
         }
         assert_eq!(read(json!({"tcp": {"maxConnectionDuration": "9s"}})).age, seconds(9));
+    }
+
+    #[test]
+    fn versions_of_http() {
+        for (http, want) in [
+            (json!({}), Upgrade::AsPortSays),
+            (json!({"h2UpgradePolicy": "DEFAULT"}), Upgrade::AsPortSays),
+            (json!({"h2UpgradePolicy": "DO_NOT_UPGRADE"}), Upgrade::AsPortSays),
+            (json!({"h2UpgradePolicy": "UPGRADE"}), Upgrade::Always),
+            (json!({"useClientProtocol": false, "h2UpgradePolicy": "UPGRADE"}), Upgrade::Always),
+            (json!({"useClientProtocol": true}), Upgrade::AsItCame),
+            (json!({"useClientProtocol": true, "h2UpgradePolicy": "UPGRADE"}), Upgrade::AsItCame),
+        ] {
+            assert_eq!(read(json!({"http": http.clone()})).upgrade, want, "{http}");
+        }
     }
 
     fn read(pool: Value) -> Limits {
