@@ -11,6 +11,8 @@ use weft_runtime::http::Listen;
 use weft_runtime::log::LogConfig;
 use weft_xds::ControlSettings;
 
+/// Bytes of the head of a request, and of a response by HTTP/2. Cookies and tokens are a few thousand each.
+pub(crate) const HEAD_BYTES_MAX: usize = 65_536;
 /// Headers of a request or a response: what hyper and most servers allow, and a little more.
 pub(crate) const HEADERS_MAX: usize = 128;
 
@@ -245,6 +247,9 @@ pub struct Limits {
     pub connect: Duration,
     /// Until a TLS handshake is done.
     pub handshake: Duration,
+    /// Until a request that waits for others' connections has one: longer than most requests take, and not so long that its
+    /// client has surely gone.
+    pub pending: Duration,
     /// Until the first bytes of a connection tell its protocol; then it is taken for one in which the server speaks first.
     pub detection: Duration,
     /// Until a head that a client has begun is whole.
@@ -315,6 +320,7 @@ impl Limits {
         Self {
             connect: settings.seconds("WEFT_CONNECT_TIMEOUT_SECONDS", Duration::from_secs(10)),
             handshake: settings.seconds("WEFT_HANDSHAKE_TIMEOUT_SECONDS", Duration::from_secs(10)),
+            pending: settings.seconds("WEFT_PENDING_TIMEOUT_SECONDS", Duration::from_secs(30)),
             detection: Duration::from_millis(settings.get(
                 "WEFT_DETECTION_MILLISECONDS",
                 "milliseconds",

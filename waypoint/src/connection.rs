@@ -32,8 +32,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut connection: Connection, mut io
     let mut first = BytesMut::new();
     let looks_at = by_route(&worker, &connection);
     if looks_at == LooksAt::ServerName {
-        // Who does not say a name in time says none.
-        let read = tokio::time::timeout(worker.limits.detection, read_server_name(&mut io, &mut first)).await;
+        // Its routes say that it is TLS, in which the client speaks first. Who says no name in time says none.
+        let read = tokio::time::timeout(worker.limits.handshake, read_server_name(&mut io, &mut first)).await;
         connection.server_name = read.ok().flatten();
     }
     let spoken = match connection.protocol() {

@@ -38,6 +38,7 @@ mod origin;
 mod executor;
 mod body;
 mod gate;
+mod attended;
 mod strict;
 mod frames;
 mod framing;

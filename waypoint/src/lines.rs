@@ -24,6 +24,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use two::{LeaseTwo, Two};
 use weft_l7::destination::Limits;
 use weft_l7::limit::Room;
@@ -161,6 +162,19 @@ fn idle(limits: &Limits) -> Duration {
 fn key(demand: &Demand<'_>) -> IpAddr {
     let anybody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     if demand.upstream.endpoint.tunnel.is_some() { demand.client.addr.ip() } else { anybody }
+}
+
+/// Waits for what others hold.
+///
+/// # Errors
+/// [`LineError::Waited`] once that has taken too long: a backend that hangs must not gather requests for ever.
+async fn in_turn<T>(
+    demand: &Demand<'_>,
+    since: Instant,
+    turn: impl Future<Output = T>,
+) -> Result<T, LineError> {
+    let limit = demand.tunnels.pending_limit();
+    tokio::time::timeout_at(since + limit, turn).await.map_err(|_| LineError::Waited(limit))
 }
 
 async fn dial(demand: &Demand<'_>, within: Within) -> Result<Io, LineError> {

@@ -15,7 +15,7 @@ use crate::worker::{Now, Worker};
 use counted::Counted;
 use http::HeaderMap;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use weft_core::policy::Denial;
 use weft_l7::balance::key::KeySource;
@@ -26,7 +26,7 @@ use weft_l7::service::Found;
 use weft_l7::target::{ServiceTarget, Target as Word, Weighted, choose};
 use weft_l7::traffic::TcpRoute;
 use weft_runtime::log::describe;
-use weft_tunnel::end::{Broken, End};
+use weft_tunnel::end::{Broken, End, Stop};
 
 /// Why a connection is not passed on.
 #[derive(Debug, thiserror::Error)]
@@ -79,16 +79,26 @@ pub(crate) async fn serve(
         Ok(admitted) => admitted,
         Err(error) => return passage.refuse(error.flag(), describe(&error)),
     };
-    let idle = admitted.target.settings().limits.idle.or(worker.limits.idle);
+    let settings = admitted.target.settings();
+    let idle = settings.limits.bytes_idle.or(worker.limits.idle).filter(|idle| !idle.is_zero());
     // Nothing is waited for since the verdict: who changes policy from here on finds the connection.
     let entry = worker.open.enter(passage, idle);
     tokio::select! {
         biased;
         stop = entry.carried.stopped() => entry.set_end(End::Stopped(stop)),
+        () = grow_old(settings.limits.age) => entry.set_end(End::Stopped(Stop::Age)),
         carried = carry(&worker, &admitted, &entry, io) => match carried {
             Ok(end) => entry.set_end(end),
             Err(error) => entry.refuse(error.flag(), describe(&error)),
         },
+    }
+}
+
+/// Waits until a connection has lasted as long as it may.
+async fn grow_old(age: Option<Duration>) {
+    match age {
+        Some(age) => tokio::time::sleep(age).await,
+        None => std::future::pending().await,
     }
 }
 

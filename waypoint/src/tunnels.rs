@@ -78,6 +78,11 @@ impl Tunnels {
         self.limits.handshake
     }
 
+    /// How long a request may wait for a connection that others hold.
+    pub(crate) fn pending_limit(&self) -> Duration {
+        self.limits.pending
+    }
+
     /// Begins a stream to a pod of this identity, by its tunnel.
     ///
     /// # Errors

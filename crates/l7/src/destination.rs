@@ -228,13 +228,16 @@ pub struct Limits {
     /// Until a connection stands.
     #[serde(default, with = "crate::wire::millis::optional", skip_serializing_if = "Option::is_none")]
     pub connect: Option<Duration>,
-    /// A connection without a request is closed after this.
+    /// A connection of HTTP without a request is closed after this.
     #[serde(default, with = "crate::wire::millis::optional", skip_serializing_if = "Option::is_none")]
     pub idle: Option<Duration>,
-    /// A connection is closed after this.
+    /// A connection of bytes on which nothing goes either way is ended after this; zero is never.
+    #[serde(default, with = "crate::wire::millis::optional", skip_serializing_if = "Option::is_none")]
+    pub bytes_idle: Option<Duration>,
+    /// A connection is closed after this: of HTTP once it has no request, of bytes at once.
     #[serde(default, with = "crate::wire::millis::optional", skip_serializing_if = "Option::is_none")]
     pub age: Option<Duration>,
-    /// Requests of HTTP/1.1 go out as HTTP/2.
+    /// By which version of HTTP requests go out.
     #[serde(default)]
     pub upgrade: Upgrade,
     /// Keep-alive probes of TCP.
@@ -242,17 +245,17 @@ pub struct Limits {
     pub keep_alive: Option<KeepAlive>,
 }
 
-/// Whether requests of HTTP/1.1 go out as HTTP/2.
+/// By which version of HTTP requests go out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Upgrade {
-    /// They go out as the port says, else as they came.
+    /// As the port says, else as they came.
     #[default]
-    AsItCame,
-    /// They do.
+    AsPortSays,
+    /// By HTTP/2.
     Always,
-    /// The client's own version.
-    Never,
+    /// As they came, whatever the port says (Istio's `useClientProtocol`).
+    AsItCame,
 }
 
 /// Keep-alive probes of TCP.

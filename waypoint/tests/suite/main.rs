@@ -14,6 +14,7 @@ mod frames;
 mod grpc;
 mod http2;
 mod interop;
+mod leaving;
 mod passage;
 mod policy;
 mod prometheus;

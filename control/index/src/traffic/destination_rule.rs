@@ -225,11 +225,13 @@ fn limits(pool: &ConnectionPoolSettings) -> Limits {
         streams_per_connection: some(http.max_concurrent_streams),
         connect: tcp.connect_timeout.map(IstioDuration::get),
         idle: http.idle_timeout.or(tcp.idle_timeout).map(IstioDuration::get).filter(|idle| !idle.is_zero()),
+        bytes_idle: tcp.idle_timeout.map(IstioDuration::get),
         age: tcp.max_connection_duration.map(IstioDuration::get),
         upgrade: match (http.use_client_protocol, http.h2_upgrade_policy) {
-            (Some(true), _) | (_, Some(H2UpgradePolicy::DoNotUpgrade)) => Upgrade::Never,
+            // Then the other field counts for nothing (Istio, HTTPSettings).
+            (Some(true), _) => Upgrade::AsItCame,
             (_, Some(H2UpgradePolicy::Upgrade)) => Upgrade::Always,
-            (_, Some(H2UpgradePolicy::Default) | None) => Upgrade::AsItCame,
+            (_, Some(H2UpgradePolicy::Default | H2UpgradePolicy::DoNotUpgrade) | None) => Upgrade::AsPortSays,
         },
         keep_alive: tcp.tcp_keepalive.map(keep_alive),
     }
@@ -270,5 +272,52 @@ fn retry_budget(one: &WrittenBudget) -> RetryBudget {
         interval,
         always: one.min_retry_concurrency.unwrap_or(3),
         always_interval: interval,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn limits_of_time() {
+        let seconds = |count| Some(Duration::from_secs(count));
+        for (case, tcp, http, idle, bytes_idle) in [
+            ("nothing", json!({}), json!({}), None, None),
+            ("of TCP, for both", json!({"idleTimeout": "7s"}), json!({}), seconds(7), seconds(7)),
+            ("of HTTP", json!({}), json!({"idleTimeout": "5s"}), seconds(5), None),
+            (
+                "each its own",
+                json!({"idleTimeout": "7s"}),
+                json!({"idleTimeout": "5s"}),
+                seconds(5),
+                seconds(7),
+            ),
+            ("never", json!({"idleTimeout": "0s"}), json!({}), None, seconds(0)),
+        ] {
+            let limits = read(json!({"tcp": tcp, "http": http}));
+            assert_eq!((limits.idle, limits.bytes_idle), (idle, bytes_idle), "{case}");
+        }
+        assert_eq!(read(json!({"tcp": {"maxConnectionDuration": "9s"}})).age, seconds(9));
+    }
+
+    #[test]
+    fn versions_of_http() {
+        for (http, want) in [
+            (json!({}), Upgrade::AsPortSays),
+            (json!({"h2UpgradePolicy": "DEFAULT"}), Upgrade::AsPortSays),
+            (json!({"h2UpgradePolicy": "DO_NOT_UPGRADE"}), Upgrade::AsPortSays),
+            (json!({"h2UpgradePolicy": "UPGRADE"}), Upgrade::Always),
+            (json!({"useClientProtocol": false, "h2UpgradePolicy": "UPGRADE"}), Upgrade::Always),
+            (json!({"useClientProtocol": true}), Upgrade::AsItCame),
+            (json!({"useClientProtocol": true, "h2UpgradePolicy": "UPGRADE"}), Upgrade::AsItCame),
+        ] {
+            assert_eq!(read(json!({"http": http.clone()})).upgrade, want, "{http}");
+        }
+    }
+
+    fn read(pool: Value) -> Limits {
+        limits(&serde_json::from_value(pool).expect("a connection pool"))
     }
 }

@@ -36,6 +36,16 @@ impl MuxStream {
         Poll::Ready(Ok(bytes))
     }
 
+    /// Ready once the peer has reset the stream, or the tunnel has broken, whatever waits to be read.
+    pub(crate) fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        let mut state = self.state.borrow_mut();
+        if let Some(broken) = state.remote.broken() {
+            return Poll::Ready(broken);
+        }
+        remember(&mut state.task, cx);
+        Poll::Pending
+    }
+
     /// Ready once bytes wait, or no more come.
     fn poll_waiting(&self, cx: &Context<'_>) -> Poll<Result<RefMut<'_, StreamState>, Broken>> {
         let mut state = self.state.borrow_mut();
