@@ -9,6 +9,7 @@ mod entries;
 mod foreign_rules;
 mod incremental;
 mod istio_routes;
+mod istio_words;
 mod peers;
 mod problems;
 mod route_precedence;

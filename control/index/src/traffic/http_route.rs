@@ -185,9 +185,9 @@ fn read_redirect(one: &RequestRedirect, prefix: Option<&str>) -> Redirect {
         scheme: scheme.map(Arc::from),
         host: one.hostname.as_deref().map(Arc::from),
         port: match (one.port, scheme) {
-            (Some(port), _) => Some(RedirectPort::Number(port.get())),
-            (None, Some(_)) => Some(RedirectPort::OfScheme),
-            (None, None) => Some(RedirectPort::OfRequest),
+            (Some(port), _) => RedirectPort::Number(port.get()),
+            (None, Some(_)) => RedirectPort::OfScheme,
+            (None, None) => RedirectPort::OfRequest,
         },
         path: one.path.as_ref().map(|path| path_change(path, prefix)),
     }

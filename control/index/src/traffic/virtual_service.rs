@@ -152,7 +152,7 @@ fn rule(route: &HttpRoute, matched: &HttpMatchRequest, number: usize, place: &Pl
     let own_name = route.name.clone().unwrap_or_else(|| number.to_string());
     let headers = route.headers.clone().unwrap_or_default();
     let action = match (&route.redirect, &route.direct_response) {
-        (Some(redirect), _) => Action::Redirect(read_redirect(redirect, matched)),
+        (Some(redirect), _) => Action::Redirect(read_redirect(redirect)),
         (None, Some(response)) => Action::Respond(respond(response)),
         (None, None) => Action::Forward(Box::new(forward(route, matched, place))),
     };
@@ -270,17 +270,25 @@ fn header_change(one: &HeaderOperations) -> HeaderChange {
     }
 }
 
-fn read_redirect(one: &HttpRedirect, matched: &HttpMatchRequest) -> Redirect {
+/// Where no port is written none is added: a host that is written stands alone, else the client's stays as the client named
+/// it. The path is replaced as a whole, however it matched (Istio, `HTTPRedirect.uri`).
+fn read_redirect(one: &HttpRedirect) -> Redirect {
+    // Istio cannot tell an empty text from none.
+    let text = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(Arc::<str>::from);
+    let host = text(&one.authority);
+    let port = match (one.port, &host) {
+        (Some(WrittenPort::Number(port)), _) => RedirectPort::Number(port.get()),
+        (Some(WrittenPort::Derived(DerivePort::FromProtocolDefault)), _) => RedirectPort::OfScheme,
+        (Some(WrittenPort::Derived(DerivePort::FromRequestPort)), _) => RedirectPort::OfConnection,
+        (None, Some(_)) => RedirectPort::OfScheme,
+        (None, None) => RedirectPort::OfRequest,
+    };
     Redirect {
         status: one.redirect_code.unwrap_or(301),
-        scheme: one.scheme.as_deref().map(Arc::from),
-        host: one.authority.as_deref().map(Arc::from),
-        port: one.port.map(|port| match port {
-            WrittenPort::Number(port) => RedirectPort::Number(port.get()),
-            WrittenPort::Derived(DerivePort::FromProtocolDefault) => RedirectPort::OfScheme,
-            WrittenPort::Derived(DerivePort::FromRequestPort) => RedirectPort::OfRequest,
-        }),
-        path: path_change(one.uri.as_deref(), None, matched),
+        scheme: text(&one.scheme),
+        host,
+        port,
+        path: text(&one.uri).map(PathChange::Whole),
     }
 }
 
