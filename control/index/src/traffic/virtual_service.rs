@@ -237,23 +237,23 @@ fn mirrors(route: &HttpRoute, place: &Place<'_>) -> Vec<Mirror> {
     let old_percent = route.mirror_percent.or(route.mirror_percent_snake);
     let first = route.mirror.as_ref().map(|destination| Mirror {
         share: match (route.mirror_percentage, old_percent) {
-            (Some(percentage), _) => share(Some(percentage)),
+            (Some(percentage), _) => part(percentage),
             (None, Some(percent)) => Share::fraction(percent, 100).unwrap_or(Share::ALL),
             (None, None) => Share::ALL,
         },
         target: target(destination, place),
     });
-    let more = route
-        .mirrors
-        .iter()
-        .map(|one| Mirror { share: share(one.percentage), target: target(&one.destination, place) });
+    let more = route.mirrors.iter().map(|one| Mirror {
+        share: one.percentage.map_or(Share::ALL, part),
+        target: target(&one.destination, place),
+    });
     first.into_iter().chain(more).collect()
 }
 
-/// A part of a hundred; all if it was not written.
-fn share(percentage: Option<Percent>) -> Share {
-    let millionths = percentage.map(|one| (one.value * 10_000.0).round().clamp(0.0, 1_000_000.0) as u32);
-    millionths.and_then(|count| Share::millionths(count).ok()).unwrap_or(Share::ALL)
+/// A part of a hundred.
+fn part(percentage: Percent) -> Share {
+    Share::millionths((percentage.value * 10_000.0).round().clamp(0.0, 1_000_000.0) as u32)
+        .unwrap_or(Share::ALL)
 }
 
 fn header_change(one: &HeaderOperations) -> HeaderChange {
@@ -319,12 +319,11 @@ fn cors(one: &CorsPolicy) -> Cors {
 }
 
 fn fault(one: &HttpFaultInjection) -> Fault {
+/// Where no part is written nobody is meant, as in Istio; the author is told.
     let delay = one.delay.as_ref().and_then(|delay| match delay.wait {
         Wait::Fixed(wait) => {
             let old = delay.percent.and_then(|percent| Share::fraction(percent, 100));
-            let share =
-                if delay.percentage.is_some() { share(delay.percentage) } else { old.unwrap_or(Share::ALL) };
-            Some(Delay { share, wait: wait.get() })
+            Some(Delay { share: delay.percentage.map(part).or(old).unwrap_or(Share::NONE), wait: wait.get() })
         }
         Wait::Exponential(_) => None,
     });
@@ -334,7 +333,7 @@ fn fault(one: &HttpFaultInjection) -> Fault {
             Failure::Grpc(status) => AbortWith::Grpc(grpc_status(status)?),
             Failure::Http2(_) => return None,
         };
-        Some(Abort { share: share(abort.percentage), with })
+        Some(Abort { share: abort.percentage.map_or(Share::NONE, part), with })
     });
     Fault { delay, abort }
 }

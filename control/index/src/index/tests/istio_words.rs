@@ -69,3 +69,59 @@ fn where_redirects_lead() {
         assert_eq!(json!(routes.rules[0].action), json!({ "redirect": want }), "{case}");
     }
 }
+
+#[test]
+fn faults_without_a_part_are_nobodys() {
+    let told = |field: &str, what: &str| {
+        vec![format!(
+            "warning test: VirtualService shop/v: spec.http[0].fault.{field}.percentage: is not written, so no request is \
+             {what}, as in Istio: write 100 for all"
+        )]
+    };
+    for (fault, want, problems) in [
+        (
+            json!({"delay": {"fixedDelay": "1s"}}),
+            json!({"delay": {"share": 0, "wait": 1000}}),
+            told("delay", "delayed"),
+        ),
+        (
+            json!({"delay": {"fixedDelay": "1s", "percent": 5}}),
+            json!({"delay": {"share": 50_000, "wait": 1000}}),
+            vec![],
+        ),
+        (
+            json!({"delay": {"fixedDelay": "1s", "percent": 5, "percentage": {"value": 0.5}}}),
+            json!({"delay": {"share": 5_000, "wait": 1000}}),
+            vec![],
+        ),
+        (
+            json!({"abort": {"httpStatus": 503}}),
+            json!({"abort": {"share": 0, "with": {"status": 503}}}),
+            told("abort", "aborted"),
+        ),
+        (
+            json!({"abort": {"grpcStatus": "UNAVAILABLE", "percentage": {"value": 100.0}}}),
+            json!({"abort": {"share": 1_000_000, "with": {"grpc": 14}}}),
+            vec![],
+        ),
+    ] {
+        let world = world([leading_to_a(json!({ "fault": fault }))]);
+        assert_eq!(json!(http(&world).rules[0].fault), want, "{fault}");
+        assert_eq!(world.problems(), problems, "{fault}");
+    }
+}
+
+#[test]
+fn claims_of_tokens_are_refused_by_name() {
+    for (key, name) in
+        [("headers", "@request.auth.claims.sub"), ("withoutHeaders", "@request.auth.claims[group][id]")]
+    {
+        let matches = json!([{key: {name: {"exact": "root"}}}]);
+        let told = world([leading_to_a(json!({ "match": matches }))]).problems();
+        let want = format!(
+            "error test: VirtualService shop/v: spec.http[0].match[0].{key}.{name}: is a claim of a token, which is not \
+             supported: no waypoint reads tokens yet"
+        );
+        assert_eq!(told, [want]);
+    }
+}
