@@ -15,7 +15,8 @@ use weft_control_api::gateway_api::http_route::{
 use weft_l7::headers::HeaderChange;
 use weft_l7::matches::{PathMatch, RequestMatch};
 use weft_l7::pattern::Pattern;
-use weft_l7::resilience::{Backoff, Retry, RetryCondition, RetryOn, Timeouts};
+use weft_l7::resilience::{Backoff, Jitter, Retry, RetryCondition, RetryOn, Timeouts};
+use weft_l7::retry::conditions::DEFAULT_BACKOFF;
 use weft_l7::rule::{
     Action, Backend, Cors, Forward, Mirror, PathChange, Redirect, RedirectPort, Rewrite, Rule, RuleOrigin,
 };
@@ -230,13 +231,14 @@ fn timeouts(one: &HttpRouteTimeouts) -> Timeouts {
 
 /// Tries beyond the first, where a route says that there are some and not how many.
 const RETRIES: u32 = 2;
-/// The pause before the first of them, where a route does not say.
-const BACKOFF: std::time::Duration = std::time::Duration::from_millis(25);
 /// The pause grows to so many times the first one.
 const BACKOFF_GROWTH: u32 = 10;
 
 fn retry(one: &HttpRouteRetry) -> Retry {
-    let base = one.backoff.map_or(BACKOFF, |backoff| backoff.get());
+    let backoff = one.backoff.map_or(DEFAULT_BACKOFF, |backoff| {
+        let base = backoff.get();
+        Backoff { base, max: base * BACKOFF_GROWTH, jitter: Jitter::More }
+    });
     let conditions = vec![
         RetryCondition::ConnectFailure,
         RetryCondition::RefusedStream,
@@ -246,7 +248,7 @@ fn retry(one: &HttpRouteRetry) -> Retry {
     Retry {
         retries: one.attempts.unwrap_or(RETRIES),
         on: RetryOn { conditions, statuses: one.codes.clone(), ..RetryOn::default() },
-        backoff: Backoff { base, max: base * BACKOFF_GROWTH },
+        backoff,
         try_head: None,
         elsewhere_first: true,
         other_localities: false,

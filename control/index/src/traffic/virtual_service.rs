@@ -5,7 +5,6 @@ use super::hosts::Hosts;
 use crate::name::Name;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 use weft_control_api::istio::destination::Destination;
 use weft_control_api::istio::percent::Percent;
 use weft_control_api::istio::string_match::{HeaderMatch, StringMatch};
@@ -23,7 +22,8 @@ use weft_control_api::port::Port;
 use weft_l7::headers::{HeaderChange, Name as HeaderName, Value};
 use weft_l7::matches::{Client, NamedMatch, PathMatch, RequestMatch};
 use weft_l7::pattern::{Pattern, Search};
-use weft_l7::resilience::{Abort, AbortWith, Backoff, Delay, Fault, Retry, Timeouts};
+use weft_l7::resilience::{Abort, AbortWith, Backoff, Delay, Fault, Jitter, Retry, Timeouts};
+use weft_l7::retry::conditions;
 use weft_l7::rule::{
     Action, Backend, Cors, Forward, Mirror, PathChange, Redirect, RedirectPort, Respond, Rewrite, Rule,
     RuleOrigin,
@@ -195,7 +195,7 @@ fn forward(route: &HttpRoute, matched: &HttpMatchRequest, place: &Place<'_>) -> 
             request: route.timeout.map(|timeout| timeout.get()).filter(|timeout| !timeout.is_zero()),
             try_whole: None,
         },
-        retry: Some(route.retries.as_ref().map_or_else(weft_l7::retry::conditions::istio_default, retry)),
+        retry: Some(route.retries.as_ref().map_or_else(conditions::istio_default, retry)),
         session: None,
     }
 }
@@ -318,8 +318,8 @@ fn cors(one: &CorsPolicy) -> Cors {
     }
 }
 
-fn fault(one: &HttpFaultInjection) -> Fault {
 /// Where no part is written nobody is meant, as in Istio; the author is told.
+fn fault(one: &HttpFaultInjection) -> Fault {
     let delay = one.delay.as_ref().and_then(|delay| match delay.wait {
         Wait::Fixed(wait) => {
             let old = delay.percent.and_then(|percent| Share::fraction(percent, 100));
@@ -343,22 +343,22 @@ pub(super) fn grpc_status(text: &str) -> Option<u32> {
     text.parse().ok().or_else(|| weft_l7::grpc::number(text))
 }
 
-/// The pause before the first try again, where a route does not say.
-const BACKOFF: Duration = Duration::from_millis(25);
-/// The pause grows to so many times the first one.
+/// The pause grows to so many times the first one (Envoy's `max_interval`, which Istio leaves alone).
 const BACKOFF_GROWTH: u32 = 10;
 
 fn retry(one: &HttpRetry) -> Retry {
-    let usual = weft_l7::retry::conditions::istio_default();
-    let base = one.backoff.map_or(BACKOFF, |backoff| backoff.get());
+    let usual = conditions::istio_default();
+    let backoff = one.backoff.map(|backoff| backoff.get());
+    // No conditions are as good as none written: Istio's own stand there.
+    let on = one.retry_on.as_deref().filter(|text| !text.is_empty());
     Retry {
         retries: one.attempts,
-        on: one
-            .retry_on
-            .as_deref()
-            .and_then(|text| weft_l7::retry::conditions::parse(text).ok())
-            .unwrap_or(usual.on),
-        backoff: Backoff { base, max: base * BACKOFF_GROWTH },
+        on: on.and_then(|text| conditions::parse(text).ok()).unwrap_or(usual.on),
+        backoff: backoff.map_or(usual.backoff, |base| Backoff {
+            base,
+            max: base * BACKOFF_GROWTH,
+            jitter: Jitter::Part,
+        }),
         try_head: one.per_try_timeout.map(|timeout| timeout.get()).filter(|timeout| !timeout.is_zero()),
         elsewhere_first: one.retry_ignore_previous_hosts.unwrap_or(usual.elsewhere_first),
         other_localities: one.retry_remote_localities.unwrap_or(false),

@@ -125,3 +125,32 @@ fn claims_of_tokens_are_refused_by_name() {
         assert_eq!(told, [want]);
     }
 }
+
+#[test]
+fn how_long_tries_wait_and_what_for() {
+    let retry =
+        |rule: usize, world: &World| json!(http(world).rules[rule].action)["forward"]["retry"].clone();
+    let usual = retry(0, &world([leading_to_a(json!({}))]));
+    let backoff = json!({"base": 25, "max": 250, "jitter": "part"});
+    assert_eq!(usual["backoff"], backoff);
+    for (case, written, on, backoff) in [
+        ("no conditions", json!({"attempts": 2, "retryOn": ""}), usual["on"].clone(), backoff.clone()),
+        (
+            "conditions and a pause",
+            json!({"attempts": 2, "retryOn": "5xx", "backoff": "100ms"}),
+            json!({"conditions": ["5xx"]}),
+            json!({"base": 100, "max": 1000, "jitter": "part"}),
+        ),
+    ] {
+        let got = retry(0, &world([leading_to_a(json!({ "retries": written }))]));
+        assert_eq!((&got["on"], &got["backoff"]), (&on, &backoff), "{case}");
+    }
+    for (written, want) in [
+        (json!({"attempts": 2}), backoff),
+        (json!({"backoff": "100ms"}), json!({"base": 100, "max": 1000, "jitter": "more"})),
+    ] {
+        let rule = json!({"retry": written, "backendRefs": [{"name": "a", "port": 80}]});
+        let route = gateway_route("HTTPRoute", "r", "web", json!({"spec": {"rules": [rule]}}));
+        assert_eq!(retry(0, &world([route]))["backoff"], want, "HTTPRoute, {written}");
+    }
+}
