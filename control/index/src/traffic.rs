@@ -22,6 +22,7 @@ mod tls_policy;
 mod retry_constraint;
 mod origination;
 mod hosts;
+mod paths;
 mod labels;
 mod grants;
 mod by_service;

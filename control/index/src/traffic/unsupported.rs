@@ -2,7 +2,7 @@
 //! was there before.
 
 use super::virtual_service::MESH;
-use super::{origination, tls_policy};
+use super::{origination, paths, tls_policy};
 use weft_control_api::gateway_api::backend_tls_policy::BackendTlsPolicySpec;
 use weft_control_api::gateway_api::backend_traffic_policy::BackendTrafficPolicySpec;
 use weft_control_api::istio::destination_rule::tls::ClientTlsSettings;
@@ -16,6 +16,7 @@ use weft_control_api::problem::Note;
 /// Notes what of an object is not supported; an error refuses it.
 pub(crate) fn unsupported(object: &Object, notes: &mut Vec<Note>) {
     match object {
+        Object::HttpRoute(one) => paths::check_http_route(&one.spec, notes),
         Object::VirtualService(one) => virtual_service(&one.spec, notes),
         Object::DestinationRule(one) => destination_rule(&one.spec, notes),
         Object::BackendTrafficPolicy(one) => backend_traffic_policy(&one.spec, notes),
@@ -57,6 +58,7 @@ fn http_route(at: &str, route: &HttpRoute, notes: &mut Vec<Note>) {
             }
         }
     }
+    paths::check_uris(at, route, notes);
     if let Some(fault) = &route.fault {
         http_fault(&format!("{at}.fault"), fault, notes);
     }

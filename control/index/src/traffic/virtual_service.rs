@@ -2,6 +2,7 @@
 //! that matches counts.
 
 use super::hosts::Hosts;
+use super::paths;
 use crate::name::Name;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -120,7 +121,7 @@ fn request_match(one: &HttpMatchRequest) -> Option<RequestMatch> {
     Some(RequestMatch {
         path: match &one.uri {
             None => None,
-            Some(uri) => Some(PathMatch::Text(text(uri, ignoring_case)?)),
+            Some(uri) => Some(PathMatch::Text(text(&paths::of_uri(uri).ok()?, ignoring_case)?)),
         },
         method: optional(&one.method)?,
         scheme: optional(&one.scheme)?,
@@ -226,7 +227,7 @@ fn path_change(
     }
     let by: Arc<str> = uri?.into();
     Some(match &matched.uri {
-        Some(StringMatch::Prefix(prefix)) => PathChange::Text { prefix: prefix.as_str().into(), by },
+        Some(StringMatch::Prefix(prefix)) => PathChange::Text { prefix: paths::beginning(prefix).ok()?, by },
         Some(StringMatch::Exact(_) | StringMatch::Regex(_)) => PathChange::Whole(by),
         // Every path begins with a slash.
         None => PathChange::Text { prefix: "/".into(), by },

@@ -112,6 +112,49 @@ fn faults_without_a_part_are_nobodys() {
 }
 
 #[test]
+fn paths_are_compared_in_the_form_that_requests_have() {
+    for (uri, want) in [
+        (json!({"exact": "/%7Ejoe/../a%2fb"}), json!({"text": {"exact": "/a%2Fb"}})),
+        (json!({"prefix": "/a/./%62"}), json!({"text": {"prefix": "/a/b"}})),
+        (json!({"prefix": "/a/../b/."}), json!({"text": {"prefix": "/b/."}})),
+        (json!({"prefix": "/.well-known/"}), json!({"text": {"prefix": "/.well-known/"}})),
+        (json!({"regex": "/%7E.*"}), json!({"text": {"pattern": "/%7E.*"}})),
+    ] {
+        let routes = http(&world([leading_to_a(json!({"match": [{ "uri": uri }]}))]));
+        assert_eq!(json!(routes.entries[0].when), json!({ "path": want }), "{uri}");
+    }
+    let rewrite = json!({"match": [{"uri": {"prefix": "/%7Ejoe"}}], "rewrite": {"uri": "/joe"}});
+    let action = json!(http(&world([leading_to_a(rewrite)])).rules[0].action);
+    assert_eq!(action["forward"]["rewrite"]["path"], json!({"text": {"prefix": "/~joe", "by": "/joe"}}));
+
+    let of_gateway = |path: Value| {
+        let rule = json!({"matches": [{ "path": path }], "backendRefs": [{"name": "a", "port": 80}]});
+        gateway_route("HTTPRoute", "r", "web", json!({"spec": {"rules": [rule]}}))
+    };
+    for (path, want) in [
+        (json!({"type": "Exact", "value": "/%7Ejoe"}), json!({"text": {"exact": "/~joe"}})),
+        (json!({"value": "/%61/b/"}), json!({"within": "/a/b/"})),
+        (json!({"type": "RegularExpression", "value": "/%7E.*"}), json!({"text": {"pattern": "/%7E.*"}})),
+    ] {
+        let routes = http(&world([of_gateway(path.clone())]));
+        assert_eq!(json!(routes.entries[0].when), json!({ "path": want }), "{path}");
+    }
+
+    let uri = |uri: Value| leading_to_a(json!({"match": [{"method": {"exact": "GET"}}, { "uri": uri }]}));
+    let never = "is no path that a request may have";
+    for (object, want) in [
+        (uri(json!({"exact": "joe"})), "VirtualService shop/v: spec.http[0].match[1].uri"),
+        (uri(json!({"exact": "/a?b=1"})), "VirtualService shop/v: spec.http[0].match[1].uri"),
+        (uri(json!({"prefix": "/a%2"})), "VirtualService shop/v: spec.http[0].match[1].uri"),
+        (of_gateway(json!({"value": "/a%00"})), "HTTPRoute shop/r: spec.rules[0].matches[0].path.value"),
+    ] {
+        let told = world([object]).problems();
+        let want = format!("error test: {want}: {never}");
+        assert!(told.len() == 1 && told[0].starts_with(&want), "{want}: {told:?}");
+    }
+}
+
+#[test]
 fn claims_of_tokens_are_refused_by_name() {
     for (key, name) in
         [("headers", "@request.auth.claims.sub"), ("withoutHeaders", "@request.auth.claims[group][id]")]
