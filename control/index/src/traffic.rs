@@ -407,8 +407,9 @@ fn destination(
     let subject_alt_names = &facts.told.subject_alt_names;
     let around = origination::Around { cluster, namespace, subject_alt_names };
     let rules = said.destination_rules_of(cluster, name);
+    let beside = destination_rule::Beside { around, preference: &facts.told.load_balancing };
     let mut destination =
-        rules.map(|rules| destination_rule::read(&rules.spec(), &around)).unwrap_or_default();
+        rules.map(|rules| destination_rule::read(&rules.spec(), &beside)).unwrap_or_default();
     if let Some((_, policy)) = said.retry_constraint_of(name) {
         retry_constraint::lay_over(&policy.spec, &mut destination);
     }

@@ -197,3 +197,46 @@ fn how_long_tries_wait_and_what_for() {
         assert_eq!(retry(0, &world([route]))["backoff"], want, "HTTPRoute, {written}");
     }
 }
+
+#[test]
+fn where_endpoints_should_be() {
+    let outlier = |over: Value| with(json!({"outlierDetection": {"consecutive5xxErrors": 3}}), over);
+    let locality = |over: Value| json!({"loadBalancer": {"localityLbSetting": over}});
+    let near = json!({"near": {"regions": []}});
+    for (case, policy, prefers, want) in [
+        ("nothing is said", json!({}), json!({}), json!({"failover": "asService"})),
+        ("outliers alone: the mesh's default", outlier(json!({})), json!({}), json!({ "failover": near })),
+        (
+            "the Service's own preference",
+            outlier(json!({})),
+            json!({"spec": {"trafficDistribution": "PreferClose"}}),
+            json!({"failover": "asService"}),
+        ),
+        ("turned off", outlier(locality(json!({"enabled": false}))), json!({}), json!({"failover": "off"})),
+        ("written", outlier(locality(json!({"enabled": true}))), json!({}), json!({ "failover": near })),
+        ("without outliers", locality(json!({"enabled": true})), json!({}), json!({"failover": "asService"})),
+        (
+            "labels",
+            outlier(locality(json!({"failoverPriority": ["version"]}))),
+            json!({}),
+            json!({"failover": {"labels": ["version"]}}),
+        ),
+        (
+            "few are healthy",
+            json!({"outlierDetection": {"minHealthPercent": 30}}),
+            json!({}),
+            json!({"failover": near, "healthyMin": 300_000}),
+        ),
+        (
+            "few are healthy, wherever they are",
+            with(json!({"outlierDetection": {"minHealthPercent": 30}}), locality(json!({"enabled": false}))),
+            json!({}),
+            json!({"failover": "off", "healthyMin": 300_000}),
+        ),
+    ] {
+        let rule = istio("DestinationRule", "d", json!({"host": "web", "trafficPolicy": policy}));
+        let world = world([with(bound("web", "wp"), prefers), rule]);
+        let traffic = world.traffic_of("wp", "web").expect("a rule is said of it");
+        assert_eq!(json!(traffic.destination.settings.locality), want, "{case}");
+    }
+}
