@@ -14,13 +14,16 @@ mod gateway_words;
 mod backend;
 mod gateway_route;
 mod delegation;
+mod clients;
 mod virtual_service;
 mod virtual_stream;
+mod in_force;
 mod destination_rule;
 mod tls_policy;
 mod retry_constraint;
 mod origination;
 mod hosts;
+mod paths;
 mod labels;
 mod grants;
 mod by_service;
@@ -35,12 +38,12 @@ pub(crate) use findings::Finding;
 use gateway_route::{Family, Spec};
 use gateway_words::{Line, Rank};
 use hosts::Hosts;
+use in_force::InForce;
 pub(crate) use report::{Report, Seen, report, says};
 pub(crate) use said::Said;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 pub(crate) use unsupported::unsupported;
-use weft_control_api::istio::destination_rule::DestinationRule;
 use weft_control_api::istio::virtual_service::VirtualService;
 use weft_core::names::{GatewayName, ServiceName};
 use weft_core::service::AppProtocol;
@@ -62,7 +65,7 @@ pub(crate) fn of_service(cluster: &Cluster, said: &Said, name: &Name) -> Option<
             routes.extend(istio_routes(cluster, said, name, port.service_port, port.app_protocol));
         }
     }
-    let silent = said.destination_rule_of(name).is_none()
+    let silent = said.destination_rules_of(cluster, name).is_none()
         && said.retry_constraint_of(name).is_none()
         && said.any_tls_policy_of(name).is_none();
     if routes.is_empty() && silent {
@@ -81,9 +84,10 @@ fn destination(
 ) -> Destination {
     let subject_alt_names = &facts.told.subject_alt_names;
     let around = origination::Around { cluster, namespace, subject_alt_names };
-    let rule = said.destination_rule_of(name);
+    let rules = said.destination_rules_of(cluster, name);
+    let beside = destination_rule::Beside { around, preference: &facts.told.load_balancing };
     let mut destination =
-        rule.map(|(_, rule)| destination_rule::read(&rule.spec, &around)).unwrap_or_default();
+        rules.map(|rules| destination_rule::read(&rules.spec(), &beside)).unwrap_or_default();
     if let Some((_, policy)) = said.retry_constraint_of(name) {
         retry_constraint::lay_over(&policy.spec, &mut destination);
     }
@@ -100,12 +104,12 @@ pub(crate) fn at_waypoint(
     all: &Arc<Traffic>,
 ) -> Arc<Traffic> {
     let name = service_object(&all.service, &cluster.config);
-    let rule = said.destination_rule_of(&name);
-    let secret = |(_, rule): (_, &DestinationRule)| {
-        destination_rule::tls(&rule.spec).iter().any(|(_, tls)| tls.credential_name.is_some())
+    let rules = said.destination_rules_of(cluster, &name);
+    let secret = |rules: InForce<'_>| {
+        destination_rule::tls(&rules.spec()).iter().any(|(_, tls)| tls.credential_name.is_some())
     };
     match cluster.services.get(&name) {
-        Some(facts) if rule.is_some_and(secret) => {
+        Some(facts) if rules.is_some_and(secret) => {
             let mut own = (**all).clone();
             own.destination = destination(cluster, said, (&name, facts), Some(&gateway.namespace));
             Arc::new(own)
@@ -148,7 +152,7 @@ fn in_order(mut lines: Vec<Line>) -> impl Iterator<Item = (RequestMatch, Arc<Rul
     lines.into_iter().map(|line| (line.when, line.rule))
 }
 
-/// What VirtualServices say for a port: to all clients, and to those of namespaces to which only some are exported.
+/// What VirtualServices say for a port: to all clients, and to those of namespaces for which only some are.
 fn istio_routes(
     cluster: &Cluster,
     said: &Said,
@@ -156,37 +160,25 @@ fn istio_routes(
     port: u16,
     protocol: AppProtocol,
 ) -> Vec<PortRoutes> {
-    let all = said.virtual_services_of(service);
-    let exported = all.iter().flat_map(|(name, one)| exported_to(name, one)).flatten();
-    let clients: BTreeSet<Option<Arc<str>>> = exported.map(Some).chain([None]).collect();
+    let all: Vec<_> = said
+        .virtual_services_of(service)
+        .into_iter()
+        .map(|(name, one)| (name, one, clients::of(cluster, service, name, one)))
+        .collect();
+    let some = all.iter().filter_map(|(_, _, clients)| clients.as_ref()).flatten();
+    let groups: BTreeSet<Option<Arc<str>>> = some.cloned().map(Some).chain([None]).collect();
     let hosts = Hosts { cluster };
     let mut found: Vec<PortRoutes> = Vec::new();
-    for clients in clients {
-        let routes =
-            all.iter().filter(|(name, one)| is_for(name, one, clients.as_ref())).find_map(|(name, one)| {
-                virtual_routes(one, &virtual_service::Place { name, hosts: &hosts, port }, protocol)
-            });
-        found.extend(routes.map(|routes| PortRoutes { port: Some(port), clients, routes }));
+    for group in groups {
+        let here = all.iter().filter(|(_, _, clients)| clients::has(clients, group.as_ref()));
+        // Who is for some comes before who is for all, as with routes of Gateway API.
+        let (for_some, for_all): (Vec<_>, Vec<_>) = here.partition(|(_, _, clients)| clients.is_some());
+        let routes = for_some.into_iter().chain(for_all).find_map(|(name, one, _)| {
+            virtual_routes(one, &virtual_service::Place { name, hosts: &hosts, port }, protocol)
+        });
+        found.extend(routes.map(|routes| PortRoutes { port: Some(port), clients: group, routes }));
     }
     found
-}
-
-/// The namespaces whose clients a VirtualService is for; `None` if all are.
-fn exported_to(name: &Name, one: &VirtualService) -> Option<Vec<Arc<str>>> {
-    let written = &one.spec.export_to;
-    if written.is_empty() || written.iter().any(|one| one == "*") {
-        return None;
-    }
-    let named = written.iter().filter(|one| *one != "~");
-    Some(named.map(|one| if one == "." { name.namespace.clone() } else { one.as_str().into() }).collect())
-}
-
-fn is_for(name: &Name, one: &VirtualService, clients: Option<&Arc<str>>) -> bool {
-    match (exported_to(name, one), clients) {
-        (None, _) => true,
-        (Some(_), None) => false,
-        (Some(namespaces), Some(clients)) => namespaces.contains(clients),
-    }
 }
 
 /// What a VirtualService says for a port; `None` if nothing. Which of its routes count is the protocol's to say; where

@@ -191,7 +191,9 @@ fn is_guarded(cluster: &Cluster, name: &Name, facts: &ServiceFacts) -> bool {
 
 fn has_policy(cluster: &Cluster, gateway: &Name, service: &Name) -> bool {
     let class = cluster.gateways.get(gateway).map(|facts| Target::Class(facts.class.clone()));
-    let targets = [Some(Target::Service(service.clone())), Some(Target::Gateway(gateway.clone())), class];
+    let entry = cluster.entries.owner(service).cloned().map(Target::Entry);
+    let targets =
+        [Some(Target::Service(service.clone())), Some(Target::Gateway(gateway.clone())), class, entry];
     targets.into_iter().flatten().any(|target| {
         cluster.authorizations.aimed_at(&target).any(|name| {
             let policy = cluster.authorizations.get(name).and_then(|facts| facts.requests.as_ref());

@@ -132,7 +132,7 @@ pub(crate) fn asked_of_endpoints(
     services: &[(ServiceName, Vec<PortPair>)],
 ) -> BTreeSet<String> {
     let services = services.iter().map(|(service, _)| facts::service::object(service, &cluster.config));
-    services.flat_map(|name| said.labels_of_endpoints(&name)).collect()
+    services.flat_map(|name| said.labels_of_endpoints(cluster, &name)).collect()
 }
 
 /// A pod with `hostname` and `subdomain` has a name of its own where that headless service exists.

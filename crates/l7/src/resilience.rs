@@ -84,7 +84,7 @@ pub enum RetryCondition {
     EnvoyRatelimited,
 }
 
-/// How long to wait before another try: a random part of `base`, doubled with each try, of at most `max`.
+/// How long to wait before another try: `base`, doubled with each try, of at most `max`, and then what chance makes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Backoff {
@@ -94,6 +94,21 @@ pub struct Backoff {
     /// Before any.
     #[serde(with = "crate::wire::millis")]
     pub max: Duration,
+    /// What chance makes of it.
+    #[serde(default)]
+    pub jitter: Jitter,
+}
+
+/// What chance makes of a pause, so that those that failed together do not come back together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Jitter {
+    /// Some part of it (Envoy's and so Istio's "full jitter").
+    #[default]
+    Part,
+    /// All of it and up to a quarter more, so that it is never shorter (Gateway API, `HTTPRouteRetry.backoff`: "the minimum
+    /// duration").
+    More,
 }
 
 /// How many of the requests of a backend may be tries (Gateway API's `XBackendTrafficPolicy`).

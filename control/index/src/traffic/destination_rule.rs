@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use weft_control_api::duration::IstioDuration;
 use weft_control_api::istio::destination_rule::balancer::{
-    ConsistentHash, HashAlgorithm, HashKey as WrittenKey, LoadBalancer, LoadBalancerSettings,
-    LocalityLoadBalancerSetting, SimpleLb, Warmup,
+    ConsistentHash, Distribute as WrittenDistribute, HashAlgorithm, HashKey as WrittenKey, LoadBalancer,
+    LoadBalancerSettings, LocalityLoadBalancerSetting, SimpleLb, Warmup,
 };
 use weft_control_api::istio::destination_rule::pool::{
     ConnectionPoolSettings, H2UpgradePolicy, OutlierDetection, TcpKeepalive,
@@ -17,6 +17,7 @@ use weft_control_api::istio::destination_rule::{
     DestinationRuleSpec, PortTrafficPolicy, RetryBudget as WrittenBudget, Subset as WrittenSubset,
     TrafficPolicy,
 };
+use weft_core::service::{LoadBalancing, LoadBalancingMode};
 use weft_l7::destination::{
     Balancer, Destination, Distribute, Failover, HashKey, KeepAlive, Limits, Locality, Outlier, Settings,
     Subset, Upgrade, WarmUp,
@@ -24,8 +25,16 @@ use weft_l7::destination::{
 use weft_l7::resilience::RetryBudget;
 use weft_l7::share::Share;
 
-/// What the rule says of its host. Its TLS depends on what is around it.
-pub(super) fn read(spec: &DestinationRuleSpec, around: &Around<'_>) -> Destination {
+/// What a rule is read beside.
+pub(super) struct Beside<'a> {
+    /// For its TLS.
+    pub(super) around: Around<'a>,
+    /// Which endpoints the Service itself prefers.
+    pub(super) preference: &'a LoadBalancing,
+}
+
+/// What the rule says of its host.
+pub(super) fn read(spec: &DestinationRuleSpec, beside: &Beside<'_>) -> Destination {
     let own = spec.traffic_policy.clone().unwrap_or_default();
     let subset = |one: &WrittenSubset| {
         let policy = over(one.traffic_policy.clone().unwrap_or_default(), &own);
@@ -33,12 +42,12 @@ pub(super) fn read(spec: &DestinationRuleSpec, around: &Around<'_>) -> Destinati
             one.labels.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect();
         (
             Arc::from(one.name.as_str()),
-            Subset { labels, settings: settings(&policy, around), ports: ports(&policy, around) },
+            Subset { labels, settings: settings(&policy, beside), ports: ports(&policy, beside) },
         )
     };
     Destination {
-        settings: settings(&own, around),
-        ports: ports(&own, around),
+        settings: settings(&own, beside),
+        ports: ports(&own, beside),
         subsets: spec.subsets.iter().map(subset).collect(),
     }
 }
@@ -77,7 +86,7 @@ fn over(subset: TrafficPolicy, host: &TrafficPolicy) -> TrafficPolicy {
     }
 }
 
-fn ports(policy: &TrafficPolicy, around: &Around<'_>) -> BTreeMap<u16, Settings> {
+fn ports(policy: &TrafficPolicy, beside: &Beside<'_>) -> BTreeMap<u16, Settings> {
     let one = |port: &PortTrafficPolicy| {
         // They stand instead of the others, whole (Istio, PortTrafficPolicy).
         let policy = TrafficPolicy {
@@ -88,22 +97,22 @@ fn ports(policy: &TrafficPolicy, around: &Around<'_>) -> BTreeMap<u16, Settings>
             retry_budget: policy.retry_budget,
             ..TrafficPolicy::default()
         };
-        (port.port.number.get(), settings(&policy, around))
+        (port.port.number.get(), settings(&policy, beside))
     };
     policy.port_level_settings.iter().map(one).collect()
 }
 
-fn settings(policy: &TrafficPolicy, around: &Around<'_>) -> Settings {
+fn settings(policy: &TrafficPolicy, beside: &Beside<'_>) -> Settings {
     let balancing = policy.load_balancer.clone().unwrap_or_default();
     let outlier = policy.outlier_detection;
     Settings {
         balancer: balancer(&balancing),
         warm_up: warm_up(&balancing),
-        locality: locality(balancing.locality_lb_setting.as_ref(), outlier.as_ref()),
+        locality: locality(balancing.locality_lb_setting.as_ref(), outlier.as_ref(), beside.preference),
         limits: policy.connection_pool.as_ref().map(limits).unwrap_or_default(),
         outlier: outlier.as_ref().map(read_outlier),
         retry_budget: policy.retry_budget.as_ref().map(retry_budget),
-        tls: policy.tls.as_ref().and_then(|tls| around.read(tls)),
+        tls: policy.tls.as_ref().and_then(|tls| beside.around.read(tls)),
     }
 }
 
@@ -173,31 +182,44 @@ fn percent_share(percent: f64) -> Share {
     Share::millionths((percent * 10_000.0).round().clamp(0.0, 1_000_000.0) as u32).unwrap_or(Share::ALL)
 }
 
-/// Istio looks at places only where it is told when an endpoint is unhealthy. Its `minHealthPercent` says as of when all
-/// are asked, healthy or not.
-fn locality(written: Option<&LocalityLoadBalancerSetting>, outlier: Option<&OutlierDetection>) -> Locality {
-    let healthy_min = some(outlier.and_then(|one| one.min_health_percent)).map(percentage);
-    let Some(written) = written.filter(|written| written.enabled != Some(false)) else {
-        let off = written.is_some_and(|written| written.enabled == Some(false));
-        return Locality {
-            failover: if off { Failover::Off } else { Failover::AsService },
-            distribute: Vec::new(),
-            healthy_min,
-        };
-    };
-    let distribute = |one: &weft_control_api::istio::destination_rule::balancer::Distribute| Distribute {
+/// Istio looks at places only where it is told when an endpoint is unhealthy. There it does so of itself (the mesh's own
+/// `localityLbSetting` is on, if nobody has turned it off), unless the Service has a preference.
+fn locality(
+    written: Option<&LocalityLoadBalancerSetting>,
+    outlier: Option<&OutlierDetection>,
+    preference: &LoadBalancing,
+) -> Locality {
+    let distribute = |one: &WrittenDistribute| Distribute {
         from: one.from.as_str().into(),
         to: one.to.iter().map(|(place, share)| (place.as_str().into(), *share)).collect(),
     };
-    let failover = if outlier.is_none() {
-        Failover::AsService
-    } else if !written.failover_priority.is_empty() {
-        Failover::Labels(written.failover_priority.iter().map(|label| label.as_str().into()).collect())
-    } else {
-        let pairs = written.failover.iter().map(|one| (one.from.as_str().into(), one.to.as_str().into()));
-        Failover::Near { regions: pairs.collect() }
+    let is_off = |written: &LocalityLoadBalancerSetting| written.enabled == Some(false);
+    let (failover, shares) = match (written, outlier) {
+        (Some(written), _) if is_off(written) => (Failover::Off, &[][..]),
+        (Some(written), Some(_)) => (failover(written), &*written.distribute),
+        (Some(written), None) => (Failover::AsService, &*written.distribute),
+        (None, Some(_)) if preference.mode == LoadBalancingMode::Any => {
+            (Failover::Near { regions: Vec::new() }, &[][..])
+        }
+        (None, _) => (Failover::AsService, &[][..]),
     };
-    Locality { failover, distribute: written.distribute.iter().map(distribute).collect(), healthy_min }
+    // Below it all are asked, healthy or not; Istio's default of zero is never below.
+    let healthy_min = some(outlier.and_then(|one| one.min_health_percent));
+    Locality {
+        failover,
+        distribute: shares.iter().map(distribute).collect(),
+        healthy_min: healthy_min.map(percentage),
+    }
+}
+
+fn failover(written: &LocalityLoadBalancerSetting) -> Failover {
+    if !written.failover_priority.is_empty() {
+        return Failover::Labels(
+            written.failover_priority.iter().map(|label| label.as_str().into()).collect(),
+        );
+    }
+    let pairs = written.failover.iter().map(|one| (one.from.as_str().into(), one.to.as_str().into()));
+    Failover::Near { regions: pairs.collect() }
 }
 
 fn percentage(percent: u32) -> Share {

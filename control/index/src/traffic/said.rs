@@ -6,6 +6,7 @@ use super::by_service::ByService;
 use super::gateway_route::{Family, GatewayRoute, RouteKey};
 use super::grants::Grants;
 use super::hosts::Hosts;
+use super::in_force::InForce;
 use super::labels::{self, AskedOfClients, Asking};
 use super::{delegation, destination_rule, origination, retry_constraint, tls_policy, virtual_service};
 use crate::cluster::Cluster;
@@ -213,7 +214,7 @@ impl Said {
             now.iter().flat_map(|(_, services)| services).chain(self.destination_rules.about(name));
         let concerned: BTreeSet<Name> = concerned.cloned().collect();
         let asked = |this: &Self| -> Vec<BTreeSet<String>> {
-            concerned.iter().map(|service| this.labels_of_endpoints(service)).collect()
+            concerned.iter().map(|service| this.labels_of_endpoints(cluster, service)).collect()
         };
         let before = asked(self);
         let secrets = now.as_ref().map(|(rule, _)| {
@@ -289,10 +290,10 @@ impl Said {
         found
     }
 
-    /// The DestinationRule of a service: of several the oldest.
-    pub(super) fn destination_rule_of(&self, service: &Name) -> Option<(&Name, &DestinationRule)> {
-        let all = self.destination_rules.of(service).map(|(name, rule)| (name, &**rule));
-        all.min_by_key(|(name, rule)| (created(&rule.metadata), (*name).clone()))
+    /// The DestinationRules in force for a service.
+    pub(super) fn destination_rules_of(&self, cluster: &Cluster, service: &Name) -> Option<InForce<'_>> {
+        let naming = self.destination_rules.of(service).map(|(name, rule)| (name, &**rule));
+        InForce::of(naming, &cluster.config, service)
     }
 
     /// The retry budget of a service: of several the oldest.
@@ -302,8 +303,9 @@ impl Said {
     }
 
     /// Names of labels that the subsets of a service, and how its endpoints are preferred, ask for.
-    pub(crate) fn labels_of_endpoints(&self, service: &Name) -> BTreeSet<String> {
-        self.destination_rule_of(service).map(|(_, rule)| labels::of_endpoints(rule)).unwrap_or_default()
+    pub(crate) fn labels_of_endpoints(&self, cluster: &Cluster, service: &Name) -> BTreeSet<String> {
+        let rules = self.destination_rules_of(cluster, service);
+        rules.map(|rules| labels::of_endpoints(&rules.spec())).unwrap_or_default()
     }
 
     /// Names of labels that routes ask of their clients.

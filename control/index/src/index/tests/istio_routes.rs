@@ -106,9 +106,9 @@ fn what_has_no_effect_says_so() {
         ),
         (
             "an older rule",
-            vec![rule("d", json!({})), rule("e", json!({}))],
-            "DestinationRule shop/e: spec.host: DestinationRule shop/d, which is older, is for Service shop/web too: this \
-             one has no effect",
+            vec![rule("d", json!({"trafficPolicy": {}})), rule("e", json!({"trafficPolicy": {}}))],
+            "DestinationRule shop/e: spec.trafficPolicy: DestinationRule shop/d, which is older, has one for the same host: \
+             this one has no effect",
         ),
         (
             "an older policy",

@@ -214,6 +214,37 @@ fn which_route_counts() {
 }
 
 #[test]
+fn which_path_comes_first() {
+    let regex = |value: &str| json!({"path": {"type": "RegularExpression", "value": value}});
+    let header = json!([{"name": "x", "value": "1"}]);
+    let matches = json!([
+        {},
+        regex("/reviews/[0-9]+"),
+        {"headers": header},
+        {"path": {"value": "/%61/b"}},
+        {"path": {"value": "/a/bc"}},
+        {"path": {"value": "/a/b"}, "method": "GET"},
+        {"path": {"type": "Exact", "value": "/a"}},
+    ]);
+    let world = world([gateway_route("HTTPRoute", "r", "web", rules("a", json!({"matches": matches})))]);
+    let traffic = world.traffic_of("wp", "web").expect("wp stands before it");
+    let Routes::Http(http) = &traffic.routes[0].routes else { panic!("{traffic:?}") };
+    let found: Vec<Value> = http.entries.iter().map(|entry| whens(&entry.when)).collect();
+    assert_eq!(
+        found,
+        [
+            json!({"path": {"text": {"exact": "/a"}}}),
+            json!({"path": {"within": "/a/bc"}}),
+            json!({"path": {"within": "/a/b"}, "method": {"exact": "GET"}}),
+            json!({"path": {"within": "/a/b"}}),
+            json!({"headers": [{"name": "x", "value": {"exact": "1"}}]}),
+            json!({"path": {"text": {"pattern": "/reviews/[0-9]+"}}}),
+            json!({}),
+        ]
+    );
+}
+
+#[test]
 fn which_call_comes_first() {
     let matches = json!([
         {"headers": [{"name": "x", "value": "1"}]},
