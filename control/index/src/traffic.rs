@@ -10,6 +10,7 @@ mod http_route;
 mod grpc_route;
 mod stream_route;
 mod gateway_words;
+mod session;
 mod backend;
 mod gateway_route;
 mod delegation;
