@@ -46,7 +46,7 @@ pub fn run() -> anyhow::Result<()> {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let (stopper, stop) = drain::channel();
-    let (metrics, readiness) = (Metrics::new(), Readiness::new());
+    let (metrics, readiness) = (Metrics::keeping(config.series_unused), Readiness::new());
     let mut tasks = JoinSet::new();
     serve_http(&mut tasks, &config, &metrics, &readiness, &stop).await?;
     let Own { trust_domain, namespace, service_account, pod, .. } = &config.own;
