@@ -1,11 +1,11 @@
 //! Builds the waypoint: reads the settings and wires the parts.
 
 use crate::admin::{Admin, Teller};
+use crate::commons::Commons;
 use crate::config::{Config, Own};
 use crate::export;
 use crate::knowledge::WaypointMesh;
 use crate::names::Names;
-use crate::rooms::Rooms;
 use crate::run;
 use crate::telemetry;
 use crate::trace::Tracer;
@@ -91,7 +91,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         own,
         uid,
         limits: config.limits,
-        rooms: Rooms::default(),
+        commons: Commons::default(),
         adaptive: config.adaptive,
         metrics: telemetry::Metrics::register(&metrics)?,
         access: config.access,

@@ -150,7 +150,7 @@ impl Basis {
             let lines = lines.remove(&(workload.uid.clone(), addr)).unwrap_or_default();
             let (origin, keep_alive) = (origin.cloned(), settings.limits.keep_alive);
             let endpoint = Endpoint { workload: workload.clone(), addr, tunnel, origin, keep_alive };
-            let to = Upstream { endpoint, lines };
+            let to = Upstream { endpoint, lines, fare: None };
             Some(balance::Endpoint { id: workload.uid.clone(), weight: workload.weight, state, spot, to })
         };
         let (service, target) = match (&self.subject, name) {

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 
 pub(crate) type ReplyBody = UnsyncBoxBody<Bytes, hyper::Error>;
@@ -76,6 +77,18 @@ impl Backend {
             Box::pin(async move {
                 tokio::time::sleep(after).await;
                 reply(200, "slow")
+            })
+        }))
+    }
+
+    /// Answers with 503, one request for each permit that is added.
+    pub(crate) fn failing_behind(gate: &Rc<Semaphore>) -> Self {
+        let gate = gate.clone();
+        Self::new(Rc::new(move |_, _| {
+            let gate = gate.clone();
+            Box::pin(async move {
+                gate.acquire().await.unwrap().forget();
+                reply(503, "")
             })
         }))
     }

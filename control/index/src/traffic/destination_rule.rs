@@ -258,11 +258,13 @@ fn read_outlier(one: &OutlierDetection) -> Outlier {
 }
 
 fn retry_budget(one: &WrittenBudget) -> RetryBudget {
-    let interval = one.budget_interval.map_or(INTERVAL, IstioDuration::get);
-    RetryBudget {
-        share: percent_share(one.percent.unwrap_or(20.0)),
-        interval,
-        always: one.min_retry_concurrency.unwrap_or(3),
-        always_interval: interval,
+    RetryBudget::AtATime {
+        share: percent_share(one.percent.unwrap_or(BUDGET_PERCENT)),
+        always: one.min_retry_concurrency.unwrap_or(RETRIES_ALWAYS),
+        interval: one.budget_interval.map(IstioDuration::get).filter(|interval| !interval.is_zero()),
     }
 }
+/// Istio hands it to Envoy, whose defaults these are (CircuitBreakers.Thresholds.RetryBudget).
+const BUDGET_PERCENT: f64 = 20.0;
+const RETRIES_ALWAYS: u32 = 3;
+

@@ -189,11 +189,35 @@ fn a_retry_constraint_stands_instead_of_every_other_budget() {
             let [percent, interval, always, within] = want;
             assert_eq!(
                 budget,
-                json!({
+                json!({"rate": {
                     "share": percent * 10_000, "interval": interval, "always": always, "alwaysInterval": within,
-                }),
+                }}),
                 "{case}"
             );
         }
+    }
+}
+
+#[test]
+fn the_budget_of_a_destination_rule_is_of_what_goes_on() {
+    for (case, said, want) in [
+        ("Envoy's defaults", json!({}), json!({"share": 200_000, "always": 3})),
+        (
+            "as it says",
+            json!({"percent": 12.5, "minRetryConcurrency": 1}),
+            json!({"share": 125_000, "always": 1}),
+        ),
+        ("none at all", json!({"percent": 0.0, "minRetryConcurrency": 0}), json!({"share": 0, "always": 0})),
+        (
+            "of what came lately",
+            json!({"budgetInterval": "5s"}),
+            json!({"share": 200_000, "always": 3, "interval": 5_000}),
+        ),
+        ("of no time", json!({"budgetInterval": "0s"}), json!({"share": 200_000, "always": 3})),
+    ] {
+        let world = world([rule("d", json!({"trafficPolicy": {"retryBudget": said}}))]);
+        let settings = &world.traffic_of("wp", "web").expect("wp stands before it").destination.settings;
+        let budget = serde_json::to_value(settings.retry_budget.as_ref()).expect("words are JSON");
+        assert_eq!(budget, json!({"atATime": want}), "{case}");
     }
 }

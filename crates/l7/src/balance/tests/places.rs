@@ -147,7 +147,7 @@ fn distribution() {
     let now = Instant::now();
     let want = [("own", 35.0), ("zone", 35.0), ("region", 20.0), ("us", 10.0)];
     assert_near(&percent(&mut balance, &Ask::default(), now), &want, 1.2, "by weight");
-    balance.eject(&id("own"), true);
+    balance.leave_alone(|one| *one == id("own"));
     // Half of the group counts as 70 %: 49 beside 20 and 10.
     let want = [("zone", 62.0), ("region", 25.3), ("us", 12.7)];
     assert_near(&percent(&mut balance, &Ask::default(), now), &want, 1.2, "one is ejected");
