@@ -17,6 +17,7 @@ mod delegation;
 mod virtual_service;
 mod virtual_stream;
 mod destination_rule;
+mod annotations;
 mod tls_policy;
 mod retry_constraint;
 mod origination;
@@ -403,8 +404,7 @@ fn destination(
     let subject_alt_names = &facts.told.subject_alt_names;
     let around = origination::Around { cluster, namespace, subject_alt_names };
     let rule = said.destination_rule_of(name);
-    let mut destination =
-        rule.map(|(_, rule)| destination_rule::read(&rule.spec, &around)).unwrap_or_default();
+    let mut destination = rule.map(|(_, rule)| destination_rule::read(rule, &around)).unwrap_or_default();
     if let Some((_, policy)) = said.retry_constraint_of(name) {
         retry_constraint::lay_over(&policy.spec, &mut destination);
     }

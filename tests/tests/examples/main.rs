@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 /// What is so while the manifests of a section are in the folder.
 type Example = (&'static str, fn(&Scene) -> Result<()>);
 
-const EXAMPLES: [Example; 22] = [
+const EXAMPLES: [Example; 24] = [
     ("A canary", routing::canary),
     ("A split", routing::split),
     ("Some requests elsewhere", routing::browsers),
@@ -33,6 +33,8 @@ const EXAMPLES: [Example; 22] = [
     ("Retries", resilience::retries),
     ("A budget for retries", resilience::budget),
     ("Circuit breaking", resilience::circuit),
+    ("Circuit breaking by comparison", resilience::comparison),
+    ("A version without pods", resilience::fallback),
     ("Limits", resilience::limits),
     ("Faults", resilience::faults),
     ("Sessions", backends::sessions),

@@ -1,5 +1,6 @@
 //! What a DestinationRule says, in the words of `weft-l7`.
 
+use super::annotations;
 use super::origination::{self, Around};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,18 +15,19 @@ use weft_control_api::istio::destination_rule::pool::{
 };
 use weft_control_api::istio::destination_rule::tls::ClientTlsSettings;
 use weft_control_api::istio::destination_rule::{
-    DestinationRuleSpec, PortTrafficPolicy, RetryBudget as WrittenBudget, Subset as WrittenSubset,
-    TrafficPolicy,
+    DestinationRule, DestinationRuleSpec, PortTrafficPolicy, RetryBudget as WrittenBudget,
+    Subset as WrittenSubset, TrafficPolicy,
 };
 use weft_l7::destination::{
-    Balancer, Destination, Distribute, Failover, HashKey, KeepAlive, Limits, Locality, Outlier, Settings,
-    Subset, Upgrade, WarmUp,
+    Balancer, Destination, Distribute, EmptySubset, Failover, HashKey, KeepAlive, Limits, Locality, Outlier,
+    Settings, Subset, Upgrade, WarmUp,
 };
 use weft_l7::resilience::RetryBudget;
 use weft_l7::share::Share;
 
 /// What the rule says of its host. Its TLS depends on what is around it.
-pub(super) fn read(spec: &DestinationRuleSpec, around: &Around<'_>) -> Destination {
+pub(super) fn read(rule: &DestinationRule, around: &Around<'_>) -> Destination {
+    let spec = &rule.spec;
     let own = spec.traffic_policy.clone().unwrap_or_default();
     let subset = |one: &WrittenSubset| {
         let policy = over(one.traffic_policy.clone().unwrap_or_default(), &own);
@@ -33,14 +35,31 @@ pub(super) fn read(spec: &DestinationRuleSpec, around: &Around<'_>) -> Destinati
             one.labels.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect();
         (
             Arc::from(one.name.as_str()),
-            Subset { labels, settings: settings(&policy, around), ports: ports(&policy, around) },
+            Subset {
+                labels,
+                empty: EmptySubset::default(),
+                settings: settings(&policy, around),
+                ports: ports(&policy, around),
+            },
         )
     };
-    Destination {
+    let mut destination = Destination {
         settings: settings(&own, around),
         ports: ports(&own, around),
         subsets: spec.subsets.iter().map(subset).collect(),
-    }
+    };
+    annotations::lay_over(&rule.metadata, &mut destination);
+    destination
+}
+
+/// Whether any part of it says when endpoints are left alone.
+pub(super) fn has_outlier(spec: &DestinationRuleSpec) -> bool {
+    let says = |policy: &TrafficPolicy| {
+        let mut ports = policy.port_level_settings.iter();
+        policy.outlier_detection.is_some() || ports.any(|port| port.outlier_detection.is_some())
+    };
+    let subsets = spec.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
+    spec.traffic_policy.iter().chain(subsets).any(says)
 }
 
 /// The settings of TLS to endpoints that it asks for, and their fields.
@@ -257,6 +276,10 @@ fn read_outlier(one: &OutlierDetection) -> Outlier {
     }
 }
 
+/// Istio hands it to Envoy, whose defaults these are (CircuitBreakers.Thresholds.RetryBudget).
+const BUDGET_PERCENT: f64 = 20.0;
+const RETRIES_ALWAYS: u32 = 3;
+
 fn retry_budget(one: &WrittenBudget) -> RetryBudget {
     RetryBudget::AtATime {
         share: percent_share(one.percent.unwrap_or(BUDGET_PERCENT)),
@@ -264,7 +287,3 @@ fn retry_budget(one: &WrittenBudget) -> RetryBudget {
         interval: one.budget_interval.map(IstioDuration::get).filter(|interval| !interval.is_zero()),
     }
 }
-/// Istio hands it to Envoy, whose defaults these are (CircuitBreakers.Thresholds.RetryBudget).
-const BUDGET_PERCENT: f64 = 20.0;
-const RETRIES_ALWAYS: u32 = 3;
-

@@ -1,8 +1,8 @@
 //! Places: failover by the Service, by region, zone and subzone, by labels, and distribution by weight.
 
 use super::*;
-use crate::balance::place::{Arrangement, EmptySubset, Labels, Place, subset};
-use crate::destination::{Distribute, Failover, Locality as Words};
+use crate::balance::place::{Arrangement, Labels, Place, subset};
+use crate::destination::{Distribute, EmptySubset, Failover, Locality as Words, Subset};
 use std::sync::Arc;
 use weft_core::identity::Identity;
 use weft_core::names::{Network, NodeName};
@@ -155,14 +155,23 @@ fn distribution() {
 
 #[test]
 fn subsets() {
+    use EmptySubset::{Everybody, Nobody};
     let has = [labels(&[("version", "v1"), ("app", "web")]), labels(&[("version", "v2")]), labels(&[])];
-    let has: Vec<&Labels> = has.iter().collect();
-    for (wanted, otherwise, want) in [
-        (&[("version", "v1")][..], EmptySubset::Nobody, &[0][..]),
-        (&[], EmptySubset::Nobody, &[0, 1, 2]),
-        (&[("version", "v3")], EmptySubset::Nobody, &[]),
-        (&[("version", "v3")], EmptySubset::Everybody, &[0, 1, 2]),
+    for (wanted, empty, want) in [
+        (&[("version", "v1")][..], Nobody, &[0][..]),
+        (&[("version", "v1")], Everybody, &[0]),
+        (&[], Nobody, &[0, 1, 2]),
+        (&[("version", "v3")], Nobody, &[]),
+        (&[("version", "v3")], Everybody, &[0, 1, 2]),
     ] {
-        assert_eq!(subset(&has, &labels(wanted), otherwise), want, "{wanted:?}");
+        let words = Subset {
+            labels: labels(wanted),
+            empty,
+            settings: Settings::default(),
+            ports: std::collections::BTreeMap::new(),
+        };
+        let all: Vec<(usize, &Labels)> = has.iter().enumerate().collect();
+        let got: Vec<usize> = subset(all, |one| one.1, &words).into_iter().map(|(place, _)| place).collect();
+        assert_eq!(got, want, "{wanted:?}, else {empty:?}");
     }
 }
