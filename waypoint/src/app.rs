@@ -1,11 +1,11 @@
 //! Builds the waypoint: reads the settings and wires the parts.
 
 use crate::admin::{Admin, Teller};
+use crate::commons::Commons;
 use crate::config::{Config, Own};
 use crate::export;
 use crate::knowledge::WaypointMesh;
 use crate::names::Names;
-use crate::rooms::Rooms;
 use crate::run;
 use crate::telemetry;
 use crate::trace::Tracer;
@@ -47,7 +47,7 @@ pub fn run() -> anyhow::Result<()> {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let (stopper, stop) = drain::channel();
-    let (metrics, readiness) = (Metrics::new(), Readiness::new());
+    let (metrics, readiness) = (Metrics::keeping(config.series_unused), Readiness::new());
     let (lines, _rest) = access::detach(&metrics)?;
     let mut tasks = JoinSet::new();
     serve_http(&mut tasks, &config, &metrics, &readiness, &stop).await?;
@@ -93,7 +93,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         own,
         uid,
         limits: config.limits,
-        rooms: Rooms::default(),
+        commons: Commons::default(),
         adaptive: config.adaptive,
         metrics: telemetry::Metrics::register(&metrics)?,
         access: config.access,

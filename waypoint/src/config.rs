@@ -47,6 +47,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where metrics are served.
     pub metrics: Listen,
+    /// How long series of metrics are kept that nothing is counted under; for ever if it is not there.
+    pub series_unused: Option<Duration>,
     /// Where readiness is served.
     pub ready: Listen,
     /// The socket for `weft`, if there is to be one.
@@ -293,6 +295,7 @@ impl Config {
             state_dir: settings.get("WEFT_STATE_DIR", "a path", PathBuf::from("/var/lib/weft/waypoint")),
             workers: settings.get("WEFT_WORKERS", "a number of threads", cpus).max(1),
             limits: Limits::read(settings),
+            series_unused: weft_runtime::metrics::read_unused(settings),
         }
     }
 }

@@ -22,12 +22,14 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use two::{LeaseTwo, Two};
 use weft_l7::destination::Limits;
 use weft_l7::limit::Room;
+use weft_l7::outlier::Fare;
 
 /// A connection without a request is kept so long. Below what servers usually allow, so that they rarely close first.
 const IDLE: Duration = Duration::from_secs(50);
@@ -50,6 +52,8 @@ pub(crate) struct Upstream {
     pub(crate) endpoint: Endpoint,
     /// The connections.
     pub(crate) lines: Rc<Lines>,
+    /// How it fares with all workers, if somebody wants to know.
+    pub(crate) fare: Option<Arc<Fare>>,
 }
 
 /// What a connection is wanted for.

@@ -228,7 +228,7 @@ fn learn(target: &Target, member: &Member<Upstream>, tried: &Tried, now: Instant
         Err(TryError::Line(_) | TryError::Late(_)) => (outlier::Outcome::Local, load::Answer::Failed),
     };
     tried.in_flight.answered(answer, now);
-    target.heard(&member.endpoint.id, outcome, now);
+    target.heard(member, outcome, now);
 }
 
 fn decide(

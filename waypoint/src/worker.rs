@@ -1,7 +1,8 @@
 //! What the connections and requests of one worker share. Nothing of it is shared between workers but what discovery
-//! tells, which nobody locks to read, and how much of each limit is taken.
+//! tells, which nobody locks to read, and what of its targets they hold in common.
 
 use crate::client::Destination;
+use crate::commons::Commons;
 use crate::config::{Adaptive, Limits};
 use crate::dice::Dice;
 use crate::ending::Ending;
@@ -9,7 +10,6 @@ use crate::endpoints::NoEndpoint;
 use crate::export::Outbox;
 use crate::knowledge::{Moment, WaypointMesh};
 use crate::open::Open;
-use crate::rooms::Rooms;
 use crate::standing::Standing;
 use crate::streams::{StreamPatience, Streams};
 use crate::target::{Making, Target};
@@ -47,8 +47,8 @@ pub(crate) struct Knowledge {
     pub(crate) uid: WorkloadUid,
     /// How long things may take.
     pub(crate) limits: Limits,
-    /// What all workers have taken of the room of everything.
-    pub(crate) rooms: Rooms,
+    /// What workers hold in common of everything that requests go to.
+    pub(crate) commons: Commons,
     /// Whether limits of requests at a time find themselves.
     pub(crate) adaptive: Adaptive,
     /// What is counted.
@@ -104,7 +104,7 @@ pub(crate) struct Worker {
     /// Copies of requests that are under way.
     pub(crate) mirrors: Rc<Cell<usize>>,
     targets: Targets,
-    rooms: Rooms,
+    commons: Commons,
     adaptive: Adaptive,
     /// What discovery has told, as this worker last saw it.
     now: RefCell<Rc<Now>>,
@@ -113,7 +113,18 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(knowledge: Knowledge, index: usize) -> Rc<Self> {
         let Knowledge {
-            view, leaves, trust, own, uid, limits, rooms, adaptive, metrics, access, lines, ..
+            view,
+            leaves,
+            trust,
+            own,
+            uid,
+            limits,
+            commons,
+            adaptive,
+            metrics,
+            access,
+            lines,
+            ..
         } = knowledge;
         let telemetry =
             Telemetry::new(metrics, AccessLog::new(access, lines), knowledge.logs, knowledge.tracer);
@@ -128,7 +139,7 @@ impl Worker {
             dice: Dice::new(since.as_nanos() as u64 ^ (index as u64) << 48),
             mirrors: Rc::default(),
             targets: Targets::default(),
-            rooms,
+            commons,
             now: RefCell::new(Rc::new(Now(view.now()))),
             view,
             leaves,
@@ -196,7 +207,7 @@ impl Worker {
             Adaptive::On => Some(weft_l7::adaptive::Adaptive::default()),
             Adaptive::Off => None,
         };
-        Ok(Making { moment, near, rooms: &self.rooms, adaptive })
+        Ok(Making { moment, near, commons: &self.commons, adaptive })
     }
 
     /// How all endpoints stand that it has sent requests to.

@@ -11,6 +11,7 @@ mod http_route;
 mod grpc_route;
 mod stream_route;
 mod gateway_words;
+mod session;
 mod backend;
 mod gateway_route;
 mod delegation;
@@ -19,6 +20,7 @@ mod virtual_service;
 mod virtual_stream;
 mod in_force;
 mod destination_rule;
+mod annotations;
 mod tls_policy;
 mod retry_constraint;
 mod origination;
@@ -86,8 +88,7 @@ fn destination(
     let around = origination::Around { cluster, namespace, subject_alt_names };
     let rules = said.destination_rules_of(cluster, name);
     let beside = destination_rule::Beside { around, preference: &facts.told.load_balancing };
-    let mut destination =
-        rules.map(|rules| destination_rule::read(&rules.spec(), &beside)).unwrap_or_default();
+    let mut destination = rules.map(|rules| destination_rule::read(&rules, &beside)).unwrap_or_default();
     if let Some((_, policy)) = said.retry_constraint_of(name) {
         retry_constraint::lay_over(&policy.spec, &mut destination);
     }

@@ -29,11 +29,32 @@ pub struct Destination {
 pub struct Subset {
     /// Its endpoints carry these labels.
     pub labels: BTreeMap<Arc<str>, Arc<str>>,
+    /// Who is asked where nobody carries them.
+    #[serde(default, skip_serializing_if = "EmptySubset::is_nobody")]
+    pub empty: EmptySubset,
     /// What is said of it, with what is said of the service filled in.
     pub settings: Settings,
     /// Of one port.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<u16, Settings>,
+}
+
+/// Who is asked where a subset has no endpoints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum EmptySubset {
+    /// Nobody: 503, as in Istio.
+    #[default]
+    Nobody,
+    /// All of the service.
+    Everybody,
+}
+
+impl EmptySubset {
+    /// Whether nobody is.
+    pub fn is_nobody(&self) -> bool {
+        *self == Self::Nobody
+    }
 }
 
 impl Destination {

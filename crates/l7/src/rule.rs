@@ -289,6 +289,8 @@ pub enum SessionCarrier {
     Cookie {
         /// Its name.
         name: Arc<str>,
+        /// Paths that the client sends it back to (RFC 6265 §5.1.4).
+        path: Arc<str>,
         /// Whether the browser keeps it beyond its own session.
         permanent: bool,
     },

@@ -62,7 +62,7 @@ struct Wires {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let (stopper, stop) = drain::channel();
-    let metrics = Metrics::new();
+    let metrics = Metrics::keeping(config.series_unused);
     let (lines, _rest) = access::detach(&metrics)?;
     let readiness = Readiness::new();
     let (client, view) = Client::<Mesh>::new(client_config(&config));

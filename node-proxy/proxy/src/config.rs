@@ -37,6 +37,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where metrics are served.
     pub metrics: Listen,
+    /// How long series of metrics are kept that nothing is counted under; for ever if it is not there.
+    pub series_unused: Option<Duration>,
     /// Where readiness is served.
     pub ready: Listen,
     /// Where `weft` asks.
@@ -88,6 +90,7 @@ impl Config {
             },
             limits: read_limits(settings),
             metrics: Listen::Tcp(address(settings, "WEFT_METRICS_ADDR", 15020)),
+            series_unused: weft_runtime::metrics::read_unused(settings),
             ready: Listen::Tcp(address(settings, "WEFT_READY_ADDR", 15021)),
             admin: Listen::Unix(settings.get(
                 "WEFT_ADMIN_SOCKET",

@@ -21,7 +21,7 @@ use std::time::Instant;
 /// What is so while the manifests of a section are in the folder.
 type Example = (&'static str, fn(&Scene) -> Result<()>);
 
-const EXAMPLES: [Example; 42] = [
+const EXAMPLES: [Example; 44] = [
     ("A canary", routing::canary),
     ("A split", routing::split),
     ("Some requests elsewhere", routing::browsers),
@@ -45,6 +45,8 @@ const EXAMPLES: [Example; 42] = [
     ("A budget for retries", resilience::budget),
     ("Calls that are tried again", resilience::unavailable),
     ("Circuit breaking", resilience::circuit),
+    ("Circuit breaking by comparison", resilience::comparison),
+    ("A version without pods", resilience::fallback),
     ("Too few to leave anybody alone", resilience::too_few),
     ("Limits", resilience::limits),
     ("Faults", resilience::faults),

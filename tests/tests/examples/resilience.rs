@@ -135,6 +135,29 @@ pub(crate) fn too_few(scene: &Scene) -> Result<()> {
     })
 }
 
+pub(crate) fn comparison(scene: &Scene) -> Result<()> {
+    scene.fails("v2", 2)?;
+    eventually("who fails more often than it may is left alone", PATIENCE, || {
+        let report = ask(scene, 40)?;
+        ensure!(report.ok == 40 && of(&report, "v1") == 40, "{:?} {:?}", report.versions, report.failures);
+        Ok(())
+    })?;
+    scene.mends("v2")?;
+    eventually("it is asked again", PATIENCE, || {
+        let report = ask(scene, 20)?;
+        ensure!(report.ok == 20 && of(&report, "v2") > 0, "{:?}", report.versions);
+        Ok(())
+    })
+}
+
+pub(crate) fn fallback(scene: &Scene) -> Result<()> {
+    eventually("all pods answer for the version that has none", PATIENCE, || {
+        let report = ask(scene, 40)?;
+        ensure!(report.ok == 40 && report.versions.len() == 2, "{:?} {:?}", report.versions, report.failures);
+        Ok(())
+    })
+}
+
 pub(crate) fn limits(scene: &Scene) -> Result<()> {
     const REQUESTS: u64 = 8;
     eventually("what is too much is refused at once", PATIENCE, || {

@@ -13,7 +13,7 @@ use weft_core::balance::endpoint_port;
 use weft_core::names::WorkloadUid;
 use weft_core::service::{AppProtocol, LoadBalancingMode, Service};
 use weft_core::workload::Workload;
-use weft_l7::balance::place::{Arrangement, Place, Spot};
+use weft_l7::balance::place::{Arrangement, Place, Spot, subset};
 use weft_l7::balance::{self, EndpointState};
 use weft_l7::destination::{Balancer, Destination, Settings};
 use weft_l7::service::ServiceTraffic;
@@ -150,7 +150,7 @@ impl Basis {
             let lines = lines.remove(&(workload.uid.clone(), addr)).unwrap_or_default();
             let (origin, keep_alive) = (origin.cloned(), settings.limits.keep_alive);
             let endpoint = Endpoint { workload: workload.clone(), addr, tunnel, origin, keep_alive };
-            let to = Upstream { endpoint, lines };
+            let to = Upstream { endpoint, lines, fare: None };
             Some(balance::Endpoint { id: workload.uid.clone(), weight: workload.weight, state, spot, to })
         };
         let (service, target) = match (&self.subject, name) {
@@ -164,18 +164,18 @@ impl Basis {
         };
         let place = |workload| Place { workload, labels: &workload.labels };
         let arrangement = Arrangement::new(&settings.locality, &service.load_balancing, place(&self.near));
-        let subset = target.subset.as_ref().and_then(|name| self.destination()?.subsets.get(name));
-        let labels = subset.map(|subset| &subset.labels);
-        let carries = |workload: &&Arc<Workload>| {
-            let wanted = labels.into_iter().flatten();
-            wanted.into_iter().all(|(name, value)| workload.labels.get(name) == Some(value))
+        let all: Vec<&Arc<Workload>> = self.moment.mesh.endpoints(&service.name).collect();
+        let named = target.subset.as_ref().and_then(|name| self.destination()?.subsets.get(name));
+        let all = match named {
+            Some(named) => subset(all, |workload| &workload.labels, named),
+            None => all,
         };
-        let all = self.moment.mesh.endpoints(&service.name).filter(carries);
-        all.filter_map(|workload| {
-            let port = endpoint_port(&service.name, service, target.port, workload)?;
-            let spot = arrangement.spot(place(workload))?;
-            make(workload, port, state(service, workload), spot)
-        })
-        .collect()
+        all.into_iter()
+            .filter_map(|workload| {
+                let port = endpoint_port(&service.name, service, target.port, workload)?;
+                let spot = arrangement.spot(place(workload))?;
+                make(workload, port, state(service, workload), spot)
+            })
+            .collect()
     }
 }

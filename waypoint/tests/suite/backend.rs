@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 
 pub(crate) type ReplyBody = UnsyncBoxBody<Bytes, hyper::Error>;
@@ -105,6 +106,18 @@ impl Backend {
             })
         });
         Self { hung, given_up, ..Self::new(behaviour) }
+    }
+
+    /// Answers with 503, one request for each permit that is added.
+    pub(crate) fn failing_behind(gate: &Rc<Semaphore>) -> Self {
+        let gate = gate.clone();
+        Self::new(Rc::new(move |_, _| {
+            let gate = gate.clone();
+            Box::pin(async move {
+                gate.acquire().await.unwrap().forget();
+                reply(503, "")
+            })
+        }))
     }
 
     /// Sends back what comes as it comes, with trailers; speaks HTTP/2.

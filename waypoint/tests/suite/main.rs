@@ -26,4 +26,5 @@ mod telemetry;
 mod trace;
 mod tunnels;
 mod words;
+mod workers;
 mod world;

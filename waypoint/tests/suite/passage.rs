@@ -170,3 +170,31 @@ fn what_lasts_too_long_is_ended() {
         assert!(line["duration_ms"].as_f64().unwrap() >= 500.0, "{line}");
     });
 }
+
+#[test]
+fn series_go_when_nothing_is_counted_under_them() {
+    run(async {
+        let world = echo(&[("WEFT_METRICS_UNUSED_SECONDS", "1")]).await;
+        world.put_service("b", AppProtocol::Tcp);
+        let client = world.client().await;
+        let mut held = open(&client).await;
+        let series = |service: &str| {
+            let text = world.http(15020, "/metrics").expect("metrics");
+            let name = format!("destination_service_name=\"{service}\"");
+            text.lines().filter(|line| line.starts_with("istio_tcp_") && line.contains(&name)).count()
+        };
+        eventually(|| async {
+            // It has no endpoints.
+            let mut refused = client.raw("b").await;
+            drop(refused.read_to_end(&mut Vec::new()).await);
+            (series("b") > 0).then_some(())
+        })
+        .await;
+        eventually(|| async { (series("b") == 0).then_some(()) }).await;
+        assert!(series("tcp") > 0, "a connection is open, and may count again");
+        held.shutdown().await.unwrap();
+        eventually(|| async { (series("tcp") == 0).then_some(()) }).await;
+        drop(open(&client).await);
+        assert!(series("tcp") > 0, "it is back");
+    });
+}

@@ -1,5 +1,7 @@
 //! What a DestinationRule says, in the words of `weft-l7`.
 
+use super::annotations;
+use super::in_force::InForce;
 use super::origination::{self, Around};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,8 +21,8 @@ use weft_control_api::istio::destination_rule::{
 };
 use weft_core::service::{LoadBalancing, LoadBalancingMode};
 use weft_l7::destination::{
-    Balancer, Destination, Distribute, Failover, HashKey, KeepAlive, Limits, Locality, Outlier, Settings,
-    Subset, Upgrade, WarmUp,
+    Balancer, Destination, Distribute, EmptySubset, Failover, HashKey, KeepAlive, Limits, Locality, Outlier,
+    Settings, Subset, Upgrade, WarmUp,
 };
 use weft_l7::resilience::RetryBudget;
 use weft_l7::share::Share;
@@ -33,8 +35,9 @@ pub(super) struct Beside<'a> {
     pub(super) preference: &'a LoadBalancing,
 }
 
-/// What the rule says of its host.
-pub(super) fn read(spec: &DestinationRuleSpec, beside: &Beside<'_>) -> Destination {
+/// What the rules in force say of their host.
+pub(super) fn read(rules: &InForce<'_>, beside: &Beside<'_>) -> Destination {
+    let spec = &*rules.spec();
     let own = spec.traffic_policy.clone().unwrap_or_default();
     let subset = |one: &WrittenSubset| {
         let policy = over(one.traffic_policy.clone().unwrap_or_default(), &own);
@@ -42,14 +45,31 @@ pub(super) fn read(spec: &DestinationRuleSpec, beside: &Beside<'_>) -> Destinati
             one.labels.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect();
         (
             Arc::from(one.name.as_str()),
-            Subset { labels, settings: settings(&policy, beside), ports: ports(&policy, beside) },
+            Subset {
+                labels,
+                empty: EmptySubset::default(),
+                settings: settings(&policy, beside),
+                ports: ports(&policy, beside),
+            },
         )
     };
-    Destination {
+    let mut destination = Destination {
         settings: settings(&own, beside),
         ports: ports(&own, beside),
         subsets: spec.subsets.iter().map(subset).collect(),
-    }
+    };
+    annotations::lay_over(rules.metadata(), &mut destination);
+    destination
+}
+
+/// Whether any part of it says when endpoints are left alone.
+pub(super) fn has_outlier(spec: &DestinationRuleSpec) -> bool {
+    let says = |policy: &TrafficPolicy| {
+        let mut ports = policy.port_level_settings.iter();
+        policy.outlier_detection.is_some() || ports.any(|port| port.outlier_detection.is_some())
+    };
+    let subsets = spec.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
+    spec.traffic_policy.iter().chain(subsets).any(says)
 }
 
 /// The settings of TLS to endpoints that it asks for, and their fields.
@@ -287,13 +307,15 @@ fn read_outlier(one: &OutlierDetection) -> Outlier {
     }
 }
 
+/// Istio hands it to Envoy, whose defaults these are (CircuitBreakers.Thresholds.RetryBudget).
+const BUDGET_PERCENT: f64 = 20.0;
+const RETRIES_ALWAYS: u32 = 3;
+
 fn retry_budget(one: &WrittenBudget) -> RetryBudget {
-    let interval = one.budget_interval.map_or(INTERVAL, IstioDuration::get);
-    RetryBudget {
-        share: percent_share(one.percent.unwrap_or(20.0)),
-        interval,
-        always: one.min_retry_concurrency.unwrap_or(3),
-        always_interval: interval,
+    RetryBudget::AtATime {
+        share: percent_share(one.percent.unwrap_or(BUDGET_PERCENT)),
+        always: one.min_retry_concurrency.unwrap_or(RETRIES_ALWAYS),
+        interval: one.budget_interval.map(IstioDuration::get).filter(|interval| !interval.is_zero()),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::backend::Around;
 use super::gateway_route::UnknownFilter;
-use super::gateway_words::{Line, Rank, first_of_each, header_change, mirror, nowhere, origin, session};
+use super::gateway_words::{Line, Rank, first_of_each, header_change, mirror, nowhere, origin};
 use super::paths;
+use super::session::session;
 use std::cmp::Reverse;
 use std::sync::Arc;
 use weft_control_api::gateway_api::filter::cors;
@@ -37,8 +38,9 @@ pub(super) fn lines(spec: &HttpRouteSpec, around: &Around<'_>) -> Vec<Line> {
         let origin = origin(rule.name.as_deref(), number, around);
         for one in matches {
             let Some(when) = request_match(one) else { continue };
-            // What takes the place of the prefix depends on the prefix, so each match has a rule of its own.
-            let rule = Arc::new(read_rule(rule, one, &origin, around));
+            // What takes the place of the prefix depends on the prefix, and where a session holds on the path, so each match
+            // has a rule of its own.
+            let rule = Arc::new(read_rule(rule, (one, &when), &origin, around));
             lines.push(Line { rank: rank(one), when, rule });
         }
     }
@@ -90,7 +92,7 @@ fn request_match(one: &HttpRouteMatch) -> Option<RequestMatch> {
 
 fn read_rule(
     rule: &HttpRouteRule,
-    matched: &HttpRouteMatch,
+    (matched, when): (&HttpRouteMatch, &RequestMatch),
     origin: &RuleOrigin,
     around: &Around<'_>,
 ) -> Rule {
@@ -105,7 +107,10 @@ fn read_rule(
     let action = match (filters.iter().find_map(UnknownFilter::of_http), redirect) {
         (Some(unknown), _) => nowhere(&unknown),
         (None, Some(redirect)) => Action::Redirect(redirect),
-        (None, None) => Action::Forward(Box::new(read_forward(rule, prefix, around))),
+        (None, None) => {
+            let session = rule.session_persistence.as_ref().map(|one| session(one, origin, when));
+            Action::Forward(Box::new(Forward { session, ..read_forward(rule, prefix, around) }))
+        }
     };
     Rule {
         origin: origin.clone(),
@@ -137,7 +142,7 @@ fn read_forward(rule: &HttpRouteRule, prefix: Option<&str>, around: &Around<'_>)
         mirrors: mirrors(&rule.filters, around),
         timeouts: rule.timeouts.as_ref().map(timeouts).unwrap_or_default(),
         retry: rule.retry.as_ref().map(retry),
-        session: rule.session_persistence.as_ref().map(session),
+        session: None,
     }
 }
 

@@ -8,6 +8,7 @@ use crate::facts::created;
 use crate::name::Name;
 use std::borrow::Cow;
 use weft_control_api::istio::destination_rule::{DestinationRule, DestinationRuleSpec, Subset};
+use weft_control_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use weft_control_api::problem::Note;
 
 /// The rules in force for a Service, the oldest first. As in Istio they are one together: the subsets of all, and the oldest
@@ -48,6 +49,11 @@ impl<'a> InForce<'a> {
             spec.subsets.extend(new);
         }
         spec
+    }
+
+    /// Whose annotations count: the oldest one's.
+    pub(super) fn metadata(&self) -> &'a ObjectMeta {
+        &self.first.1.metadata
     }
 
     /// Their names.

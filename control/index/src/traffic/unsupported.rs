@@ -2,7 +2,7 @@
 //! was there before.
 
 use super::virtual_service::MESH;
-use super::{origination, paths, tls_policy};
+use super::{annotations, origination, paths, tls_policy};
 use weft_control_api::gateway_api::backend_tls_policy::BackendTlsPolicySpec;
 use weft_control_api::gateway_api::backend_traffic_policy::BackendTrafficPolicySpec;
 use weft_control_api::istio::destination_rule::tls::ClientTlsSettings;
@@ -18,7 +18,12 @@ pub(crate) fn unsupported(object: &Object, notes: &mut Vec<Note>) {
     match object {
         Object::HttpRoute(one) => paths::check_http_route(&one.spec, notes),
         Object::VirtualService(one) => virtual_service(&one.spec, notes),
-        Object::DestinationRule(one) => destination_rule(&one.spec, notes),
+        Object::DestinationRule(one) => {
+            destination_rule(&one.spec, notes);
+            let (has_outlier, has_subsets) =
+                (super::destination_rule::has_outlier(&one.spec), !one.spec.subsets.is_empty());
+            annotations::check(&one.metadata, has_outlier, has_subsets, notes);
+        }
         Object::BackendTrafficPolicy(one) => backend_traffic_policy(&one.spec, notes),
         Object::BackendTlsPolicy(one) => backend_tls_policy(&one.spec, notes),
         _ => {}

@@ -251,6 +251,7 @@ impl Worker {
         self.access.flush();
         self.stop_idle();
         self.count_bytes();
+        self.metrics.tick(std::time::Instant::now());
         let trust = self.knowledge.trust.now();
         let changed = self.trusted.replace(Some(trust.fingerprint())) != Some(trust.fingerprint());
         if changed {
