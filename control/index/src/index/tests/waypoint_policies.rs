@@ -151,7 +151,9 @@ fn a_policy_for_a_service_entry() {
         (&["a.example.org", "b.example.org"].map(String::from)[..], 0)
     );
     assert!(guarded(&world, "a.example.org") && guarded(&world, "b.example.org"));
-    assert!(!world.service("web").guarded && world.0.policies().count() == 0);
+    assert!(!world.service("web").guarded, "another service of its namespace");
+    let at_pods = world.0.policies().any(|policy| &*policy.name.name == "p");
+    assert!(!at_pods, "node proxies leave it alone");
 
     world.put(entry("out", &["b.example.org"], json!({})));
     assert_eq!(hosts(&world), ["b.example.org"]);
