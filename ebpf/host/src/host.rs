@@ -31,6 +31,8 @@ mod exemptions;
 mod probes;
 mod release;
 
+pub use exemptions::ESTABLISHED_PER_POD_MAX;
+
 /// The programs are attached.
 const ATTACHED: u32 = 1;
 /// The sysctls of the record are those from before.
@@ -165,6 +167,13 @@ impl Host {
             attached.then_some(AdoptedPod { key, slot: entry.slot, netns_cookie: record.netns_cookie })
         });
         known.collect()
+    }
+
+    /// The cookie of the namespace that is captured under a name, by this process or an earlier one.
+    #[must_use]
+    pub fn captured_netns(&self, key: &PodKey) -> Option<u64> {
+        let record = self.find(key)?.pod.lock().record;
+        (record.netns_cookie != 0).then_some(record.netns_cookie)
     }
 
     /// What the programs say, if they are a debug build; once.
