@@ -398,6 +398,13 @@ impl Index {
 
     /// All that is wrong with objects, by object.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+    /// True if an object speaks of a pod by that name, whatever has become of the pod, and even if the object cannot be
+    /// read.
+    pub fn speaks_of_pod(&self, namespace: &str, name: &str) -> bool {
+        let key = ObjectKey { kind: Kind::Pod, namespace: namespace.into(), name: name.into() };
+        self.cluster.pods.get(&Name::new(namespace, name)).is_some() || self.problems.knows(&key)
+    }
+
         self.problems.all()
     }
 
