@@ -171,9 +171,7 @@ impl Index {
             }
             Object::NetworkPolicy(one) => {
                 let selector = facts::network_policy::read(one, notes);
-                if !refuses(notes) {
-                    cluster.set_network_policy(&name, Some(selector), dirty);
-                }
+                cluster.set_network_policy(&name, Some(selector), dirty);
             }
             Object::AuthorizationPolicy(one) => {
                 let facts = policy::authorization::read(one, &name, &cluster.config, notes);
@@ -233,7 +231,8 @@ impl Index {
         }
     }
 
-    /// A policy that cannot be read denies; anything else stays as it was.
+    /// A policy that cannot be read denies, and one for the network plugin selects its whole namespace; anything else
+    /// stays as it was.
     fn refuse(&mut self, key: &ObjectKey, refusal: &Refusal, dirty: &mut Dirty) {
         let name = Name::new(key.namespace.clone(), key.name.clone());
         let cluster = &mut self.cluster;
@@ -246,6 +245,10 @@ impl Index {
                 let facts = policy::refused::peer(refusal, &name, &cluster.config);
                 cluster.set_peer(&name, Some(facts), dirty);
             }
+            Kind::NetworkPolicy => {
+                let everything = facts::network_policy::unreadable();
+                cluster.set_network_policy(&name, Some(everything), dirty);
+            }
             Kind::Namespace
             | Kind::Node
             | Kind::Pod
@@ -254,7 +257,6 @@ impl Index {
             | Kind::ServiceAccount
             | Kind::Secret
             | Kind::ConfigMap
-            | Kind::NetworkPolicy
             | Kind::Gateway
             | Kind::GatewayClass
             | Kind::HttpRoute
@@ -401,6 +403,13 @@ impl Index {
         let pod = self.cluster.pods.get(&Name::new(namespace, name))?;
         let same = *pod.uid == *uid && pod.life == Life::Live && !pod.node.as_str().is_empty();
         same.then_some(&pod.node)
+    }
+
+    /// True if an object speaks of a pod by that name, whatever has become of the pod, and even if the object cannot be
+    /// read.
+    pub fn speaks_of_pod(&self, namespace: &str, name: &str) -> bool {
+        let key = ObjectKey { kind: Kind::Pod, namespace: namespace.into(), name: name.into() };
+        self.cluster.pods.get(&Name::new(namespace, name)).is_some() || self.problems.knows(&key)
     }
 
     /// All that is wrong with objects, by object.

@@ -18,6 +18,10 @@ fn spec(spec: Value) -> Value {
 fn virtual_addresses_come_from_every_place_that_has_them() {
     let balancer =
         json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.9"}, {"hostname": "lb"}]}}});
+    let proxy = json!({"status": {"loadBalancer": {"ingress": [
+        {"ip": "192.0.2.9", "ipMode": "Proxy"},
+        {"ip": "192.0.2.8", "ipMode": "VIP"},
+    ]}}});
     for (case, over, want) in [
         ("cluster IP", json!({}), &["10.1.0.1/32"][..]),
         (
@@ -27,6 +31,12 @@ fn virtual_addresses_come_from_every_place_that_has_them() {
         ),
         ("external", spec(json!({"externalIPs": ["192.0.2.1"]})), &["10.1.0.1/32", "192.0.2.1/32"]),
         ("balancer", balancer, &["10.1.0.1/32", "192.0.2.9/32"]),
+        ("a balancer that has to see its traffic", proxy, &["10.1.0.1/32", "192.0.2.8/32"]),
+        (
+            "headless, for which kube-proxy does nothing",
+            spec(json!({"clusterIP": "None", "externalIPs": ["192.0.2.1"]})),
+            &[],
+        ),
         ("headless", spec(json!({"clusterIP": "None", "clusterIPs": ["None"]})), &[]),
         ("external name", spec(json!({"type": "ExternalName", "externalName": "example.org."})), &[]),
     ] {
@@ -78,6 +88,22 @@ fn settings_become_balancing() {
     ] {
         let world = World::of([with(service("web", "10.1.0.1"), spec(over))]);
         assert_eq!(world.service("web").load_balancing, want, "{case}");
+    }
+}
+
+#[test]
+fn words_that_mean_nothing_are_refused() {
+    let mode = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.9", "ipMode": "proxy"}]}}});
+    for (over, field) in [
+        (spec(json!({"type": "clusterIP"})), "spec.type"),
+        (spec(json!({"internalTrafficPolicy": "local"})), "spec.internalTrafficPolicy"),
+        (mode, "status.loadBalancer.ingress[0].ipMode"),
+    ] {
+        let mut world = World::of([service("web", "10.1.0.1")]);
+        let before = world.service("web").clone();
+        world.put(with(service("web", "10.1.0.2"), over));
+        assert!(world.problems()[0].contains(&format!(": {field}: ")), "{field}: {:?}", world.problems());
+        assert_eq!(*world.service("web"), before, "{field}: its last good version stays");
     }
 }
 
@@ -169,6 +195,11 @@ fn conditions_of_a_slice_count() {
             (Health::Healthy, true),
         ),
         ("ending", json!({"ready": false, "serving": false, "terminating": true}), (Health::Unhealthy, true)),
+        (
+            "serving, not ready, and not ending",
+            json!({"ready": false, "serving": true}),
+            (Health::Unhealthy, false),
+        ),
         ("published though not ready", json!({"ready": true, "serving": false}), (Health::Unhealthy, false)),
     ] {
         let endpoints = json!([with(at_pod("web", "10.0.0.1"), json!({ "conditions": conditions }))]);
