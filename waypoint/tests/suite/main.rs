@@ -15,6 +15,7 @@ mod grpc;
 mod http2;
 mod interop;
 mod passage;
+mod peers;
 mod policy;
 mod prometheus;
 mod protocols;
