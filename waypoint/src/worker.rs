@@ -22,11 +22,12 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::watch;
 use weft_core::balance::Chance;
 use weft_core::identity::Identity;
 use weft_core::names::WorkloadUid;
 use weft_l7::target::ServiceTarget;
-use weft_pki::TrustView;
+use weft_pki::{Fingerprint, TrustView};
 use weft_runtime::access::{AccessFormat, AccessLog};
 use weft_runtime::outlet::Outlet;
 use weft_xds::View;
@@ -103,6 +104,8 @@ pub(crate) struct Worker {
     pub(crate) dice: Dice,
     /// Copies of requests that are under way.
     pub(crate) mirrors: Rc<Cell<usize>>,
+    /// Which trust bundle is in force, for who has to look again when it is another one.
+    pub(crate) trusted: watch::Sender<Fingerprint>,
     targets: Targets,
     commons: Commons,
     adaptive: Adaptive,
@@ -138,6 +141,7 @@ impl Worker {
             // Only so that workers and waypoints do not choose alike.
             dice: Dice::new(since.as_nanos() as u64 ^ (index as u64) << 48),
             mirrors: Rc::default(),
+            trusted: watch::Sender::new(trust.now().fingerprint()),
             targets: Targets::default(),
             commons,
             now: RefCell::new(Rc::new(Now(view.now()))),
@@ -221,6 +225,8 @@ impl Worker {
         self.open.tick(Instant::now());
         let Limits { body_idle: sending, taking, .. } = self.limits;
         self.streams.tick(Instant::now(), StreamPatience { sending, taking });
+        let trusted = self.trust.now().fingerprint();
+        self.trusted.send_if_modified(|known| std::mem::replace(known, trusted) != trusted);
         self.tunnels.close_idle();
         self.telemetry.flush();
     }

@@ -51,6 +51,17 @@ pub struct PodRequest<'a> {
     pub pod: &'a Arc<Workload>,
 }
 
+/// Who speaks where tunnels end at a workload's own address: a pod's, or a waypoint's.
+#[derive(Debug)]
+pub struct Speaker<'a> {
+    /// Who the TLS session proves.
+    pub peer: &'a Identity,
+    /// Where the TLS session comes from.
+    pub peer_ip: IpAddr,
+    /// The client application's address, where the dialect says it: Weft's own does, HBONE does not.
+    pub source: Option<IpAddr>,
+}
+
 /// Both ends of an admitted request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admitted {
@@ -128,10 +139,7 @@ pub fn admit_weft_request(
     // First: whoever asks for it, no later word of discovery's makes it right.
     check_port(request.destination)?;
     let source_ip = request.source.ip();
-    let source = snapshot.find_identity(network, source_ip, request.peer).map_err(|why| match why {
-        NoIdentity::Nobody => NotAdmitted::UnknownSource(source_ip),
-        NoIdentity::Others => NotAdmitted::ForeignIdentity(source_ip),
-    })?;
+    let source = known_source(snapshot, network, request.peer, source_ip)?;
     check_peer(source, request)?;
     let ip = request.destination.ip();
     let destination = snapshot.find_identity(network, ip, request.served).map_err(|why| match why {
@@ -147,21 +155,57 @@ pub fn admit_weft_request(
     Ok(Admitted { source: Some(source.clone()), destination: destination.clone() })
 }
 
-/// Whether the source is the peer's to speak for. A pod has several addresses: the tunnel may come from another one
-/// than the application's own connection.
+/// Admits who speaks at a workload's own address, for itself only, and gives it where discovery knows it. In Weft's own
+/// dialect it has to be known; a peer of HBONE may be unknown (another cluster, a gateway), but not somebody else.
+///
+/// # Errors
+/// The first reason not to.
+pub fn admit_speaker<'a>(
+    snapshot: &'a Snapshot,
+    network: &Network,
+    speaker: &Speaker<'_>,
+) -> Result<Option<&'a Arc<Workload>>, NotAdmitted> {
+    let Some(source_ip) = speaker.source else {
+        return match snapshot.find_identity(network, speaker.peer_ip, speaker.peer) {
+            Ok(source) => Ok(Some(source)),
+            Err(NoIdentity::Nobody) => Ok(None),
+            Err(NoIdentity::Others) => Err(NotAdmitted::ForeignIdentity(speaker.peer_ip)),
+        };
+    };
+    let source = known_source(snapshot, network, speaker.peer, source_ip)?;
+    check_own_addr(source, speaker.peer_ip, source_ip)?;
+    Ok(Some(source))
+}
+
+/// The workload with the source address, if it is the peer's.
+fn known_source<'a>(
+    snapshot: &'a Snapshot,
+    network: &Network,
+    peer: &Identity,
+    source_ip: IpAddr,
+) -> Result<&'a Arc<Workload>, NotAdmitted> {
+    snapshot.find_identity(network, source_ip, peer).map_err(|why| match why {
+        NoIdentity::Nobody => NotAdmitted::UnknownSource(source_ip),
+        NoIdentity::Others => NotAdmitted::ForeignIdentity(source_ip),
+    })
+}
+
+/// A pod has several addresses: the tunnel may come from another one than the application's own connection.
+fn check_own_addr(source: &Workload, peer_ip: IpAddr, source_ip: IpAddr) -> Result<(), NotAdmitted> {
+    let is_own = source.addresses.contains(&peer_ip.to_canonical());
+    if is_own { Ok(()) } else { Err(NotAdmitted::ForeignAddr(source_ip)) }
+}
+
+/// Whether the source is the peer's to speak for.
 fn check_peer(source: &Workload, request: &WeftRequest<'_>) -> Result<(), NotAdmitted> {
-    let peer_ip = request.peer_ip.to_canonical();
-    let source_ip = request.source.ip();
+    let (peer_ip, source_ip) = (request.peer_ip, request.source.ip());
     match request.door {
         Door::Node => {
             let nodes = source.node_tunnel.as_ref().map_or(&[][..], NodeTunnel::addresses);
-            let its_node = nodes.iter().any(|addr| addr.ip() == peer_ip);
+            let its_node = nodes.iter().any(|addr| addr.ip() == peer_ip.to_canonical());
             if its_node { Ok(()) } else { Err(NotAdmitted::ForeignNode(source_ip)) }
         }
-        Door::Pod(_) => {
-            let its_own = source.addresses.contains(&peer_ip);
-            if its_own { Ok(()) } else { Err(NotAdmitted::ForeignAddr(source_ip)) }
-        }
+        Door::Pod(_) => check_own_addr(source, peer_ip, source_ip),
     }
 }
 
@@ -171,11 +215,8 @@ fn check_peer(source: &Workload, request: &WeftRequest<'_>) -> Result<(), NotAdm
 /// The first reason not to.
 pub fn admit_pod_request(snapshot: &Snapshot, request: &PodRequest<'_>) -> Result<Admitted, NotAdmitted> {
     check_port(request.destination)?;
-    let source = match snapshot.find_identity(&request.pod.network, request.peer_ip, request.peer) {
-        Ok(source) => Some(source),
-        Err(NoIdentity::Nobody) => None,
-        Err(NoIdentity::Others) => return Err(NotAdmitted::ForeignIdentity(request.peer_ip)),
-    };
+    let speaker = Speaker { peer: request.peer, peer_ip: request.peer_ip, source: None };
+    let source = admit_speaker(snapshot, &request.pod.network, &speaker)?;
     let ip = request.destination.ip().to_canonical();
     if !request.pod.addresses.contains(&ip) {
         return Err(NotAdmitted::NoWorkload(ip));

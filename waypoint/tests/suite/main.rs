@@ -16,6 +16,7 @@ mod http2;
 mod interop;
 mod leaving;
 mod passage;
+mod peers;
 mod policy;
 mod prometheus;
 mod protocols;

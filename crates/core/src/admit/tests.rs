@@ -194,6 +194,27 @@ fn pods_that_share_an_address_are_told_apart_by_identity() {
     }
 }
 
+#[test]
+fn who_speaks_at_a_workloads_own_address_speaks_for_itself() {
+    use NotAdmitted::{ForeignAddr, ForeignIdentity, UnknownSource};
+    for (case, (peer, peer_ip), source, want) in [
+        ("itself", ("client", "10.0.1.1"), Some("10.0.1.1"), Ok(Some("client"))),
+        ("by its other address", ("client", "fd00::1"), Some("10.0.1.1"), Ok(Some("client"))),
+        ("for nobody", ("client", "10.0.1.1"), Some("10.0.1.7"), Err(UnknownSource(ip("10.0.1.7")))),
+        ("for a neighbour", ("client", "10.0.1.1"), Some("10.0.1.9"), Err(ForeignIdentity(ip("10.0.1.9")))),
+        ("from elsewhere", ("client", "10.0.1.9"), Some("10.0.1.1"), Err(ForeignAddr(ip("10.0.1.1")))),
+        ("by HBONE", ("client", "10.0.1.1"), None, Ok(Some("client"))),
+        ("by HBONE, from elsewhere", ("client", "10.0.1.9"), None, Err(ForeignIdentity(ip("10.0.1.9")))),
+        ("by HBONE, a gateway", ("gateway", "172.16.0.1"), None, Ok(None)),
+    ] {
+        let peer = who(peer);
+        let speaker = Speaker { peer: &peer, peer_ip: ip(peer_ip), source: source.map(ip) };
+        let (world, network) = (world(), Network::default_network());
+        let admitted = admit_speaker(&world, &network, &speaker);
+        assert_eq!(admitted.map(|one| one.map(|one| &*one.name)), want, "{case}");
+    }
+}
+
 /// A world with a waypoint before `web`, which `server` serves at 8080.
 fn guarded_world(guarded: bool) -> Snapshot {
     let name = crate::names::ServiceName::new("shop", "waypoint.shop.svc.cluster.local");

@@ -292,6 +292,9 @@ fn what_discovery_says_of_the_destination() {
 
 #[test]
 fn through_a_waypoint() {
+    fn speaks(waypoint: &mut Workload, version: u16) {
+        waypoint.node_tunnel = Some(NodeTunnel { place: TunnelPlace::Workload, versions: vec![version] });
+    }
     let name = crate::names::ServiceName::new("shop", "waypoint.shop.svc.cluster.local");
     let gateway = GatewayAddr { destination: GatewayDestination::Service(name.clone()), hbone_port: 15008 };
     let with = |change: fn(&mut Workload)| {
@@ -331,6 +334,24 @@ fn through_a_waypoint() {
             "Waypoint",
         ),
         ("it takes no tunnel", |one| one.protocol = TunnelProtocol::Plain, "10.96.0.1:80", "Waypoint"),
+        (
+            "it speaks Weft's own dialect",
+            |one| speaks(one, 1),
+            "10.96.0.1:80",
+            "PodTunnel(10.0.1.5:15008) 10.96.0.1:80 of web",
+        ),
+        (
+            "a pod, and it speaks Weft's own dialect",
+            |one| speaks(one, 1),
+            "10.0.2.1:9",
+            "PodTunnel(10.0.1.5:15008) 10.0.2.1:9",
+        ),
+        (
+            "it speaks a later version",
+            |one| speaks(one, 7),
+            "10.96.0.1:80",
+            "Hbone(10.0.1.5:15008) 10.96.0.1:80 of web",
+        ),
     ] {
         assert_eq!(hop_in(&with(change), &rules(), dst, Asked::No), want, "{case}");
     }

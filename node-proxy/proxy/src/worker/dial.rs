@@ -77,10 +77,11 @@ async fn dial_mux(
     let connect = |source| DialError::Connect { to, source: Arc::new(source) };
     let fresh = host_socket(from, to).map_err(connect)?;
     let socket = Socket::connect(fresh.into(), to, knowledge.limits.connect).await.map_err(connect)?;
-    begin(knowledge, leaf, destination, (socket, to), Dialect::Mux).await
+    begin(knowledge, leaf, destination, (socket, to), (Dialect::Mux, &[Dialect::Mux.alpn()])).await
 }
 
-/// Opens a tunnel to a pod's own address, from the client's namespace.
+/// Opens a tunnel to a pod's own address, or a waypoint's, from the client's namespace. HBONE is spoken there in any case:
+/// who turns out not to speak `dialect` is spoken to in that.
 pub(super) async fn dial_pod(
     knowledge: &Knowledge,
     leaf: &Leaf,
@@ -89,28 +90,28 @@ pub(super) async fn dial_pod(
     dialect: Dialect,
 ) -> Result<Dialed, DialError> {
     let socket = connect_pod(pod, to, knowledge.limits.connect).await?;
-    begin(knowledge, leaf, destination, (socket, to), dialect).await
+    begin(knowledge, leaf, destination, (socket, to), (dialect, dialect.offers())).await
 }
 
-/// The handshake of a dialect.
+/// The handshake, in which the other end chooses one of the dialects that are offered.
 async fn begin(
     knowledge: &Knowledge,
     leaf: &Leaf,
     destination: &Identity,
     (socket, to): (Socket, SocketAddr),
-    dialect: Dialect,
+    (dialect, offered): (Dialect, &[&[u8]]),
 ) -> Result<Dialed, DialError> {
     let failed = |why: String| DialError::Handshake { to, why: why.into() };
     let from = socket.local_addr().map_err(|source| DialError::Connect { to, source: Arc::new(source) })?;
     let trust = knowledge.trust.now();
-    let config = client_config(leaf, &trust, vec![destination.clone()], &[dialect.alpn()]);
+    let config = client_config(leaf, &trust, vec![destination.clone()], offered);
     let config = config.map(Arc::new).map_err(|error| failed(describe(&error)))?;
     let name = match dialect {
         Dialect::Mux => tunnel_server_name(destination),
         Dialect::Hbone => ip_server_name(to.ip()),
     };
     let limit = knowledge.limits.handshake;
-    let (handle, driver) = tokio::time::timeout(limit, Handle::connect(socket, config, name, dialect))
+    let (handle, driver) = tokio::time::timeout(limit, Handle::connect(socket, config, name))
         .await
         .map_err(|_| failed(format!("no answer within {limit:?}")))?
         .map_err(|error| failed(describe(&error)))?;

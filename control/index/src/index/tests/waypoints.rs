@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use weft_control_api::kind::Kind;
 use weft_core::enrolment::Membership;
 use weft_core::names::GatewayName;
-use weft_core::workload::{Health, TunnelProtocol};
+use weft_core::workload::{Health, NodeTunnel, TunnelPlace, TunnelProtocol};
 
 const HOST: &str = "wp.shop.svc.cluster.local";
 
@@ -224,6 +224,30 @@ fn instances_end_tunnels_themselves_and_are_never_captured() {
     assert!(world.0.service(&super::world::service_name("wp")).is_none());
     assert!(world.pod("wp-1").expect("it is told").node_tunnel.is_some(), "a pod as any other");
     assert!(world.0.waypoint_of("shop", "wp-1").is_none());
+}
+
+#[test]
+fn instances_say_themselves_what_they_speak() {
+    let says = |object: Value, text: &str| {
+        with(object, json!({"metadata": {"annotations": {"weft.dev/tunnel-versions": text}}}))
+    };
+    let tunnel_of = |world: &World, name: &str| world.pod(name).expect("it is told").node_tunnel.clone();
+    let at_itself =
+        |versions: &[u16]| Some(NodeTunnel { place: TunnelPlace::Workload, versions: versions.to_vec() });
+    let instance = || instance("wp-1", "wp", "10.0.0.9");
+    for (case, object, want, problems) in [
+        ("nothing: one of another mesh, or an older one", instance(), None, 0),
+        ("a version", says(instance(), "1"), at_itself(&[1]), 0),
+        ("several", says(instance(), "1, 2"), at_itself(&[1, 2]), 0),
+        ("what is none", says(instance(), "one"), None, 1),
+    ] {
+        // Its node's proxy is another program.
+        let world = World::of([meshed(), node("n1"), waypoint("wp"), object]);
+        assert_eq!(tunnel_of(&world, "wp-1"), want, "{case}");
+        assert_eq!(world.problems().len(), problems, "{case}: {:?}", world.problems());
+    }
+    let world = World::of([meshed(), waypoint("wp"), says(pod("web", "10.0.0.1"), "1")]);
+    assert_eq!(tunnel_of(&world, "web"), None, "for a pod its node speaks");
 }
 
 #[test]
