@@ -262,7 +262,13 @@ fn annotations_that_mean_nothing_refuse_the_rule() {
     for (name, text, spec, severity, want) in [
         ("outlier-success-rate", "1.9", outlier(), "error", "\"1.9\" means nothing here"),
         ("outlier-failure-percentage", "percent=200", outlier(), "error", "200 is no percentage"),
-        ("subset-fallback", "all", outlier(), "error", "\"all\" means nothing here: none and any do"),
+        (
+            "subset-fallback",
+            "all",
+            json!({"subsets": [{"name": "s"}]}),
+            "error",
+            "\"all\" means nothing here: none and any do",
+        ),
         ("outlier-success-rate", "deviations=1", json!({}), "warning", "the rule has no outlierDetection"),
         ("subset-fallback", "any", json!({}), "warning", "the rule has no subsets"),
     ] {
