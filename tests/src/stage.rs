@@ -46,12 +46,15 @@ pub fn place_waypoint(world: &World, node: usize, namespace: &str, name: &str) -
     waypoint_pod(world.node(node).pod(namespace, name), name)
 }
 
+/// Which versions of Weft's own dialect of the tunnel a waypoint speaks, as its pod says it.
+pub const TUNNEL_VERSIONS: &str = "weft.dev/tunnel-versions";
+
 /// Makes a pod that serves a Gateway which somebody else writes.
 ///
 /// # Errors
 /// If the pod cannot be made.
 pub fn waypoint_pod(pod: PodBuilder, gateway: &str) -> Result<Pod> {
-    let pod = pod.service_account(gateway);
+    let pod = pod.service_account(gateway).annotation(TUNNEL_VERSIONS, "1");
     pod.label("gateway.networking.k8s.io/gateway-name", gateway).start()
 }
 

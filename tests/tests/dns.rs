@@ -81,6 +81,9 @@ fn names_lead_where_kubernetes_says() -> Result<()> {
     let nobody = SocketAddr::from((world.plan().dns(), 53));
     let reply = client.enter(|| ask_by_tcp(nobody, "reviews.shop.svc.cluster.local"))??;
     assert!(reply.len() > 12 && reply[7] > 0, "an answer over TCP as well: {reply:?}");
+    let two = ["reviews.shop.svc.cluster.local", "example.test"];
+    let replies = client.enter(|| ask_by_one_connection(nobody, &two))??;
+    assert_eq!(replies.len(), 1, "the name of the mesh, and then an end: the other one has no place there");
     for name in ["http://nowhere.shop/", "http://db-2.db:8080/", "http://db-0.reviews:8080/"] {
         let unknown = client.get(name)?;
         assert_eq!(unknown.error, "resolve", "{name}: {unknown:?}");
@@ -127,16 +130,28 @@ fn ask_by_udp(server: SocketAddr, name: &str) -> io::Result<Vec<u8>> {
 
 /// The same over TCP (RFC 1035 §4.2.2).
 fn ask_by_tcp(server: SocketAddr, name: &str) -> io::Result<Vec<u8>> {
-    let query = query(name);
+    ask_by_one_connection(server, &[name])?.pop().ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+/// One after the other, until there is no answer.
+fn ask_by_one_connection(server: SocketAddr, names: &[&str]) -> io::Result<Vec<Vec<u8>>> {
     let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(&(query.len() as u16).to_be_bytes())?;
-    stream.write_all(&query)?;
-    let mut length = [0; 2];
-    stream.read_exact(&mut length)?;
-    let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
-    stream.read_exact(&mut reply)?;
-    Ok(reply)
+    let mut replies = Vec::new();
+    for name in names {
+        let query = query(name);
+        stream.write_all(&(query.len() as u16).to_be_bytes())?;
+        stream.write_all(&query)?;
+        let mut length = [0; 2];
+        match stream.read_exact(&mut length) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+            read => read?,
+        }
+        let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
+        stream.read_exact(&mut reply)?;
+        replies.push(reply);
+    }
+    Ok(replies)
 }
 
 fn query(name: &str) -> Vec<u8> {

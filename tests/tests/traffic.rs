@@ -3,7 +3,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::Duration;
-use weft_testkit::{App, Mesh, MeshSettings, Pod, TapOptions, World};
+use weft_testkit::{App, Component, Mesh, MeshSettings, Pod, TapOptions, World};
 use weft_tests::asking::await_enrolled;
 use weft_tests::stage::start_mesh;
 use weft_tests::waiting::{access_lines, eventually, with_json_lines};
@@ -45,6 +45,30 @@ fn a_request_crosses_the_mesh_and_nobody_reads_it() -> Result<()> {
     for capture in &captures {
         capture.assert_complete()?;
         capture.assert_no_marker()?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn a_network_that_has_a_name_is_crossed_like_any_other() -> Result<()> {
+    let world = World::builder().nodes(2).build()?;
+    world.namespace("shop", IN_THE_MESH)?;
+    let client = world.node(1).pod("shop", "client").start()?;
+    let near = world.node(1).pod("shop", "near").app(App::http("near")).start()?;
+    let far = world.node(2).pod("shop", "far").app(App::http("far")).start()?;
+    let mesh = start_mesh(&world, with_json_lines().env(Component::Control, "WEFT_NETWORK", "here"))?;
+    await_enrolled(&mesh, [&client, &near, &far], Duration::from_secs(15))?;
+    for server in [&near, &far] {
+        for to in [server.addr(8080), server.addr6(8080)] {
+            eventually(&format!("{to} is reached"), Duration::from_secs(10), || {
+                let answer = client.get(&format!("http://{to}/"))?;
+                anyhow::ensure!(answer.is_ok() && answer.version() == server.name(), "{answer:?}");
+                Ok(())
+            })?;
+        }
+        let line = eventually("its line", Duration::from_secs(10), || line_of(&mesh, &client, server))?;
+        assert_eq!(line["security"], "mutual_tls", "{line}");
     }
     Ok(())
 }

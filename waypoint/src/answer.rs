@@ -59,7 +59,7 @@ async fn judge(way: &Way, mut head: request::Parts, incoming: Incoming, record: 
     if let Err(bad) = bring_into_form(&mut head) {
         return refuse_bad(way, &head, record, 400, &format!("the path of the request is none: {bad}"));
     }
-    let upgrading = upgrading(&head);
+    let upgrading = hop::upgrading(head.version, &head.headers);
     hop::strip(&mut head.headers, upgrading);
     // This side says it, when a backend takes the body.
     head.headers.remove(header::EXPECT);
@@ -83,18 +83,6 @@ fn refuse_bad(way: &Way, head: &request::Parts, record: &mut Record, status: u16
         answer.response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     answer
-}
-
-/// Whether the connection is to become another protocol's (RFC 9110 §7.8). HTTP/2 has no such thing.
-fn upgrading(head: &request::Parts) -> Upgrading {
-    let names_it = |line: &HeaderValue| {
-        let line = line.to_str().unwrap_or_default();
-        line.split(',').any(|one| one.trim().eq_ignore_ascii_case("upgrade"))
-    };
-    let wanted = head.version == Version::HTTP_11
-        && head.headers.contains_key(header::UPGRADE)
-        && head.headers.get_all(header::CONNECTION).iter().any(names_it);
-    if wanted { Upgrading::Yes } else { Upgrading::No }
 }
 
 /// What backends are told of who asks.

@@ -1,12 +1,12 @@
 //! Builds the waypoint: reads the settings and wires the parts.
 
 use crate::admin::{Admin, Teller};
+use crate::commons::Commons;
 use crate::config::{Config, Own};
 use crate::dynamic::dynamic_names;
 use crate::export;
 use crate::knowledge::WaypointMesh;
 use crate::names::Names;
-use crate::rooms::Rooms;
 use crate::run;
 use crate::telemetry;
 use crate::trace::Tracer;
@@ -21,6 +21,7 @@ use weft_core::identity::Identity;
 use weft_core::names::{NodeName, WorkloadUid};
 use weft_pki::{TrustBundle, live_trust};
 use weft_runtime::Settings;
+use weft_runtime::access;
 use weft_runtime::drain::{self, Stop};
 use weft_runtime::http::{Listen, Server};
 use weft_runtime::metrics::Metrics;
@@ -47,7 +48,8 @@ pub fn run() -> anyhow::Result<()> {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let (stopper, stop) = drain::channel();
-    let (metrics, readiness) = (Metrics::new(), Readiness::new());
+    let (metrics, readiness) = (Metrics::keeping(config.series_unused), Readiness::new());
+    let (lines, _rest) = access::detach(&metrics)?;
     let mut tasks = JoinSet::new();
     serve_http(&mut tasks, &config, &metrics, &readiness, &stop).await?;
     let Own { trust_domain, namespace, service_account, pod, .. } = &config.own;
@@ -94,11 +96,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         own,
         uid,
         limits: config.limits,
-        rooms: Rooms::default(),
+        commons: Commons::default(),
         names,
         adaptive: config.adaptive,
         metrics: telemetry::Metrics::register(&metrics)?,
         access: config.access,
+        lines,
         logs,
         tracer,
     };

@@ -11,6 +11,8 @@ use weft_runtime::http::Listen;
 use weft_runtime::log::LogConfig;
 use weft_xds::ControlSettings;
 
+/// Bytes of the head of a request, and of a response by HTTP/2. Cookies and tokens are a few thousand each.
+pub(crate) const HEAD_BYTES_MAX: usize = 65_536;
 /// Headers of a request or a response: what hyper and most servers allow, and a little more.
 pub(crate) const HEADERS_MAX: usize = 128;
 
@@ -45,6 +47,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where metrics are served.
     pub metrics: Listen,
+    /// How long series of metrics are kept that nothing is counted under; for ever if it is not there.
+    pub series_unused: Option<Duration>,
     /// Where readiness is served.
     pub ready: Listen,
     /// The socket for `weft`, if there is to be one.
@@ -245,6 +249,9 @@ pub struct Limits {
     pub connect: Duration,
     /// Until a TLS handshake is done.
     pub handshake: Duration,
+    /// Until a request that waits for others' connections has one: longer than most requests take, and not so long that its
+    /// client has surely gone.
+    pub pending: Duration,
     /// Until the first bytes of a connection tell its protocol; then it is taken for one in which the server speaks first.
     pub detection: Duration,
     /// Until a head that a client has begun is whole.
@@ -288,6 +295,7 @@ impl Config {
             state_dir: settings.get("WEFT_STATE_DIR", "a path", PathBuf::from("/var/lib/weft/waypoint")),
             workers: settings.get("WEFT_WORKERS", "a number of threads", cpus).max(1),
             limits: Limits::read(settings),
+            series_unused: weft_runtime::metrics::read_unused(settings),
         }
     }
 }
@@ -315,6 +323,7 @@ impl Limits {
         Self {
             connect: settings.seconds("WEFT_CONNECT_TIMEOUT_SECONDS", Duration::from_secs(10)),
             handshake: settings.seconds("WEFT_HANDSHAKE_TIMEOUT_SECONDS", Duration::from_secs(10)),
+            pending: settings.seconds("WEFT_PENDING_TIMEOUT_SECONDS", Duration::from_secs(30)),
             detection: Duration::from_millis(settings.get(
                 "WEFT_DETECTION_MILLISECONDS",
                 "milliseconds",

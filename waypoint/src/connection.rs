@@ -89,9 +89,9 @@ fn stands_for_many(worker: &Worker, connection: &Connection) -> bool {
     connection.service().is_some_and(|service| pattern(&worker.now().mesh, &service.name).is_some())
 }
 
-/// The name that the client's TLS asks for. Who does not say a name in time says none.
+/// The name that the client's TLS asks for, in which the client speaks first. Who says no name in time says none.
 async fn server_name(worker: &Worker, io: &mut TunnelIo, first: &mut BytesMut) -> Option<String> {
-    tokio::time::timeout(worker.limits.detection, read_server_name(io, first)).await.ok().flatten()
+    tokio::time::timeout(worker.limits.handshake, read_server_name(io, first)).await.ok().flatten()
 }
 
 /// The name that the client's TLS asks for (RFC 6066 §3), in lower case; `None` if it asks for none, or speaks no TLS.

@@ -71,7 +71,7 @@ async fn secured(
     tunnels: &Tunnels,
     within: Within,
 ) -> Result<Io, DialError> {
-    let io = connect(endpoint, client, tunnels).await?;
+    let io = connect(endpoint, seen(client, within), tunnels).await?;
     let Some(origin) = &endpoint.origin else { return Ok(io) };
     let to = endpoint.addr;
     let connector = TlsConnector::from(origin.config(within).clone());
@@ -86,7 +86,16 @@ async fn secured(
     Ok(Io::Tls(Box::new(stream)))
 }
 
-async fn connect(endpoint: &Endpoint, client: &Client, tunnels: &Tunnels) -> Result<Io, DialError> {
+/// The client as the application shall see it. A connection of HTTP is for requests of all of a client's connections, so
+/// none of their ports is its own.
+fn seen(client: &Client, within: Within) -> SocketAddr {
+    match within {
+        Within::Bytes => client.addr,
+        Within::Http1 | Within::Http2 => SocketAddr::new(client.addr.ip(), 0),
+    }
+}
+
+async fn connect(endpoint: &Endpoint, client: SocketAddr, tunnels: &Tunnels) -> Result<Io, DialError> {
     let to = endpoint.addr;
     let Some(tunnel) = endpoint.tunnel else {
         let unreachable = |source| DialError::Connect { to, source };
@@ -101,7 +110,7 @@ async fn connect(endpoint: &Endpoint, client: &Client, tunnels: &Tunnels) -> Res
     let request = ConnectRequest {
         authority: Authority::Addr(to),
         baggage: None,
-        forwarded: Some(Forwarded { client: Some(client.addr), host: None }),
+        forwarded: Some(Forwarded { client: Some(client), host: None }),
         traceparent: None,
     };
     let stream = tunnels.open(&endpoint.workload.identity, tunnel, request).await;

@@ -53,9 +53,18 @@ pub(crate) enum Told {
     /// Nobody has answered yet.
     Nothing,
     /// It stands for these, perhaps none.
-    Addresses(Arc<[IpAddr]>),
+    Addresses(Arc<Addresses>),
     /// Nobody knows, and nobody has ever known.
     Failed(Arc<str>),
+}
+
+/// What a name stands for, as it was found.
+#[derive(Debug)]
+pub(crate) struct Addresses {
+    /// In their order.
+    pub(crate) all: Vec<IpAddr>,
+    /// The higher, the later: of all that was found for any name.
+    pub(crate) edition: u64,
 }
 
 /// A name, as one worker keeps it. It is looked up again for as long as somebody does.
@@ -71,7 +80,7 @@ pub(crate) struct Name {
 pub(crate) fn dynamic_names(servers: DnsServers) -> (DynamicNames, Lookups) {
     let shared = Shared { table: Mutex::default(), woken: Notify::new(), since: Instant::now() };
     let names = DynamicNames(Arc::new(shared));
-    (names.clone(), Lookups { names, servers, looking: JoinSet::new() })
+    (names.clone(), Lookups { names, servers, editions: 0, looking: JoinSet::new() })
 }
 
 impl DynamicNames {
@@ -149,6 +158,8 @@ impl Name {
 pub(crate) struct Lookups {
     names: DynamicNames,
     servers: DnsServers,
+    /// How often something was found.
+    editions: u64,
     looking: JoinSet<(Arc<str>, Result<Found, LookupError>)>,
 }
 
@@ -205,7 +216,7 @@ impl Lookups {
         if room == 0 { idle } else { next }
     }
 
-    fn heard(&self, host: &Arc<str>, result: Result<Found, LookupError>) {
+    fn heard(&mut self, host: &Arc<str>, result: Result<Found, LookupError>) {
         let mut table = self.names.lock();
         // It may have made way meanwhile.
         let Some(entry) = table.get_mut(host) else { return };
@@ -213,9 +224,11 @@ impl Lookups {
             Ok(answered) => {
                 let known = matches!(*entry.told.borrow(), Told::Addresses(_));
                 if answered == Answered::Anew || !known {
-                    let addresses = entry.known.addresses();
-                    tracing::debug!(%host, ?addresses, "a name that clients ask for stands for something else");
-                    entry.told.send_replace(Told::Addresses(addresses.into()));
+                    let all = entry.known.addresses().to_vec();
+                    tracing::debug!(%host, addresses = ?all, "a name that clients ask for stands for something else");
+                    self.editions += 1;
+                    let found = Addresses { all, edition: self.editions };
+                    entry.told.send_replace(Told::Addresses(Arc::new(found)));
                 }
             }
             Err(error) => {
@@ -256,14 +269,21 @@ mod tests {
 
     fn count(name: &Name) -> Option<usize> {
         match name.now() {
-            Told::Addresses(addresses) => Some(addresses.len()),
+            Told::Addresses(addresses) => Some(addresses.all.len()),
+            Told::Nothing | Told::Failed(_) => None,
+        }
+    }
+
+    fn edition(name: &Name) -> Option<u64> {
+        match name.now() {
+            Told::Addresses(addresses) => Some(addresses.edition),
             Told::Nothing | Told::Failed(_) => None,
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_is_told_and_what_was_known_stays() {
-        let (names, lookups) = table();
+        let (names, mut lookups) = table();
         let name = names.ask(&host("a.example.org"));
         assert!(matches!(name.now(), Told::Nothing));
         // Nobody answers: it is waited for so long, and no longer.
@@ -280,8 +300,10 @@ mod tests {
         lookups.heard(name.host(), Err(LookupError::NoServer));
         assert_eq!(count(&name), Some(2), "what was known stays");
         assert_eq!(count(&names.ask(name.host())), Some(2), "and another worker sees the same");
+        let before = edition(&name);
         lookups.heard(name.host(), found(&[]));
         assert_eq!(count(&name), Some(0), "a name that is gone stands for nothing");
+        assert!(edition(&name) > before && before.is_some(), "which workers tell from what was before");
     }
 
     #[tokio::test(start_paused = true)]

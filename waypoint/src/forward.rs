@@ -15,10 +15,9 @@ use weft_l7::apply;
 use weft_l7::apply::hop::Upgrading;
 use weft_l7::apply::reply::{self, Speaks};
 use weft_l7::balance::Member;
-use weft_l7::balance::key::{self, KeySource, Keyed};
+use weft_l7::balance::key::{KeySource, Keyed};
 use weft_l7::balance::session::{self, Token};
 use weft_l7::deadline;
-use weft_l7::destination::Balancer;
 use weft_l7::resilience::Timeouts;
 use weft_l7::rule::{Backend, Forward, Rule};
 use weft_l7::target::{Target as Word, choose};
@@ -152,19 +151,9 @@ fn choose_backend<'a>(way: &Way, forward: &'a Forward, token: Option<&Token>) ->
 
 /// What a balancer that hashes looks at.
 fn keyed(way: &Way, target: &Target, head: &request::Parts) -> Keyed {
-    match &target.settings().balancer {
-        Balancer::RingHash { key: how, .. } | Balancer::Maglev { key: how, .. } => {
-            let query = head.uri.query().unwrap_or_default();
-            let client = way.connection.client.addr.ip();
-            let from = KeySource { headers: &head.headers, query, client };
-            key::of(how, from, &mut way.worker.chance())
-        }
-        Balancer::PeakEwma
-        | Balancer::LeastRequest
-        | Balancer::RoundRobin
-        | Balancer::Random
-        | Balancer::Passthrough => Keyed::default(),
-    }
+    let query = head.uri.query().unwrap_or_default();
+    let client = way.connection.client.addr.ip();
+    target.keyed(KeySource { headers: &head.headers, query, client }, &mut way.worker.chance())
 }
 
 fn source(way: &Way, incoming: Incoming, keep: Keep, record: &mut Record) -> Option<Source> {

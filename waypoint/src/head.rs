@@ -15,8 +15,8 @@ pub(crate) struct Outbound {
     pub(crate) version: Version,
 }
 
-/// Makes a request's head one of the version that its backend speaks. What came by HTTP/2 goes by HTTP/2 where nothing is
-/// said, or gRPC would lose its trailers.
+/// Makes a request's head one of the version that its backend speaks. One that makes its connection another protocol's is
+/// of HTTP/1.1: HTTP/2 has no such word.
 pub(crate) fn prepare(
     head: &mut request::Parts,
     spoken: AppProtocol,
@@ -24,13 +24,7 @@ pub(crate) fn prepare(
     upgrading: Upgrading,
 ) -> Outbound {
     let came_by_two = head.version == http::Version::HTTP_2;
-    let two = match (upgrading, settings.limits.upgrade, spoken) {
-        // HTTP/2 has no such word.
-        (Upgrading::Yes, _, _) => false,
-        (_, Upgrade::Always, _) | (_, _, AppProtocol::Http2 | AppProtocol::Grpc) => true,
-        (_, Upgrade::Never, _) | (_, _, AppProtocol::Unknown) => came_by_two,
-        (_, Upgrade::AsItCame, AppProtocol::Http11 | AppProtocol::Tcp | AppProtocol::Tls) => false,
-    };
+    let two = upgrading == Upgrading::No && by_two(settings.limits.upgrade, spoken, came_by_two);
     // What the server side of hyper keeps there is for this side only.
     head.extensions = http::Extensions::new();
     if two {
@@ -39,6 +33,16 @@ pub(crate) fn prepare(
     } else {
         into_one(head);
         Outbound { version: Version::One }
+    }
+}
+
+/// Whether a request goes out by HTTP/2. What came by it goes by it where nothing is said, or gRPC would lose its
+/// trailers.
+fn by_two(upgrade: Upgrade, spoken: AppProtocol, came_by_two: bool) -> bool {
+    match (upgrade, spoken) {
+        (Upgrade::AsItCame, _) | (Upgrade::AsPortSays, AppProtocol::Unknown) => came_by_two,
+        (Upgrade::Always, _) | (Upgrade::AsPortSays, AppProtocol::Http2 | AppProtocol::Grpc) => true,
+        (Upgrade::AsPortSays, AppProtocol::Http11 | AppProtocol::Tcp | AppProtocol::Tls) => false,
     }
 }
 
@@ -77,4 +81,30 @@ pub(crate) fn clean(head: &mut response::Parts, upgrading: Upgrading) {
     head.extensions = http::Extensions::new();
     // The server side writes its own.
     head.version = http::Version::HTTP_11;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        use AppProtocol::{Grpc, Http2, Http11, Tcp, Unknown};
+        for (upgrade, spoken, from_one, from_two) in [
+            (Upgrade::AsPortSays, Unknown, false, true),
+            (Upgrade::AsPortSays, Http11, false, false),
+            (Upgrade::AsPortSays, Http2, true, true),
+            (Upgrade::AsPortSays, Grpc, true, true),
+            (Upgrade::AsPortSays, Tcp, false, false),
+            (Upgrade::Always, Http11, true, true),
+            (Upgrade::Always, Unknown, true, true),
+            (Upgrade::AsItCame, Http11, false, true),
+            (Upgrade::AsItCame, Http2, false, true),
+            (Upgrade::AsItCame, Grpc, false, true),
+            (Upgrade::AsItCame, Unknown, false, true),
+        ] {
+            let got = (by_two(upgrade, spoken, false), by_two(upgrade, spoken, true));
+            assert_eq!(got, (from_one, from_two), "{upgrade:?} {spoken:?}");
+        }
+    }
 }

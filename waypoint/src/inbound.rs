@@ -4,23 +4,25 @@ use crate::client::{Client, Connection, Destination};
 use crate::connection;
 use crate::worker::Worker;
 use http::HeaderValue;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
+use tokio::sync::watch;
 use tokio::task::spawn_local;
+use weft_core::admit::{NotAdmitted, Speaker, admit_speaker};
 use weft_core::identity::Identity;
 use weft_core::names::NetworkAddr;
+use weft_core::snapshot::Target;
 use weft_core::waypoint::is_instance;
 use weft_core::workload::GatewayAddr;
-use weft_pki::{Peer, Usage, peer_of, server_config};
+use weft_pki::{Fingerprint, Peer, Usage, peer_of, server_config};
 use weft_runtime::log::describe;
-use weft_tunnel::accept::{AcceptError, Tunnel, accept};
+use weft_tunnel::accept::{ALPNS, AcceptError, accept};
 use weft_tunnel::end::Refused;
-use weft_tunnel::hbone::{self, Incoming};
+use weft_tunnel::handle::{Asked, Handle, Incoming};
 use weft_tunnel::moment::until;
-use weft_tunnel::request::ConnectRequest;
 use weft_tunnel::socket::Socket;
 use weft_tunnel::stream::Stream;
 use weft_tunnel::words::Authority;
@@ -47,8 +49,8 @@ enum StreamError {
     Name,
     #[error("discovery does not know this waypoint's own pod yet")]
     UnknownSelf,
-    #[error("the peer's identity is not that of {0}, where it comes from")]
-    ForeignSource(IpAddr),
+    #[error("{0}")]
+    ForeignSource(NotAdmitted),
     #[error("nothing has the address {0}")]
     Unknown(SocketAddr),
     #[error("{0} has no waypoint, or another one")]
@@ -76,52 +78,63 @@ pub(crate) async fn serve(worker: Rc<Worker>, socket: Socket, addr: SocketAddr) 
 async fn try_serve(worker: Rc<Worker>, socket: Socket, addr: SocketAddr) -> Result<(), SessionError> {
     let leaf = worker.leaves.wait(&worker.own).await.ok_or(SessionError::NoLeaf)?;
     let own_end = leaf.not_after();
-    let config = server_config(Arc::new(leaf), worker.trust.clone(), &[hbone::ALPN])?;
+    let config = server_config(Arc::new(leaf), worker.trust.clone(), &ALPNS)?;
     let handshake = accept(socket, Arc::new(config));
     let accepted = tokio::time::timeout(worker.limits.handshake, handshake).await;
     let accepted = accepted.map_err(|_| SessionError::Timeout)??;
+    let trusted = worker.trusted.subscribe();
     let peer =
         peer_of(Some(accepted.peer_certificates()), &worker.trust.now(), Usage::Client, SystemTime::now())?;
     let ends = own_end.min(peer.not_after());
-    let Tunnel::Hbone(hbone, driver) = accepted.into_tunnel() else {
-        return Ok(()); // Only HBONE was offered.
-    };
+    let (handle, driver) = accepted.into_tunnel().into_parts();
     let session = Rc::new((peer, addr));
-    let (ending, _alive) = (worker.ending.clone(), worker.ending.alive());
+    let _alive = worker.ending.alive();
+    let serving = worker.clone();
     let driven = driver.run(move |incoming| match incoming {
-        Incoming::Connect(request, stream) => {
-            spawn_local(serve_stream(worker.clone(), session.clone(), request, Stream::from(stream)));
+        Incoming::Open(asked, stream) => {
+            spawn_local(serve_stream(serving.clone(), session.clone(), asked, stream));
         }
         Incoming::Bad(error) => tracing::info!(%addr, error = describe(&error), "refused a bad request"),
     });
-    let mut driven = pin!(driven);
-    let ended = tokio::select! {
-        ended = &mut driven => ended,
-        () = until(ends) => {
-            tracing::info!(%addr, "a peer's tunnel ended with its certificate");
-            Ok(())
+    tokio::select! {
+        ended = driven => if let Err(error) = ended {
+            tracing::info!(%addr, error = describe(&error), "a peer's tunnel ended");
+        },
+        () = until(ends) => tracing::info!(%addr, "a peer's tunnel ended with its certificate"),
+        () = distrusted(&worker, &handle, trusted) => {
+            tracing::warn!(%addr, "closing a peer's tunnel whose root has left the trust bundle");
         }
-        () = ending.begun() => {
-            // It opens no more streams; those that are open end with their connections.
-            hbone.go_away();
-            driven.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::info!(%addr, error = describe(&error), "a peer's tunnel ended");
+        never = drain(&worker, &handle) => match never {},
     }
-    hbone.close();
+    handle.close();
     Ok(())
 }
 
-async fn serve_stream(
-    worker: Rc<Worker>,
-    session: Rc<(Peer, SocketAddr)>,
-    request: ConnectRequest,
-    mut stream: Stream,
-) {
+/// Waits until no root vouches for the peer any more.
+async fn distrusted(worker: &Worker, handle: &Handle, mut trusted: watch::Receiver<Fingerprint>) {
+    while trusted.changed().await.is_ok() {
+        let trust = worker.trust.now();
+        if trust.has_dropped(&handle.peer_certificates(), Usage::Client, SystemTime::now()) {
+            return;
+        }
+    }
+    // Nobody looks any more: the worker is over, and ends the tunnel with itself.
+    std::future::pending::<()>().await;
+}
+
+/// Once the worker ends, the peer opens no more streams; those that are open end with their connections, and then the tunnel.
+async fn drain(worker: &Worker, handle: &Handle) -> Infallible {
+    worker.ending.begun().await;
+    handle.go_away();
+    std::future::pending().await
+}
+
+async fn serve_stream(worker: Rc<Worker>, session: Rc<(Peer, SocketAddr)>, asked: Asked, mut stream: Stream) {
     let (peer, addr) = &*session;
-    match admit(&worker, peer.identity(), *addr, &request).await {
+    let admitted = admit(&worker, peer.identity(), *addr, &asked).await;
+    // Nothing of it is needed for as long as the connection lives.
+    drop(asked);
+    match admitted {
         Ok(admitted) => {
             stream.accept();
             connection::serve(worker, admitted, stream.into_io()).await;
@@ -138,13 +151,13 @@ async fn admit(
     worker: &Worker,
     peer: &Identity,
     addr: SocketAddr,
-    request: &ConnectRequest,
+    asked: &Asked,
 ) -> Result<Connection, StreamError> {
     let mut view = worker.view.clone();
     let deadline = tokio::time::Instant::now() + DISCOVERY_WAIT;
     loop {
         let moment = view.seen();
-        let judged = judge(worker, &moment, peer, addr, request);
+        let judged = judge(worker, &moment, peer, addr, asked);
         let Err(error) = judged else { return judged };
         let hopeless = error == StreamError::Name;
         if hopeless || !matches!(tokio::time::timeout_at(deadline, view.changed()).await, Ok(Some(_))) {
@@ -161,35 +174,36 @@ fn judge(
     moment: &crate::knowledge::Moment,
     peer: &Identity,
     addr: SocketAddr,
-    request: &ConnectRequest,
+    asked: &Asked,
 ) -> Result<Connection, StreamError> {
-    let Authority::Addr(asked) = request.authority else {
+    let Authority::Addr(to) = asked.connect.authority else {
         return Err(StreamError::Name);
     };
     let own = moment.mesh.workload(&worker.uid).ok_or(StreamError::UnknownSelf)?;
-    let source = moment.mesh.find_workload(&own.network, addr.ip());
-    if source.is_some_and(|source| source.identity != *peer) {
-        return Err(StreamError::ForeignSource(addr.ip()));
-    }
-    let at = NetworkAddr { network: own.network.clone(), ip: asked.ip().to_canonical() };
+    let speaker = Speaker { peer, peer_ip: addr.ip(), source: asked.source.map(|source| source.ip()) };
+    let source = admit_speaker(&moment.mesh, &own.network, &speaker).map_err(StreamError::ForeignSource)?;
+    let at = NetworkAddr { network: own.network.clone(), ip: to.ip().to_canonical() };
     let ours = |gateway: Option<&GatewayAddr>| gateway.is_some_and(|one| is_instance(&moment.mesh, one, own));
-    let destination = if let Some(service) = moment.mesh.service_at(&at, peer.namespace()) {
-        ours(service.waypoint.as_ref()).then(|| Destination::service(service, asked.port()))
-    } else {
-        let workload = moment.mesh.workload_at(&at).ok_or(StreamError::Unknown(asked))?;
-        ours(workload.waypoint.as_ref()).then(|| Destination::workload(workload, asked.port()))
+    let target = moment.mesh.target_at(&at, to.port(), peer.namespace());
+    let destination = match target.ok_or(StreamError::Unknown(to))? {
+        Target::Service(service) => {
+            ours(service.waypoint.as_ref()).then(|| Destination::service(service, to.port()))
+        }
+        Target::Workload(workload) => {
+            ours(workload.waypoint.as_ref()).then(|| Destination::workload(workload, to.port()))
+        }
     };
     Ok(Connection {
-        // The tunnel's own port is not the client application's, which nobody tells.
         client: Client {
-            addr: SocketAddr::new(addr.ip(), 0),
+            // The tunnel's own port is not the client application's.
+            addr: asked.source.unwrap_or(SocketAddr::new(addr.ip(), 0)),
             identity: peer.clone(),
             name: peer.to_string().into(),
             peer: weft_l7::policy::Peer::new(peer.clone()),
             workload: source.cloned(),
         },
-        destination: destination.ok_or(StreamError::NotOurs(asked))?,
-        addr: asked,
+        destination: destination.ok_or(StreamError::NotOurs(to))?,
+        addr: to,
         server_name: None,
         certificate: certificate(&worker.own, peer),
     })

@@ -35,9 +35,38 @@ pub struct Moment {
     wide: Arc<Applying>,
     policy_generation: u64,
     telemetries: Telemetries,
+    edition: Edition,
+}
+
+/// Which of two moments is the newer one, where workers that see them one after the other have something in common.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Edition {
+    /// Changes that discovery has told.
+    told: u64,
+    /// Changes of what names of endpoints stand for.
+    names: u64,
+    /// Changes of what a name stands for that clients ask for.
+    asked: u64,
+}
+
+impl Edition {
+    /// With the endpoints that a name stands for that clients ask for, so often looked up.
+    pub(crate) fn with_asked(self, asked: u64) -> Self {
+        Self { asked, ..self }
+    }
 }
 
 impl Moment {
+    /// Which of several it is.
+    pub fn edition(&self) -> Edition {
+        self.edition
+    }
+
+    /// So often names of endpoints have been found to stand for something else.
+    pub(crate) fn set_names_edition(&mut self, names: u64) {
+        self.edition.names = names;
+    }
+
     /// What is said of a service's traffic; `None` if nothing is.
     pub fn traffic(&self, service: &ServiceName) -> Option<&Arc<ServiceTraffic>> {
         self.traffic.get(service)
@@ -120,6 +149,7 @@ impl Model for WaypointMesh {
         name: &str,
         body: &[u8],
     ) -> Result<(), (Effect, Arc<str>)> {
+        moment.edition.told += 1;
         match type_url {
             REQUEST_POLICY_TYPE => {
                 let (policy, complaint) = read_policy(name, body);
@@ -141,6 +171,7 @@ impl Model for WaypointMesh {
     }
 
     fn remove(moment: &mut Moment, type_url: &'static str, name: &str) {
+        moment.edition.told += 1;
         match type_url {
             REQUEST_POLICY_TYPE => moment.remove_policy(&policy_name(name)),
             TRAFFIC_TYPE => {

@@ -22,11 +22,14 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use two::{LeaseTwo, Two};
 use weft_l7::destination::Limits;
 use weft_l7::limit::Room;
+use weft_l7::outlier::Fare;
 
 /// A connection without a request is kept so long. Below what servers usually allow, so that they rarely close first.
 const IDLE: Duration = Duration::from_secs(50);
@@ -49,6 +52,8 @@ pub(crate) struct Upstream {
     pub(crate) endpoint: Endpoint,
     /// The connections.
     pub(crate) lines: Rc<Lines>,
+    /// How it fares with all workers, if somebody wants to know.
+    pub(crate) fare: Option<Arc<Fare>>,
 }
 
 /// What a connection is wanted for.
@@ -161,6 +166,19 @@ fn idle(limits: &Limits) -> Duration {
 fn key(demand: &Demand<'_>) -> IpAddr {
     let anybody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     if demand.upstream.endpoint.tunnel.is_some() { demand.client.addr.ip() } else { anybody }
+}
+
+/// Waits for what others hold.
+///
+/// # Errors
+/// [`LineError::Waited`] once that has taken too long: a backend that hangs must not gather requests for ever.
+async fn in_turn<T>(
+    demand: &Demand<'_>,
+    since: Instant,
+    turn: impl Future<Output = T>,
+) -> Result<T, LineError> {
+    let limit = demand.tunnels.pending_limit();
+    tokio::time::timeout_at(since + limit, turn).await.map_err(|_| LineError::Waited(limit))
 }
 
 async fn dial(demand: &Demand<'_>, within: Within) -> Result<Io, LineError> {

@@ -31,6 +31,8 @@ pub(crate) struct Names {
     servers: DnsServers,
     moment: Arc<Moment>,
     known: BTreeMap<Arc<str>, Known>,
+    /// How often something was told on.
+    editions: u64,
     /// Addresses that are no endpoints, as the log was told.
     left_out: BTreeSet<(Arc<str>, String)>,
     looking: JoinSet<(Arc<str>, Result<Found, LookupError>)>,
@@ -43,7 +45,7 @@ impl Names {
         let (writer, reader) = watch::channel(moment.clone());
         let view = told.over(reader);
         let (known, left_out, looking) = (BTreeMap::new(), BTreeSet::new(), JoinSet::new());
-        (Self { told, writer, servers, moment, known, left_out, looking }, view)
+        (Self { told, writer, servers, moment, known, editions: 0, left_out, looking }, view)
     }
 
     /// Looks names up until discovery's client is gone.
@@ -85,7 +87,9 @@ impl Names {
     fn publish(&mut self) {
         let addresses = |name: &str| self.known.get(name).map_or(&[][..], Known::addresses);
         let now = match overlaid(&self.moment, addresses) {
-            Some((moment, odd)) => {
+            Some((mut moment, odd)) => {
+                self.editions += 1;
+                moment.set_names_edition(self.editions);
                 let odd: BTreeSet<_> = odd.into_iter().map(|(name, odd)| (name, odd.to_string())).collect();
                 for (name, why) in odd.difference(&self.left_out) {
                     tracing::warn!(%name, %why, "an address of a name is left out");

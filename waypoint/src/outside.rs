@@ -8,7 +8,7 @@ use std::sync::Arc;
 use weft_core::balance::endpoint_port;
 use weft_core::names::{NetworkAddr, ServiceName, WorkloadUid};
 use weft_core::service::Service;
-use weft_core::snapshot::Snapshot;
+use weft_core::snapshot::{Snapshot, Target};
 use weft_core::workload::{PortPair, TunnelProtocol, Workload};
 
 /// Longest name and label of DNS (RFC 1035 §2.3.4).
@@ -138,7 +138,13 @@ pub(crate) fn endpoints(mesh: &Snapshot, workload: &Arc<Workload>, ip: IpAddr) -
         return Err(Odd::Local(ip));
     }
     let addr = NetworkAddr { network: workload.network.clone(), ip };
-    if let Some(service) = mesh.service_at(&addr, &workload.namespace) {
+    // At the ports that the name's service means: others may share the address at other ones.
+    let mut ports = workload.services.iter().flat_map(|(_, pairs)| pairs).map(|pair| pair.target_port);
+    let service = ports.find_map(|port| match mesh.target_at(&addr, port, &workload.namespace) {
+        Some(Target::Service(service)) => Some(service),
+        Some(Target::Workload(_)) | None => None,
+    });
+    if let Some(service) = service {
         return of_service(mesh, workload, service, ip);
     }
     let own = |base: &Workload| Workload {

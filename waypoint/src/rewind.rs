@@ -24,6 +24,11 @@ impl<T> Rewind<T> {
 }
 
 impl<T> Rewind<T> {
+    /// What it reads from once it has given the first bytes.
+    pub(crate) fn rest_mut(&mut self) -> &mut T {
+        &mut self.rest
+    }
+
     /// Gives these bytes again, before what is still to come.
     pub(crate) fn put_back(mut self, bytes: Bytes) -> Self {
         if !bytes.is_empty() {

@@ -1,9 +1,10 @@
 //! HTTP with a client: requests come in, answers go out, and the connection ends in order.
 
 use crate::answer::answer;
+use crate::attended::Attended;
 use crate::body::Body;
 use crate::client::Connection;
-use crate::config::HEADERS_MAX;
+use crate::config::{HEAD_BYTES_MAX, HEADERS_MAX};
 use crate::decide::{Asker, authorise};
 use crate::executor::StreamExecutor;
 use crate::frames::Frames;
@@ -33,9 +34,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use weft_runtime::log::describe;
 use weft_tunnel::end::{Carried, End, Stop};
+use weft_tunnel::io::TunnelIo;
 
-/// Bytes of a request's head. Cookies and tokens are a few thousand each.
-const HEAD_BYTES_MAX: usize = 65_536;
 /// Requests of one HTTP/2 connection at a time.
 const STREAMS_MAX: u32 = 1_024;
 /// What a client may send ahead, of one request and of all: enough that a body needs no pause on the way across a region.
@@ -46,11 +46,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 type Switch = Rc<RefCell<Option<(Lease, Box<Record>)>>>;
 
 /// Serves a connection of HTTP/1. While it idles it holds no buffer.
-pub(crate) async fn serve_one(
-    worker: Rc<Worker>,
-    connection: Connection,
-    mut io: Rewind<impl AsyncRead + AsyncWrite + Unpin + 'static>,
-) {
+pub(crate) async fn serve_one(worker: Rc<Worker>, connection: Connection, mut io: Rewind<TunnelIo>) {
     let _alive = worker.ending.alive();
     let connection = Rc::new(connection);
     while let Served::Rests(mut resting) = serve_awake(&worker, &connection, io).await {
@@ -68,19 +64,15 @@ pub(crate) async fn serve_one(
 }
 
 /// What became of a connection of HTTP/1.
-enum Served<T> {
+enum Served {
     /// It is over.
     Ended,
     /// It idles, and may go on.
-    Rests(T),
+    Rests(Rewind<TunnelIo>),
 }
 
 /// Serves a connection of HTTP/1 until it ends, or has idled for a moment.
-async fn serve_awake<T: AsyncRead + AsyncWrite + Unpin + 'static>(
-    worker: &Rc<Worker>,
-    connection: &Rc<Connection>,
-    io: Rewind<T>,
-) -> Served<Rewind<T>> {
+async fn serve_awake(worker: &Rc<Worker>, connection: &Rc<Connection>, io: Rewind<TunnelIo>) -> Served {
     let limits = worker.limits;
     let patience = Patience {
         head: limits.head,
@@ -89,6 +81,7 @@ async fn serve_awake<T: AsyncRead + AsyncWrite + Unpin + 'static>(
         taking: limits.taking,
     };
     let (busy, switch, resting) = (Rc::new(Cell::new(0)), Switch::default(), Resting::default());
+    let io = Attended::new(io, busy.clone());
     let gate = Gate::new(io, Strict::default(), patience, busy.clone(), resting.clone());
     let service = service_fn(|request: Request<Incoming>| {
         let busy = Busy::new(&busy);
@@ -97,6 +90,7 @@ async fn serve_awake<T: AsyncRead + AsyncWrite + Unpin + 'static>(
     let mut serving = hyper::server::conn::http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
+        // Whether the client is still there is looked at below it, also behind what it has sent ahead.
         .half_close(true)
         .serve_connection(TokioIo::new(gate), service);
     let served = tokio::select! {
@@ -111,7 +105,7 @@ async fn serve_awake<T: AsyncRead + AsyncWrite + Unpin + 'static>(
         return Served::Ended;
     }
     let parts = serving.into_parts();
-    let mut io = parts.io.into_inner().into_inner();
+    let mut io = parts.io.into_inner().into_inner().into_inner();
     let switched = switch.take();
     match switched {
         Some(switched) => join(worker, connection.clone(), (io, parts.read_buf), switched).await,

@@ -3,12 +3,13 @@
 
 mod basis;
 
+use crate::commons::{Common, Commons};
 use crate::dynamic::Name;
 use crate::endpoints::NoEndpoint;
 use crate::knowledge::Moment;
 use crate::lines::Upstream;
 use crate::origin::Origin;
-use crate::rooms::Rooms;
+use crate::outliers::{Ejected, Outliers};
 use crate::standing::{Standing, TargetName};
 use basis::{Basis, KeptLines};
 use std::cell::{Cell, RefCell};
@@ -18,15 +19,16 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::Notify;
 use weft_core::balance::Chance;
-use weft_core::names::WorkloadUid;
 use weft_core::service::AppProtocol;
 use weft_core::workload::Workload;
 use weft_l7::adaptive::{Adaptive, Limiter};
+use weft_l7::balance::key::{self, KeySource, Keyed};
 use weft_l7::balance::{self, Ask, Balance, EndpointState, Member};
-use weft_l7::destination::Settings;
-use weft_l7::limit::Room;
-use weft_l7::outlier::{self, Outcome, State, Watch};
-use weft_l7::retry::budget::Budget;
+use weft_l7::destination::{Balancer, Settings};
+use weft_l7::limit::{Permit, Room};
+use weft_l7::outlier::Outcome;
+use weft_l7::retry::Stop;
+use weft_l7::retry::budget::{self, Budget};
 use weft_l7::target::ServiceTarget;
 
 /// What this worker knows of it.
@@ -34,6 +36,7 @@ pub(crate) struct Target {
     name: TargetName,
     /// What clients ask for, where endpoints follow from it.
     asked: Option<Name>,
+    common: Arc<Common>,
     /// As many as may be asked at a time.
     pub(crate) room: Room,
     /// Told when a connection is free, or its room is.
@@ -48,8 +51,12 @@ struct Inner {
     origin: Option<Rc<Origin>>,
     protocol: AppProtocol,
     balance: Balance<Upstream>,
-    watch: Option<Watch>,
-    budget: Option<Budget>,
+    outliers: Option<Arc<Outliers>>,
+    /// So many changes of who is left alone are in the balance; `None` if it has to be told anew.
+    obeyed: Option<u64>,
+    /// When somebody should look at the outliers again.
+    next_look: Instant,
+    budget: Option<Arc<Budget>>,
     limiter: Option<Rc<RefCell<Limiter>>>,
 }
 
@@ -60,8 +67,8 @@ pub(crate) struct Making<'a> {
     pub(crate) moment: &'a Arc<Moment>,
     /// Whose endpoints should be near: this waypoint's own workload.
     pub(crate) near: &'a Arc<Workload>,
-    /// What all workers have taken of its room.
-    pub(crate) rooms: &'a Rooms,
+    /// What all workers hold in common.
+    pub(crate) commons: &'a Commons,
     /// Whether a limit finds itself.
     pub(crate) adaptive: Option<Adaptive>,
 }
@@ -102,21 +109,25 @@ impl Target {
         let now = Instant::now();
         let basis = Basis::look_up(&name, asked.as_ref(), making)?;
         let settings = basis.settings(&name)?;
+        let common = making.commons.of(&name);
         let mut inner = Inner {
             origin: basis.origin(&settings)?,
             protocol: basis.protocol(&name),
             balance: Balance::new(&settings),
-            watch: settings.outlier.clone().map(|words| Watch::new(words, now)),
-            budget: settings.retry_budget.map(|words| Budget::new(words, now)),
+            outliers: settings.outlier.as_ref().map(|words| common.outliers(words, now)),
+            obeyed: None,
+            next_look: now,
+            budget: settings.retry_budget.as_ref().map(|words| common.budget(words, now)),
             limiter: making.adaptive.map(|words| Rc::new(RefCell::new(Limiter::new(words, now)))),
             settings,
             basis,
         };
         inner.fill(&name, now, chance);
         Ok(Self {
-            room: Room::new(&inner.settings.limits, making.rooms.of(&name)),
+            room: Room::new(&inner.settings.limits, common.taken.clone()),
             name,
             asked,
+            common,
             freed: Rc::default(),
             inner: RefCell::new(inner),
             used: Cell::new(now),
@@ -154,16 +165,16 @@ impl Target {
             self.freed.notify_waiters();
         }
         if new.outlier != old.outlier {
-            inner.watch = new.outlier.clone().map(|words| Watch::new(words, now));
+            inner.outliers = new.outlier.as_ref().map(|words| self.common.outliers(words, now));
+            inner.next_look = now;
         }
         if new.retry_budget != old.retry_budget {
-            inner.budget = new.retry_budget.map(|words| Budget::new(words, now));
+            inner.budget = new.retry_budget.as_ref().map(|words| self.common.budget(words, now));
         }
         let chooses_alike = new.balancer == old.balancer
             && new.warm_up == old.warm_up
             && new.locality.healthy_min == old.locality.healthy_min;
-        // Who is ejected is kept in the balance, so a new watch needs a new one too.
-        if !chooses_alike || new.outlier != old.outlier || !same_tls {
+        if !chooses_alike || !same_tls {
             // What was opened in plain text, or for another name, is of no more use.
             let lines = if same_tls { inner.lines() } else { KeptLines::new() };
             inner.balance = Balance::new(&new);
@@ -177,6 +188,20 @@ impl Target {
     /// What is said of it.
     pub(crate) fn settings(&self) -> Rc<Settings> {
         self.inner.borrow().settings.clone()
+    }
+
+    /// What makes a request or a connection the same to its balancer, if that hashes.
+    pub(crate) fn keyed(&self, from: KeySource<'_>, chance: &mut impl Chance) -> Keyed {
+        match &self.inner.borrow().settings.balancer {
+            Balancer::RingHash { key: how, .. } | Balancer::Maglev { key: how, .. } => {
+                key::of(how, from, chance)
+            }
+            Balancer::PeakEwma
+            | Balancer::LeastRequest
+            | Balancer::RoundRobin
+            | Balancer::Random
+            | Balancer::Passthrough => Keyed::default(),
+        }
     }
 
     /// What its endpoints speak.
@@ -197,6 +222,8 @@ impl Target {
         let now = Instant::now();
         self.used.set(now);
         let mut inner = self.inner.borrow_mut();
+        inner.look(now);
+        inner.obey();
         let asked = |member: &&Rc<Member<Upstream>>| member.endpoint.to.endpoint.addr == addr;
         let found = if inner.basis.passes_through(&inner.settings) {
             inner.balance.members().find(asked).cloned()
@@ -209,12 +236,14 @@ impl Target {
 
     /// Whether a session belongs to one of its endpoints.
     pub(crate) fn has_session(&self, session: u64) -> bool {
-        self.inner.borrow().balance.has_session(session)
+        let mut inner = self.inner.borrow_mut();
+        inner.obey();
+        inner.balance.has_session(session)
     }
 
     /// A request comes, for the first time.
     pub(crate) fn count_request(&self, now: Instant) {
-        if let Some(budget) = &mut self.inner.borrow_mut().budget {
+        if let Some(budget) = &self.inner.borrow().budget {
             budget.request(now);
         }
     }
@@ -223,12 +252,8 @@ impl Target {
     ///
     /// # Errors
     /// Why there is none.
-    pub(crate) fn retry_room(&self, now: Instant) -> Result<weft_l7::limit::Permit, weft_l7::retry::Stop> {
-        let permit = self.room.retry().map_err(|_| weft_l7::retry::Stop::TooMany)?;
-        match &mut self.inner.borrow_mut().budget {
-            Some(budget) => budget.take(now).map(|()| permit),
-            None => Ok(permit),
-        }
+    pub(crate) fn retry_room(&self, now: Instant) -> Result<Permit, Stop> {
+        budget::take(self.inner.borrow().budget.as_deref(), &self.room, now)
     }
 
     /// The limit that finds itself, if there is one.
@@ -237,13 +262,10 @@ impl Target {
     }
 
     /// Takes in how a request went, for who is left alone.
-    pub(crate) fn heard(&self, endpoint: &WorkloadUid, outcome: Outcome, now: Instant) {
-        let inner = &mut *self.inner.borrow_mut();
-        let Some(watch) = &mut inner.watch else { return };
-        let first = watch.on_result(endpoint, outcome, now);
-        let due = if watch.next_look() <= now { watch.tick(now) } else { Vec::new() };
-        for change in first.into_iter().chain(due) {
-            obey(&mut inner.balance, &change);
+    pub(crate) fn heard(&self, member: &Member<Upstream>, outcome: Outcome, now: Instant) {
+        let Some(fare) = &member.endpoint.to.fare else { return };
+        if let Some(outliers) = &self.inner.borrow().outliers {
+            outliers.heard(&member.endpoint.id, fare, outcome, now);
         }
     }
 
@@ -253,10 +275,7 @@ impl Target {
         let limits = &inner.settings.limits;
         inner.balance.members().for_each(|member| member.endpoint.to.lines.close_idle(limits));
         inner.close(self.room.surplus());
-        let Some(watch) = &mut inner.watch else { return };
-        for change in watch.tick(now) {
-            obey(&mut inner.balance, &change);
-        }
+        inner.look(now);
     }
 
     /// Closes a connection that idles, if there is one.
@@ -266,7 +285,8 @@ impl Target {
 
     /// How its endpoints stand with this worker, by their names.
     pub(crate) fn standings(&self, now: Instant) -> Vec<Standing> {
-        let inner = self.inner.borrow();
+        let mut inner = self.inner.borrow_mut();
+        inner.obey();
         let mut all: Vec<_> =
             inner.balance.members().map(|member| Standing::new(&self.name, member, now)).collect();
         all.sort_by(|a, b| a.workload.cmp(&b.workload));
@@ -289,20 +309,26 @@ impl Target {
     }
 }
 
-fn obey(balance: &mut Balance<Upstream>, change: &outlier::Change) {
-    match change.now {
-        State::Ejected(cause, time) => {
-            tracing::info!(endpoint = %change.endpoint, ?cause, ?time, "an endpoint is left alone");
-            balance.eject(&change.endpoint, true);
-        }
-        State::Back => {
-            tracing::info!(endpoint = %change.endpoint, "an endpoint is asked again");
-            balance.eject(&change.endpoint, false);
+impl Inner {
+    /// Looks at the outliers, if no worker has within their interval.
+    fn look(&mut self, now: Instant) {
+        if let Some(outliers) = self.outliers.as_ref().filter(|_| self.next_look <= now) {
+            self.next_look = outliers.look(now);
         }
     }
-}
 
-impl Inner {
+    /// Leaves those alone who are to be, whichever worker has found it so.
+    fn obey(&mut self) {
+        let changes = self.outliers.as_ref().map_or(0, |outliers| outliers.changes());
+        if self.obeyed == Some(changes) {
+            return;
+        }
+        let Ejected { changes, endpoints } =
+            self.outliers.as_ref().map(|outliers| outliers.ejected()).unwrap_or_default();
+        self.balance.leave_alone(|id| endpoints.contains(id));
+        self.obeyed = Some(changes);
+    }
+
     /// Connections outlive changes of their endpoint.
     fn lines(&self) -> KeptLines {
         let key =
@@ -312,10 +338,13 @@ impl Inner {
 
     /// Closes so many connections, as far as that many idle.
     fn close(&self, many: u32) {
+        let mut left = many;
         // Of any endpoint: which one does not matter to who waits for room.
-        let mut members = self.balance.members();
-        let closes = |_: &u32| members.any(|member| member.endpoint.to.lines.close_one());
-        let _ = (0..many).take_while(closes).count();
+        for member in self.balance.members() {
+            while left > 0 && member.endpoint.to.lines.close_one() {
+                left -= 1;
+            }
+        }
     }
 
     fn fill(&mut self, name: &TargetName, now: Instant, chance: &mut impl Chance) {
@@ -324,11 +353,15 @@ impl Inner {
     }
 
     fn fill_with(&mut self, name: &TargetName, mut lines: KeptLines, now: Instant, chance: &mut impl Chance) {
-        let endpoints = self.basis.endpoints(name, &self.settings, self.origin.as_ref(), &mut lines);
-        if let Some(watch) = &mut self.watch {
+        let mut endpoints = self.basis.endpoints(name, &self.settings, self.origin.as_ref(), &mut lines);
+        if let Some(outliers) = &self.outliers {
             let healthy = |one: &balance::Endpoint<Upstream>| one.state == EndpointState::Serving;
-            watch.update(endpoints.iter().map(|one| (one.id.clone(), healthy(one))));
+            let list = endpoints.iter().map(|one| (one.id.clone(), healthy(one)));
+            let mut fares = outliers.update(self.basis.edition(), list);
+            endpoints.iter_mut().for_each(|one| one.to.fare = fares.remove(&one.id));
         }
         self.balance.update(endpoints, now, chance);
+        // Who is new here may be left alone already.
+        self.obeyed = None;
     }
 }

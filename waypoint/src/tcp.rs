@@ -16,10 +16,12 @@ use crate::targets::Placed;
 use crate::telemetry::{Flag, Passage};
 use crate::worker::{Now, Worker};
 use counted::Counted;
+use http::HeaderMap;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use weft_core::policy::Denial;
+use weft_l7::balance::key::KeySource;
 use weft_l7::balance::load::InFlight;
 use weft_l7::balance::{Ask, Member};
 use weft_l7::limit::{Overflow, Permit};
@@ -27,7 +29,7 @@ use weft_l7::service::Found;
 use weft_l7::target::{ServiceTarget, Target as Word, Weighted, choose};
 use weft_l7::traffic::TcpRoute;
 use weft_runtime::log::describe;
-use weft_tunnel::end::{Broken, End};
+use weft_tunnel::end::{Broken, End, Stop};
 
 /// Why a connection is not passed on.
 #[derive(Debug, thiserror::Error)]
@@ -92,16 +94,26 @@ pub(crate) async fn serve(
         Ok(admitted) => admitted,
         Err(error) => return passage.refuse(error.flag(), describe(&error)),
     };
-    let idle = admitted.target.settings().limits.idle.or(worker.limits.idle);
+    let settings = admitted.target.settings();
+    let idle = settings.limits.bytes_idle.or(worker.limits.idle).filter(|idle| !idle.is_zero());
     // Nothing is waited for since the verdict: who changes policy from here on finds the connection.
     let entry = worker.open.enter(passage, idle);
     tokio::select! {
         biased;
         stop = entry.carried.stopped() => entry.set_end(End::Stopped(stop)),
+        () = grow_old(settings.limits.age) => entry.set_end(End::Stopped(Stop::Age)),
         carried = carry(&worker, &admitted, &entry, io) => match carried {
             Ok(end) => entry.set_end(end),
             Err(error) => entry.refuse(error.flag(), describe(&error)),
         },
+    }
+}
+
+/// Waits until a connection has lasted as long as it may.
+async fn grow_old(age: Option<Duration>) {
+    match age {
+        Some(age) => tokio::time::sleep(age).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -112,7 +124,10 @@ fn admit(worker: &Worker, moment: &Rc<Now>, passage: &mut Passage) -> Result<Adm
     let connection = passage.connection();
     let target = target(worker, moment, connection)?;
     let room = target.room.connection().map_err(TcpError::Overflow)?;
-    let chosen = target.choose(&Ask::default(), connection.addr, &mut worker.chance());
+    // Of what a balancer may hash, bytes have their client's address and nothing else.
+    let from = KeySource { headers: &HeaderMap::new(), query: "", client: connection.client.addr.ip() };
+    let key = target.keyed(from, &mut worker.chance()).key;
+    let chosen = target.choose(&Ask { key, ..Ask::default() }, connection.addr, &mut worker.chance());
     let member = chosen.map_err(TcpError::NoEndpoint)?;
     passage.asked = Some(member.endpoint.to.endpoint.workload.clone());
     let in_flight = member.begin(Instant::now());

@@ -72,7 +72,8 @@ impl Tracer {
         let read = Context::read(headers);
         let is_new = read.is_none();
         let mut any = || (chance.below(1 << 32) << 32 | chance.below(1 << 32)).max(1);
-        let context = read.unwrap_or_else(|| Context::new(u128::from(any()) << 64 | u128::from(any())));
+        let context =
+            read.unwrap_or_else(|| Context::new(u128::from(any()) << 64 | u128::from(any()), headers));
         let span = any();
         let sampled_ppm = told.and_then(|told| told.sampled_ppm).unwrap_or(self.sampled_ppm);
         let sampled = context.sampled.unwrap_or_else(|| chance.below(1_000_000) < u64::from(sampled_ppm));

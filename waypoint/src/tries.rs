@@ -8,7 +8,7 @@ use crate::target::Target;
 use crate::telemetry::{Flag, Record};
 use crate::way::{Answer, Way};
 use bytes::Bytes;
-use http::{Request, Response, request};
+use http::{Request, Response, StatusCode, request};
 use hyper::body::{Frame, Incoming};
 use std::rc::Rc;
 use std::time::Instant;
@@ -146,6 +146,11 @@ pub(crate) async fn run(
                         return (fail(way, record, &error, stop), None);
                     }
                 };
+                if is_unasked(&response, task.upgrading) {
+                    let why = "the backend goes over to a protocol that nobody asked for".to_owned();
+                    let text = "upstream connect error or disconnect/reset before headers. reset reason: protocol error";
+                    return (way.refuse(record, (502, text), Flag::UpstreamReset, Some(why)), None);
+                }
                 if stop == Stop::Enough && number > 0 {
                     record.flag = Flag::RetryLimit;
                 }
@@ -218,12 +223,12 @@ fn learn(target: &Target, member: &Member<Upstream>, tried: &Tried, now: Instant
             (outlier::Outcome::Status(status.as_u16()), answer)
         }
         // It says nothing of the endpoint that there was no room here, or that the client waits no longer.
-        Err(TryError::Line(LineError::Overflow(_))) => return,
+        Err(TryError::Line(LineError::Overflow(_) | LineError::Waited(_))) => return,
         Err(TryError::Late(deadline)) if deadline.limit == deadline::Limit::Client => return,
         Err(TryError::Line(_) | TryError::Late(_)) => (outlier::Outcome::Local, load::Answer::Failed),
     };
     tried.in_flight.answered(answer, now);
-    target.heard(&member.endpoint.id, outcome, now);
+    target.heard(member, outcome, now);
 }
 
 fn decide(
@@ -268,6 +273,11 @@ fn fail(way: &Way, record: &mut Record, error: &TryError, stop: Stop) -> Answer 
     way.refuse(record, (503, text), flag, Some(weft_runtime::log::describe(error)))
 }
 
+/// Whether the backend goes over to a protocol that it was not asked for: what comes then is no response.
+fn is_unasked(response: &Response<Incoming>, upgrading: Upgrading) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS && upgrading == Upgrading::No
+}
+
 fn deliver(
     response: Response<Incoming>,
     mut held: Held,
@@ -275,7 +285,7 @@ fn deliver(
     (speaks, upgrading): (Speaks, Upgrading),
 ) -> Answer {
     let (mut parts, incoming) = response.into_parts();
-    let switches = parts.status == http::StatusCode::SWITCHING_PROTOCOLS;
+    let switches = parts.status == StatusCode::SWITCHING_PROTOCOLS;
     head::clean(&mut parts, if switches { upgrading } else { Upgrading::No });
     if switches {
         let switching = held.lease.take();

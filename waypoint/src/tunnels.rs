@@ -78,6 +78,11 @@ impl Tunnels {
         self.limits.handshake
     }
 
+    /// How long a request may wait for a connection that others hold.
+    pub(crate) fn pending_limit(&self) -> Duration {
+        self.limits.pending
+    }
+
     /// Begins a stream to a pod of this identity, by its tunnel.
     ///
     /// # Errors
@@ -103,6 +108,7 @@ impl Tunnels {
         Err(TunnelError::Broken(way.addr))
     }
 
+    /// HBONE is spoken there in any case: who turns out not to speak the dialect is spoken to in that.
     async fn dial(&self, leaf: &Leaf, to: &Identity, way: TunnelWay) -> Result<Dialed, TunnelError> {
         let TunnelWay { addr, dialect } = way;
         let unreachable =
@@ -112,14 +118,14 @@ impl Tunnels {
         let socket = Socket::connect(fresh.into(), addr, self.limits.connect).await.map_err(unreachable)?;
         let from = socket.local_addr().map_err(unreachable)?;
         let trust = self.trust.now();
-        let config = client_config(leaf, &trust, vec![to.clone()], &[dialect.alpn()]);
+        let config = client_config(leaf, &trust, vec![to.clone()], dialect.offers());
         let config = config.map(Arc::new).map_err(|error| broken(describe(&error)))?;
         let name = match dialect {
             Dialect::Mux => tunnel_server_name(to),
             Dialect::Hbone => ip_server_name(addr.ip()),
         };
         let limit = self.limits.handshake;
-        let done = tokio::time::timeout(limit, Handle::connect(socket, config, name, dialect)).await;
+        let done = tokio::time::timeout(limit, Handle::connect(socket, config, name)).await;
         let done = done.map_err(|_| broken(format!("no answer within {limit:?}")))?;
         let (handle, driver) = done.map_err(|error| broken(describe(&error)))?;
         let peer = peer_of(Some(&handle.peer_certificates()), &trust, Usage::Server, SystemTime::now());

@@ -1,7 +1,8 @@
 //! What the connections and requests of one worker share. Nothing of it is shared between workers but what discovery
-//! tells, which nobody locks to read, and how much of each limit is taken.
+//! tells, which nobody locks to read, and what of its targets they hold in common.
 
 use crate::client::Destination;
+use crate::commons::Commons;
 use crate::config::{Adaptive, Limits};
 use crate::dice::Dice;
 use crate::dynamic::DynamicNames;
@@ -11,7 +12,6 @@ use crate::export::Outbox;
 use crate::knowledge::{Moment, WaypointMesh};
 use crate::open::Open;
 use crate::outside::{self, Asked};
-use crate::rooms::Rooms;
 use crate::standing::Standing;
 use crate::streams::{StreamPatience, Streams};
 use crate::target::{Making, Target};
@@ -24,12 +24,14 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::watch;
 use weft_core::balance::Chance;
 use weft_core::identity::Identity;
 use weft_core::names::WorkloadUid;
 use weft_l7::target::ServiceTarget;
-use weft_pki::TrustView;
+use weft_pki::{Fingerprint, TrustView};
 use weft_runtime::access::{AccessFormat, AccessLog};
+use weft_runtime::outlet::Outlet;
 use weft_xds::View;
 use weft_xds::leaves::Leaves;
 
@@ -72,8 +74,8 @@ pub(crate) struct Knowledge {
     pub(crate) uid: WorkloadUid,
     /// How long things may take.
     pub(crate) limits: Limits,
-    /// What all workers have taken of the room of everything.
-    pub(crate) rooms: Rooms,
+    /// What workers hold in common of everything that requests go to.
+    pub(crate) commons: Commons,
     /// Names that clients ask for.
     pub(crate) names: DynamicNames,
     /// Whether limits of requests at a time find themselves.
@@ -82,6 +84,8 @@ pub(crate) struct Knowledge {
     pub(crate) metrics: Metrics,
     /// How lines are written.
     pub(crate) access: AccessFormat,
+    /// Where they go.
+    pub(crate) lines: Outlet,
     /// Where lines go that a Telemetry sends to a collector.
     pub(crate) logs: Option<Outbox<LogLine>>,
     /// Where spans go, if they go anywhere.
@@ -128,8 +132,10 @@ pub(crate) struct Worker {
     pub(crate) dice: Dice,
     /// Copies of requests that are under way.
     pub(crate) mirrors: Rc<Cell<usize>>,
+    /// Which trust bundle is in force, for who has to look again when it is another one.
+    pub(crate) trusted: watch::Sender<Fingerprint>,
     targets: Targets,
-    rooms: Rooms,
+    commons: Commons,
     names: DynamicNames,
     adaptive: Adaptive,
     /// What discovery has told, as this worker last saw it.
@@ -138,9 +144,23 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(knowledge: Knowledge, index: usize) -> Rc<Self> {
-        let Knowledge { view, leaves, trust, own, uid, limits, rooms, names, adaptive, .. } = knowledge;
-        let Knowledge { metrics, access, .. } = knowledge;
-        let telemetry = Telemetry::new(metrics, AccessLog::new(access), knowledge.logs, knowledge.tracer);
+        let Knowledge {
+            view,
+            leaves,
+            trust,
+            own,
+            uid,
+            limits,
+            commons,
+            names,
+            adaptive,
+            metrics,
+            access,
+            lines,
+            ..
+        } = knowledge;
+        let telemetry =
+            Telemetry::new(metrics, AccessLog::new(access, lines), knowledge.logs, knowledge.tracer);
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Rc::new(Self {
             tunnels: Tunnels::new(own.clone(), leaves.clone(), trust.clone(), limits),
@@ -151,8 +171,9 @@ impl Worker {
             // Only so that workers and waypoints do not choose alike.
             dice: Dice::new(since.as_nanos() as u64 ^ (index as u64) << 48),
             mirrors: Rc::default(),
+            trusted: watch::Sender::new(trust.now().fingerprint()),
             targets: Targets::default(),
-            rooms,
+            commons,
             names,
             now: RefCell::new(Rc::new(Now(view.now()))),
             view,
@@ -241,7 +262,7 @@ impl Worker {
             Adaptive::On => Some(weft_l7::adaptive::Adaptive::default()),
             Adaptive::Off => None,
         };
-        Ok(Making { moment, near, rooms: &self.rooms, adaptive })
+        Ok(Making { moment, near, commons: &self.commons, adaptive })
     }
 
     /// How all endpoints stand that it has sent requests to.
@@ -255,6 +276,8 @@ impl Worker {
         self.open.tick(Instant::now());
         let Limits { body_idle: sending, taking, .. } = self.limits;
         self.streams.tick(Instant::now(), StreamPatience { sending, taking });
+        let trusted = self.trust.now().fingerprint();
+        self.trusted.send_if_modified(|known| std::mem::replace(known, trusted) != trusted);
         self.tunnels.close_idle();
         self.telemetry.flush();
     }

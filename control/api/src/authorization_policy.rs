@@ -147,6 +147,37 @@ pub struct Source {
     pub not_remote_ip_blocks: Option<Vec<String>>,
 }
 
+impl Source {
+    /// True if it has no list but such as forbid nothing (`not…`, and empty): Istio's validation refuses it.
+    pub fn says_nothing(&self) -> bool {
+        let Self {
+            principals,
+            not_principals,
+            request_principals,
+            not_request_principals,
+            namespaces,
+            not_namespaces,
+            service_accounts,
+            not_service_accounts,
+            ip_blocks,
+            not_ip_blocks,
+            remote_ip_blocks,
+            not_remote_ip_blocks,
+        } = self;
+        let wanted =
+            [principals, request_principals, namespaces, service_accounts, ip_blocks, remote_ip_blocks];
+        let forbidden = [
+            not_principals,
+            not_request_principals,
+            not_namespaces,
+            not_service_accounts,
+            not_ip_blocks,
+            not_remote_ip_blocks,
+        ];
+        wanted.iter().all(|list| list.is_none()) && forbidden.into_iter().flatten().all(Vec::is_empty)
+    }
+}
+
 /// What a request asks for; every field that is written has to hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -175,6 +206,16 @@ pub struct Operation {
     /// None of these: hTTP paths (L7).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_paths: Option<Vec<String>>,
+}
+
+impl Operation {
+    /// True if it has no list but such as forbid nothing (`not…`, and empty): Istio's validation refuses it.
+    pub fn says_nothing(&self) -> bool {
+        let Self { hosts, not_hosts, ports, not_ports, methods, not_methods, paths, not_paths } = self;
+        let wanted = [hosts, ports, methods, paths];
+        let forbidden = [not_hosts, not_ports, not_methods, not_paths];
+        wanted.iter().all(|list| list.is_none()) && forbidden.into_iter().flatten().all(Vec::is_empty)
+    }
 }
 
 /// A condition on an attribute.

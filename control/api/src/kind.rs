@@ -51,7 +51,8 @@ pub enum Lookup {
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
 /// Gateway API's kinds that may still change.
 const GATEWAY_EXPERIMENTS: &str = "gateway.networking.x-k8s.io";
-const NETWORKING_GROUP: &str = "networking.istio.io";
+/// The group of Istio's routes, rules and entries.
+pub const NETWORKING_GROUP: &str = "networking.istio.io";
 const TELEMETRY_GROUP: &str = "telemetry.istio.io";
 
 /// Groups whose every object is configuration of a mesh.

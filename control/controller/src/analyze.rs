@@ -3,7 +3,7 @@
 
 use crate::directory::catalogue::Catalogue;
 use crate::directory::scan::Scanner;
-use crate::directory::source::{DirectorySource, OpenError, Timing};
+use crate::directory::source::{OpenError, check_folder};
 use crate::directory::watch::Pending;
 use crate::known::Known;
 use crate::status;
@@ -22,9 +22,8 @@ use weft_runtime::http::{Answer, Method, Routes, StatusCode};
 /// # Errors
 /// If it is none, or cannot be looked at.
 pub fn folder(folder: &Path, config: IndexConfig) -> Result<Vec<Problem>, OpenError> {
-    // The same who follows folders says whether this is one.
-    drop(DirectorySource::open(folder, Timing::default())?);
-    let look = Scanner::new(folder.to_owned()).look(&Pending::default(), SystemTime::now());
+    check_folder(folder)?;
+    let look = Scanner::new(folder.to_owned()).look(&Pending::default(), SystemTime::now(), None);
     let mut catalogue = Catalogue::default();
     let changes = catalogue.update(look.news);
     let origins: HashMap<_, _> = changes

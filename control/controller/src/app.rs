@@ -3,6 +3,7 @@
 use crate::admin;
 use crate::analyze::Live;
 use crate::authority::{Keys, OwnCertificate};
+use crate::directory::last_good::LastGood;
 use crate::directory::source::{DirectorySource, Timing};
 use crate::keeper::Keeper;
 use crate::known::Known;
@@ -96,7 +97,8 @@ pub async fn start(settings: ControlSettings, stop: &Stop) -> anyhow::Result<Joi
 
     let manifests = readiness.condition("manifests", "not read yet");
     let keeper = Keeper::new(known, table, manifests, metrics::problems_seen(&metrics)?);
-    let source = DirectorySource::open(&settings.directory, Timing::default())?;
+    let last_good = LastGood::open(&settings.directory, settings.state)?;
+    let source = DirectorySource::open(settings.directory, Timing::default(), last_good)?;
     let (news, inbox) = mpsc::channel(NEWS_QUEUE);
     tasks.spawn(until(stop.clone(), source.run(news)));
     tasks.spawn(until(stop.clone(), keeper.keep(inbox)));

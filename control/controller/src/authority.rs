@@ -18,6 +18,8 @@ use weft_pki::{ServingError, ServingSlot, renewal_time};
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// The least time between two renewals.
 const RENEW_AFTER_MIN: Duration = Duration::from_secs(1);
+/// Longest sleep: a timer stands still while the machine is suspended, and knows nothing of a clock that is set.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// The authority and what can be done with it. Clones are the same.
 #[derive(Clone)]
@@ -172,9 +174,12 @@ impl OwnCertificate {
     pub(crate) async fn keep(mut self) {
         loop {
             let (from, to) = *self.validity.borrow();
-            let due = renewal_time(from, to, 0.0).duration_since(SystemTime::now()).unwrap_or_default();
+            let left = renewal_time(from, to, 0.0).duration_since(SystemTime::now()).unwrap_or_default();
+            let sleep = left.clamp(RENEW_AFTER_MIN, LOOK_EVERY);
             tokio::select! {
-                () = tokio::time::sleep(due.max(RENEW_AFTER_MIN)) => {}
+                () = tokio::time::sleep(sleep) => if sleep < left {
+                    continue;
+                },
                 changed = self.authority.changed() => if changed.is_err() {
                     return;
                 },

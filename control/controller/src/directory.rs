@@ -9,6 +9,7 @@ pub(crate) mod scan;
 pub(crate) mod watch;
 pub mod catalogue;
 pub mod manifest;
+pub mod last_good;
 mod json;
 mod yaml;
 mod scalar;

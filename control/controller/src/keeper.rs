@@ -37,13 +37,15 @@ impl Keeper {
         for problem in problems.iter().filter(|problem| !old.contains(problem)) {
             self.tell(problem);
         }
+        let all = match kind {
+            BatchKind::Waiting(reason) => return self.ready.unmet(reason),
+            BatchKind::Initial => true,
+            BatchKind::Change => false,
+        };
         let (old, diff, batch) = self.known.write(|index| {
             let old: Vec<Problem> = index.problems().cloned().collect();
             let diff = index.apply_all(changes);
-            let batch = match kind {
-                BatchKind::Initial => everything(index),
-                BatchKind::Change => changed(&diff),
-            };
+            let batch = if all { everything(index) } else { changed(&diff) };
             (old, diff, batch)
         });
         for problem in diff.problems.iter().flat_map(|(_, problems)| problems) {

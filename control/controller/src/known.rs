@@ -7,7 +7,7 @@ use weft_control_ca::{BoundPod, PodPlace, PodView, ServiceAccount};
 use weft_control_index::Index;
 use weft_control_serve::{Instance, WaypointView};
 use weft_core::identity::Identity;
-use weft_core::names::{NodeName, WorkloadUid};
+use weft_core::names::NodeName;
 
 /// What the sources have told. Clones are the same; [`crate::keeper::Keeper`] alone writes.
 #[derive(Clone)]
@@ -52,9 +52,8 @@ impl PodView for Known {
             if let Some(node) = index.node_of(&pod.namespace, &pod.name, &pod.uid) {
                 return PodPlace::Running(node.clone());
             }
-            let uid = format!("{}//Pod/{}/{}", index.config().cluster, pod.namespace, pod.name);
-            let other = index.workload(&WorkloadUid::new(uid)).is_some();
-            if other { PodPlace::Gone } else { PodPlace::HostManaged }
+            let spoken_of = index.speaks_of_pod(&pod.namespace, &pod.name);
+            if spoken_of { PodPlace::Gone } else { PodPlace::HostManaged }
         })
     }
 
@@ -70,5 +69,43 @@ impl WaypointView for Known {
             let service_account = ServiceAccount::new(who.namespace(), who.service_account());
             Some(Instance { gateway, service_account })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::manifest::parse_manifests;
+    use weft_control_index::config::IndexConfig;
+
+    #[test]
+    fn a_pod_that_is_over_is_no_pod_of_the_host() {
+        let pod = |name: &str, rest: &str| {
+            format!(
+                "---\napiVersion: v1\nkind: Pod\nmetadata: {{ name: {name}, namespace: mesh, uid: u-{name} }}\n{rest}\n"
+            )
+        };
+        let text = [
+            pod("runs", "spec: { nodeName: n1 }\nstatus: { phase: Running, podIP: 10.0.0.1 }"),
+            pod("over", "spec: { nodeName: n1 }\nstatus: { phase: Succeeded, podIP: 10.0.0.2 }"),
+            pod("placeless", "status: { phase: Pending }"),
+            pod("broken", "spec: { nodeNames: n1 }"),
+        ];
+        let known = Known::new(Index::new(IndexConfig::default()));
+        let manifests = parse_manifests(text.concat().as_bytes(), "pods.yaml").expect("YAML");
+        known.write(|index| drop(index.apply_all(manifests.objects)));
+        let place = |name: &str, uid: &str| {
+            known.node_of(&BoundPod { namespace: "mesh".into(), name: name.into(), uid: uid.into() })
+        };
+        for (name, uid, want) in [
+            ("runs", "u-runs", PodPlace::Running(NodeName::new("n1"))),
+            ("runs", "u-another", PodPlace::Gone),
+            ("over", "u-over", PodPlace::Gone),
+            ("placeless", "u-placeless", PodPlace::Gone),
+            ("broken", "u-broken", PodPlace::Gone),
+            ("unheard-of", "u", PodPlace::HostManaged),
+        ] {
+            assert_eq!(place(name, uid), want, "{name} {uid}");
+        }
     }
 }

@@ -19,6 +19,8 @@ pub struct ControlSettings {
     pub log: LogConfig,
     /// The folder of manifests.
     pub directory: PathBuf,
+    /// Where the last good versions of manifests are kept.
+    pub state: PathBuf,
     /// What the index has to know.
     pub index: IndexConfig,
     /// The authority.
@@ -73,6 +75,7 @@ impl ControlSettings {
     pub fn read(settings: &mut Settings<'_>) -> Self {
         let index = read_index(settings);
         let root = index.root_namespaces.first().cloned().unwrap_or_else(|| DEFAULT_ROOT.into());
+        let state = ca_folder(settings).join("manifests");
         Self {
             log: LogConfig::read(settings),
             directory: settings.required(
@@ -80,6 +83,7 @@ impl ControlSettings {
                 "the path of a folder of manifests",
                 PathBuf::new(),
             ),
+            state: settings.get("WEFT_STATE_DIR", "the path of a folder", state),
             ca: AuthoritySettings::read(settings, &index.trust_domain),
             listen: ListenSettings::read(settings, &root, &index.cluster_domain),
             accounts: AccountSettings::read(settings, &root),
@@ -212,6 +216,7 @@ mod tests {
         assert!(settings.listen.names.contains(&"weft-control.weft-system.svc".to_owned()));
         assert_eq!(settings.accounts.agent.to_string(), "weft-system/weft-agent");
         assert_eq!(settings.index.root_namespaces.len(), 2);
+        assert_eq!(settings.state, PathBuf::from("/var/lib/weft/ca/manifests"));
     }
 
     #[test]

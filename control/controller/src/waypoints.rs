@@ -1,4 +1,5 @@
-//! `/waypoints`: which there are, who serves them, what they stand before, and whether they know it, for `weft waypoint`.
+//! `/waypoints`: which there are, who serves them, what they stand before, which Telemetries hold there, and whether they know
+//! it, for `weft waypoint`.
 
 use crate::known::Known;
 use serde_json::{Value, json};
@@ -46,6 +47,10 @@ fn row(index: &Index, one: &Waypoint, streams: &[&StreamStatus]) -> Value {
     let pods = index.workloads().filter(|workload| is(workload.waypoint.as_ref(), &one.service));
     let mut pods: Vec<String> = pods.map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect();
     pods.sort();
+    let telemetries = index.telemetries_at(&one.gateway).into_iter().map(|telemetry| {
+        let services: Vec<String> = telemetry.services().iter().map(ToString::to_string).collect();
+        json!({ "name": telemetry.name.to_string(), "services": services })
+    });
     json!({
         "namespace": &**namespace,
         "name": &**name,
@@ -54,6 +59,7 @@ fn row(index: &Index, one: &Waypoint, streams: &[&StreamStatus]) -> Value {
         "instances": instances,
         "services": services,
         "workloads": pods,
+        "telemetries": telemetries.collect::<Vec<_>>(),
     })
 }
 

@@ -50,7 +50,9 @@ pub(crate) fn of_pod(cluster: &Cluster, pod: &PodFacts) -> Served {
         let Some(service) = service else {
             continue;
         };
-        terminating |= endpoint.terminating;
+        // Anybody may write a slice that names a pod of others; what it says of the pod itself counts at home only.
+        let own = service.backend.name.namespace == pod.name.namespace;
+        terminating |= own && endpoint.terminating;
         let new = || Serving { ports: Vec::new(), health: Health::Healthy, policy: service.backend.health };
         let serving = by_service.entry(service.backend.name.clone()).or_insert_with(new);
         // It may stand in several slices of one service: one for each family, or while it moves.

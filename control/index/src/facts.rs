@@ -17,6 +17,7 @@ pub(crate) mod gateway;
 pub(crate) mod waypoint;
 pub(crate) mod enrolment;
 pub(crate) mod said;
+pub(crate) mod versions;
 
 use weft_control_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use weft_control_api::problem::{Note, Severity};

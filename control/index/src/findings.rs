@@ -1,6 +1,8 @@
 //! What is wrong with objects beside each other, for people who ask (`weft analyze`): objects by themselves are told when
 //! they change, and so is a waypoint that cannot stand where it is asked for.
 
+mod claims;
+
 use crate::cluster::Cluster;
 use crate::facts::service_entry::key as service_entry;
 use crate::name::Name;
@@ -30,8 +32,10 @@ pub(crate) struct Held<'a> {
 pub(crate) fn all(held: &Held<'_>) -> Vec<Finding> {
     let mut found = of_traffic::all(held.cluster, held.said, held.traffic.iter().copied());
     found.extend(headless(held.cluster));
+    found.extend(named_like_a_waypoint(held.cluster));
     found.extend(pods_as_endpoints(held.cluster));
     found.extend(behind_waypoints(held));
+    found.extend(claims::all(held));
     found
 }
 
@@ -42,9 +46,24 @@ fn headless(cluster: &Cluster) -> impl Iterator<Item = Finding> {
         let reason = format!(
             "is headless and bound to waypoint {gateway}: its clients ask for its pods' own addresses and come past it"
         );
-        let key = ObjectKey::new(Kind::Service, name.namespace.clone(), name.name.clone());
-        Some((key, Note::warning("spec.clusterIP", reason)))
+        Some((service(name), Note::warning("spec.clusterIP", reason)))
     })
+}
+
+/// A Service with the name of a waypoint's Gateway stands for that waypoint, whatever it was written for.
+fn named_like_a_waypoint(cluster: &Cluster) -> impl Iterator<Item = Finding> {
+    cluster.services.iter().filter_map(|(name, facts)| {
+        let missed = waypoint::missed_by_name(cluster, name, facts)?;
+        let reason = format!(
+            "is the name of a waypoint's Gateway too, so this counts as that Gateway's own Service: what is sent to it does \
+             not go through waypoint {missed}; give one of the two another name"
+        );
+        Some((service(name), Note::warning("metadata.name", reason)))
+    })
+}
+
+fn service(name: &Name) -> ObjectKey {
+    ObjectKey::new(Kind::Service, name.namespace.clone(), name.name.clone())
 }
 
 /// Endpoints that are pods' own addresses are left to the pods.

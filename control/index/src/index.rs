@@ -31,6 +31,7 @@ use weft_core::service::Service;
 use weft_core::workload::Workload;
 use weft_l7::policy::Policy as RequestPolicy;
 use weft_l7::telemetry::Telemetry;
+use weft_l7::telemetry::effective::in_force;
 use weft_l7::traffic::Traffic;
 
 /// Everything that the sources told, and what it means to the mesh.
@@ -170,9 +171,7 @@ impl Index {
             }
             Object::NetworkPolicy(one) => {
                 let selector = facts::network_policy::read(one, notes);
-                if !refuses(notes) {
-                    cluster.set_network_policy(&name, Some(selector), dirty);
-                }
+                cluster.set_network_policy(&name, Some(selector), dirty);
             }
             Object::AuthorizationPolicy(one) => {
                 let facts = policy::authorization::read(one, &name, &cluster.config, notes);
@@ -232,7 +231,8 @@ impl Index {
         }
     }
 
-    /// A policy that cannot be read denies; anything else stays as it was.
+    /// A policy that cannot be read denies, and one for the network plugin selects its whole namespace; anything else
+    /// stays as it was.
     fn refuse(&mut self, key: &ObjectKey, refusal: &Refusal, dirty: &mut Dirty) {
         let name = Name::new(key.namespace.clone(), key.name.clone());
         let cluster = &mut self.cluster;
@@ -245,6 +245,10 @@ impl Index {
                 let facts = policy::refused::peer(refusal, &name, &cluster.config);
                 cluster.set_peer(&name, Some(facts), dirty);
             }
+            Kind::NetworkPolicy => {
+                let everything = facts::network_policy::unreadable();
+                cluster.set_network_policy(&name, Some(everything), dirty);
+            }
             Kind::Namespace
             | Kind::Node
             | Kind::Pod
@@ -253,7 +257,6 @@ impl Index {
             | Kind::ServiceAccount
             | Kind::Secret
             | Kind::ConfigMap
-            | Kind::NetworkPolicy
             | Kind::Gateway
             | Kind::GatewayClass
             | Kind::HttpRoute
@@ -362,6 +365,12 @@ impl Index {
         self.told_telemetries.values()
     }
 
+    /// The Telemetries that hold at a waypoint, the widest first, then by name; not those that have an older one before them.
+    pub fn telemetries_at(&self, gateway: &GatewayName) -> Vec<&Telemetry> {
+        let here = self.telemetries().filter(|one| one.gateway == *gateway);
+        in_force(&here.map(|one| &one.said).collect::<Vec<_>>())
+    }
+
     /// The Gateway of the waypoint whose instance a living pod is, and who the pod is; `None` if it is no instance.
     pub fn waypoint_of(&self, namespace: &str, name: &str) -> Option<(GatewayName, &Identity)> {
         let pod = self.cluster.pods.get(&Name::new(namespace, name))?;
@@ -394,6 +403,13 @@ impl Index {
         let pod = self.cluster.pods.get(&Name::new(namespace, name))?;
         let same = *pod.uid == *uid && pod.life == Life::Live && !pod.node.as_str().is_empty();
         same.then_some(&pod.node)
+    }
+
+    /// True if an object speaks of a pod by that name, whatever has become of the pod, and even if the object cannot be
+    /// read.
+    pub fn speaks_of_pod(&self, namespace: &str, name: &str) -> bool {
+        let key = ObjectKey { kind: Kind::Pod, namespace: namespace.into(), name: name.into() };
+        self.cluster.pods.get(&Name::new(namespace, name)).is_some() || self.problems.knows(&key)
     }
 
     /// All that is wrong with objects, by object.

@@ -69,6 +69,8 @@ pub(crate) struct RequestFacts {
 pub(crate) enum Target {
     /// Requests to a service, at its waypoint.
     Service(Name),
+    /// Requests to the hosts that a ServiceEntry has, at their waypoint.
+    Entry(Name),
     /// All requests at one waypoint.
     Gateway(Name),
     /// All requests at all waypoints of a class.

@@ -26,6 +26,11 @@ pub(crate) enum More {
 }
 
 impl Problems {
+    /// True if something is or was said of the object, which then is there.
+    pub(crate) fn knows(&self, key: &ObjectKey) -> bool {
+        self.0.contains_key(key)
+    }
+
     /// Takes what an object says by itself. Where it came from is kept only for those of which more may be said.
     pub(crate) fn set_own(&mut self, key: &ObjectKey, origin: Origin, own: Vec<Note>, more: More) {
         if own.is_empty() && more == More::Never && !self.0.contains_key(key) {

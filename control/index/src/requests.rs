@@ -47,17 +47,22 @@ pub(crate) fn scopes<'a>(
                 let names = of_class.map(|(gateway, _)| waypoint::gateway_name(gateway));
                 scopes.extend(names.map(|gateway| (gateway, PolicyScope::Waypoint)));
             }
-            Target::Service(service) => {
-                let bound = cluster.services.get(service);
-                let gateway = bound.and_then(|facts| waypoint::of_service(cluster, service, facts));
-                if let Some(gateway) = gateway {
-                    let scope = scopes.entry(waypoint::gateway_name(gateway));
-                    widen(scope.or_insert(PolicyScope::Services(Vec::new())), service, cluster);
-                }
+            Target::Service(service) => add(cluster, service, &mut scopes),
+            Target::Entry(entry) => {
+                cluster.entries.had_by(entry).for_each(|host| add(cluster, host, &mut scopes));
             }
         }
     }
     scopes
+}
+
+/// A service, at the waypoint that stands before it.
+fn add(cluster: &Cluster, service: &Name, scopes: &mut BTreeMap<GatewayName, PolicyScope>) {
+    let bound = cluster.services.get(service);
+    if let Some(gateway) = bound.and_then(|facts| waypoint::of_service(cluster, service, facts)) {
+        let scope = scopes.entry(waypoint::gateway_name(gateway));
+        widen(scope.or_insert(PolicyScope::Services(Vec::new())), service, cluster);
+    }
 }
 
 fn widen(scope: &mut PolicyScope, service: &Name, cluster: &Cluster) {
@@ -90,20 +95,31 @@ fn wrong(cluster: &Cluster, target: &Target) -> Option<String> {
                 "{gateway} is no Gateway of a class of waypoints: the policy has no effect there"
             )),
         },
-        Target::Service(service) => {
-            let Some(facts) = cluster.services.get(service) else {
-                return Some(format!("there is no Service {service}: the policy has no effect on it"));
-            };
-            if waypoint::of_service(cluster, service, facts).is_some() {
-                None
-            } else if waypoint::is_broken(cluster, service, facts) {
-                Some(format!(
-                    "the waypoint that Service {service} asks for does not stand before it, so connections to its pods \
-                     are refused"
-                ))
-            } else {
-                Some(format!("no waypoint stands before Service {service}: the policy has no effect on it"))
-            }
-        }
+        Target::Service(service) => wrong_service(cluster, service),
+        Target::Entry(entry) => match cluster.entries.services.get(entry) {
+            None => Some(format!("there is no ServiceEntry {entry}: the policy has no effect on it")),
+            Some(facts) => facts.services.iter().find_map(|(host, _)| {
+                let other = cluster.entries.owner(host).filter(|owner| *owner != entry);
+                let other = other.map(|other| {
+                    format!("{} is the host of ServiceEntry {other}, which is older: the policy has no effect on it", host.name)
+                });
+                other.or_else(|| wrong_service(cluster, host))
+            }),
+        },
+    }
+}
+
+fn wrong_service(cluster: &Cluster, service: &Name) -> Option<String> {
+    let Some(facts) = cluster.services.get(service) else {
+        return Some(format!("there is no Service {service}: the policy has no effect on it"));
+    };
+    if waypoint::of_service(cluster, service, facts).is_some() {
+        None
+    } else if waypoint::is_broken(cluster, service, facts) {
+        Some(format!(
+            "the waypoint that Service {service} asks for does not stand before it, so connections to its pods are refused"
+        ))
+    } else {
+        Some(format!("no waypoint stands before Service {service}: the policy has no effect on it"))
     }
 }

@@ -79,15 +79,21 @@ fn wrong(cluster: &Cluster, target: &Target) -> Option<String> {
         Target::Gateway(gateway) => cluster.waypoint(gateway).is_none().then(|| {
             format!("{gateway} is no Gateway of a class of waypoints: the Telemetry has no effect there")
         }),
-        Target::Service(service) => {
-            let facts = cluster.services.get(service);
-            let Some(facts) = facts else {
-                return Some(format!("there is no Service {service}: the Telemetry has no effect on it"));
-            };
-            let bound = waypoint::of_service(cluster, service, facts);
-            bound.is_none().then(|| {
-                format!("no waypoint stands before Service {service}: the Telemetry has no effect on it")
-            })
-        }
+        Target::Service(service) => wrong_service(cluster, service),
+        Target::Entry(entry) => match cluster.entries.services.get(entry) {
+            None => Some(format!("there is no ServiceEntry {entry}: the Telemetry has no effect on it")),
+            Some(_) => cluster.entries.had_by(entry).find_map(|host| wrong_service(cluster, host)),
+        },
     }
+}
+
+fn wrong_service(cluster: &Cluster, service: &Name) -> Option<String> {
+    let facts = cluster.services.get(service);
+    let Some(facts) = facts else {
+        return Some(format!("there is no Service {service}: the Telemetry has no effect on it"));
+    };
+    let bound = waypoint::of_service(cluster, service, facts);
+    bound
+        .is_none()
+        .then(|| format!("no waypoint stands before Service {service}: the Telemetry has no effect on it"))
 }

@@ -64,14 +64,39 @@ pub(crate) fn is_broken(cluster: &Cluster, name: &Name, facts: &ServiceFacts) ->
 }
 
 fn wanted_by_service<'a>(cluster: &'a Cluster, name: &Name, facts: &'a ServiceFacts) -> Option<&'a Wanted> {
-    // What stands for a waypoint is reached directly, and a name for another name has no traffic of its own.
-    let reached = facts.author != Author::Waypoint && cluster.waypoint(name).is_none();
-    // What is passed on to whatever address was asked for leaves a waypoint nothing to choose.
+    // What stands for a waypoint is reached directly.
+    let stands_for_one = facts.author == Author::Waypoint || cluster.waypoint(name).is_some();
+    if stands_for_one { None } else { asked_by_service(cluster, name, facts) }
+}
+
+fn asked_by_service<'a>(cluster: &'a Cluster, name: &Name, facts: &'a ServiceFacts) -> Option<&'a Wanted> {
+    // What is passed on to whatever address was asked for leaves a waypoint nothing to choose, and a name for another name
+    // has no traffic of its own.
     let passed_on = facts.told.load_balancing.mode == LoadBalancingMode::Passthrough;
-    if !reached || facts.told.external_name.is_some() || passed_on {
+    if facts.told.external_name.is_some() || passed_on {
         return None;
     }
     wanted([facts.waypoint.as_ref(), by_namespace(cluster, &name.namespace)])
+}
+
+/// The waypoint that would stand before a service, had it not the name of a waypoint's Gateway: it counts as that one's
+/// own, though it is not for its instances.
+pub(crate) fn missed_by_name<'a>(
+    cluster: &'a Cluster,
+    name: &Name,
+    facts: &'a ServiceFacts,
+) -> Option<&'a Name> {
+    cluster.waypoint(name)?;
+    let selects_instances = facts.backend.selector.as_ref().is_some_and(|selector| {
+        selector.equals().get(GATEWAY_NAME).is_some_and(|gateway| **gateway == *name.name)
+    });
+    let only_tunnels = facts.told.ports.iter().all(|port| port.service_port == TUNNEL);
+    if facts.author != Author::Written || selects_instances || only_tunnels {
+        return None;
+    }
+    let wanted = asked_by_service(cluster, name, facts)?;
+    check(cluster, &wanted.gateway, &name.namespace, SentTo::Service).ok()?;
+    Some(&wanted.gateway)
 }
 
 /// The waypoint that stands before a pod's own addresses.
@@ -167,7 +192,9 @@ fn is_guarded(cluster: &Cluster, name: &Name, facts: &ServiceFacts) -> bool {
 
 fn has_policy(cluster: &Cluster, gateway: &Name, service: &Name) -> bool {
     let class = cluster.gateways.get(gateway).map(|facts| Target::Class(facts.class.clone()));
-    let targets = [Some(Target::Service(service.clone())), Some(Target::Gateway(gateway.clone())), class];
+    let entry = cluster.entries.owner(service).cloned().map(Target::Entry);
+    let targets =
+        [Some(Target::Service(service.clone())), Some(Target::Gateway(gateway.clone())), class, entry];
     targets.into_iter().flatten().any(|target| {
         cluster.authorizations.aimed_at(&target).any(|name| {
             let policy = cluster.authorizations.get(name).and_then(|facts| facts.requests.as_ref());

@@ -132,7 +132,7 @@ pub(crate) fn asked_of_endpoints(
     services: &[(ServiceName, Vec<PortPair>)],
 ) -> BTreeSet<String> {
     let services = services.iter().map(|(service, _)| facts::service::object(service, &cluster.config));
-    services.flat_map(|name| said.labels_of_endpoints(&name)).collect()
+    services.flat_map(|name| said.labels_of_endpoints(cluster, &name)).collect()
 }
 
 /// A pod with `hostname` and `subdomain` has a name of its own where that headless service exists.
@@ -149,9 +149,14 @@ fn hostname(cluster: &Cluster, pod: &PodFacts) -> Arc<str> {
     }
 }
 
-/// A pod that a NetworkPolicy selects keeps its tunnels to itself: between nodes' addresses, or within a proxy, the
-/// network plugin would not see them (wire facts §1b).
+/// An instance of a waypoint ends tunnels itself, and says itself what it speaks: its version need not be that of its
+/// node's proxy. A pod that a NetworkPolicy selects keeps its tunnels to itself: between nodes' addresses, or within a
+/// proxy, the network plugin would not see them (wire facts §1b).
 fn node_tunnel(cluster: &Cluster, pod: &PodFacts, enrolment: Membership) -> Option<NodeTunnel> {
+    if waypoint::is_instance(cluster, pod) {
+        let versions = pod.tunnel_versions.clone();
+        return (!versions.is_empty()).then_some(NodeTunnel { place: TunnelPlace::Workload, versions });
+    }
     if enrolment == Membership::Outside {
         return None;
     }

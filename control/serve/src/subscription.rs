@@ -22,6 +22,14 @@ impl Delta {
     pub(crate) fn is_empty(&self) -> bool {
         self.resources.is_empty() && self.removed.is_empty()
     }
+
+    /// Adds what single names are answered with; where everything is told, that is.
+    fn beside(&mut self, names: Self, everything: bool) {
+        if !everything {
+            self.resources.extend(names.resources);
+        }
+        self.removed.extend(names.removed);
+    }
 }
 
 /// A stream wants more single names than [`NAMES_MAX`].
@@ -63,6 +71,7 @@ impl Sight {
 pub(crate) struct Subscription {
     sight: Sight,
     all: bool,
+    /// Those that are wanted one by one, and stay so when all are wanted no more.
     names: BTreeSet<Arc<str>>,
     /// Names of resources that the client has because of `names`.
     told: BTreeSet<Arc<str>>,
@@ -91,8 +100,7 @@ impl Subscription {
             delta = this.subscribe(has, &wants.has, state)?;
         }
         let more = this.subscribe(wants.subscribe, &wants.has, state)?;
-        delta.resources.extend(more.resources);
-        delta.removed.extend(more.removed);
+        delta.beside(more, all);
         Ok((this, delta))
     }
 
@@ -109,20 +117,36 @@ impl Subscription {
 
     /// A later request. `None` if it asks for nothing new.
     pub(crate) fn change(&mut self, wants: Wants, state: &State) -> Result<Option<Delta>, TooManyNames> {
-        for name in &wants.unsubscribe {
-            if name == WILDCARD {
-                self.all = false;
-            }
-            self.names.remove(&**name);
-        }
+        self.unsubscribe(&wants.unsubscribe, state);
         if wants.subscribe.is_empty() {
             return Ok(None);
         }
-        if !self.all && wants.subscribe.iter().any(|name| name == WILDCARD) {
-            self.all = true;
-            return Ok(Some(self.everything(&HashMap::new(), state)));
+        let none = HashMap::new();
+        let everything = !self.all && wants.subscribe.iter().any(|name| name == WILDCARD);
+        self.all |= everything;
+        let mut delta = if everything { self.everything(&none, state) } else { Delta::default() };
+        delta.beside(self.subscribe(wants.subscribe, &none, state)?, everything);
+        Ok(Some(delta))
+    }
+
+    /// The client has dropped what only these names stood for.
+    fn unsubscribe(&mut self, names: &[String], state: &State) {
+        let mut fewer = false;
+        for name in names {
+            if name == WILDCARD {
+                self.all = false;
+            }
+            fewer |= self.names.remove(&**name);
         }
-        self.subscribe(wants.subscribe, &HashMap::new(), state).map(Some)
+        if fewer {
+            let mut told = std::mem::take(&mut self.told);
+            told.retain(|name| {
+                let key = self.sight.key(name);
+                // One that is gone, and of which the client has not heard that yet, may have been another name's.
+                state.get(&key).is_none_or(|entry| self.wants_by_name(&key, &entry.links, state))
+            });
+            self.told = told;
+        }
     }
 
     /// Answers for single names: every one is told, or told to be nothing.
@@ -141,10 +165,7 @@ impl Subscription {
                 delta.removed.push(name.to_string());
             }
             found.extend(stands_for);
-            // Who sees everything needs no memory of single names.
-            if !self.all {
-                self.names.insert(name);
-            }
+            self.names.insert(name);
         }
         if self.names.len() > NAMES_MAX {
             return Err(TooManyNames);
@@ -154,9 +175,7 @@ impl Subscription {
                 continue;
             };
             delta.resources.extend(self.sight.news(entry, &key.name, has));
-            if !self.all {
-                self.told.insert(key.name);
-            }
+            self.told.insert(key.name);
         }
         Ok(delta)
     }
@@ -169,14 +188,20 @@ impl Subscription {
         let mut delta = Delta::default();
         for key in changed.iter().filter(|key| key.kind == sight.kind && key.scope == sight.scope) {
             match state.get(key) {
-                Some(entry) if self.wants(key, &entry.links, state) => {
-                    delta.resources.push(entry.form(sight.audience).encoded.clone());
-                    if !self.all {
+                Some(entry) => {
+                    let by_name = self.wants_by_name(key, &entry.links, state);
+                    let had = self.told.remove(&key.name);
+                    if by_name {
                         self.told.insert(key.name.clone());
                     }
+                    if by_name || self.all {
+                        delta.resources.push(entry.form(sight.audience).encoded.clone());
+                    } else if had {
+                        // It left the subscription: an address that moved, an endpoint no longer.
+                        delta.removed.push(key.name.to_string());
+                    }
                 }
-                // It left the subscription, or is gone: an address that moved, an endpoint no longer.
-                Some(_) | None => {
+                None => {
                     if self.told.remove(&key.name) || self.all {
                         delta.removed.push(key.name.to_string());
                     }
@@ -186,13 +211,16 @@ impl Subscription {
         Ok(delta)
     }
 
-    fn wants(&self, key: &Key, links: &[Arc<str>], state: &State) -> bool {
+    fn wants_by_name(&self, key: &Key, links: &[Arc<str>], state: &State) -> bool {
+        if self.names.is_empty() {
+            return false; // Nearly all streams, that want all and nothing else.
+        }
         let by_name = |name: &Arc<str>| self.names.contains(name);
         // An endpoint is wanted with its service, however that was asked for.
         let by_service = |name: &Arc<str>| {
             let service = state.get(&self.sight.key(name));
             service.is_some_and(|service| service.links.iter().any(by_name))
         };
-        self.all || by_name(&key.name) || links.iter().any(|link| by_name(link) || by_service(link))
+        by_name(&key.name) || links.iter().any(|link| by_name(link) || by_service(link))
     }
 }

@@ -243,6 +243,12 @@ fn unfinished(rows: &Value) -> Vec<String> {
             let older = count(older, "connection is", "connections are");
             texts.push(format!("{name}: {older} older than its enrolment and beside the mesh"));
         }
+        let cut_off = row["cut_off"].as_u64().unwrap_or_default();
+        if cut_off > 0 {
+            texts.push(format!(
+                "{name}: older connections broke when it was enrolled, for want of room to let them go on: {cut_off}"
+            ));
+        }
     }
     texts
 }
@@ -319,7 +325,8 @@ mod tests {
                 {"namespace": "shop", "name": "a", "state": "failed", "reason": "no such namespace",
                  "not_contained": []},
                 {"namespace": "shop", "name": "b", "state": "enrolled", "reason": null, "not_contained": ["eth1"],
-                 "existing": [{"local": "10.0.0.1:80", "remote": "10.0.0.2:4000", "opened_by": "peer"}]},
+                 "existing": [{"local": "10.0.0.1:80", "remote": "10.0.0.2:4000", "opened_by": "peer"}],
+                 "cut_off": 7},
             ], "proxies": [], "sockets_ahead": 0,
             "cannot_end_connections": "the kernel does not know SOCK_DESTROY"},
         }, {"node": "/x", "proxy": {"error": "connecting to /x", "advice": "run it as root"},
@@ -339,6 +346,7 @@ mod tests {
             "                shop/a is failed: no such namespace",
             "                shop/b is not contained on eth1",
             "                shop/b: 1 connection is older than its enrolment and beside the mesh",
+            "                shop/b: older connections broke when it was enrolled, for want of room to let them go on: 7",
             "  agent         NOT in sync, no proxy is linked, 0 sockets ready",
             "                cannot end connections: the kernel does not know SOCK_DESTROY",
             "                what a pod had open when it joined and must not go on is cut off, and the other ends are not told",

@@ -158,6 +158,9 @@ pub fn render_status(status: &Value) -> String {
             writeln!(out, "{} ({}, for: {})", full_name(one), cell(&one["class"]), cell(&one["for"]));
         line(&mut out, "services", &cell(&one["services"]));
         line(&mut out, "workloads", &cell(&one["workloads"]));
+        for telemetry in one["telemetries"].as_array().into_iter().flatten() {
+            line(&mut out, "telemetry", &telemetry_words(telemetry));
+        }
         let instances = one["instances"].as_array().map(Vec::as_slice).unwrap_or_default();
         if instances.is_empty() {
             line(&mut out, "instances", "NONE: what has to go through it is refused");
@@ -191,6 +194,14 @@ pub fn render_status(status: &Value) -> String {
 
 fn line(out: &mut String, name: &str, text: &str) {
     let _never = writeln!(out, "  {name:<10} {text}");
+}
+
+/// One without services is for all requests.
+fn telemetry_words(one: &Value) -> String {
+    match cell(&one["services"]) {
+        none if none == "-" => cell(&one["name"]),
+        services => format!("{}, for {services}", cell(&one["name"])),
+    }
 }
 
 fn instance_words(one: &Value) -> String {
@@ -298,7 +309,8 @@ mod tests {
         let all = json!([{"namespace": "shop", "name": "gate", "class": "weft-waypoint", "for": "service",
             "instances": [{"name": "gate-1", "node": "node2", "addresses": ["10.0.0.9"], "ready": true,
                 "in_sync": null, "rejections": 0}],
-            "services": ["shop/reviews"], "workloads": []}]);
+            "services": ["shop/reviews"], "workloads": [], "telemetries": [{"name": "istio-system/mesh", "services": []},
+                {"name": "shop/reviews", "services": ["shop/reviews"]}]}]);
         assert_eq!(
             render(&all),
             "NAMESPACE  NAME  FOR      INSTANCES  IN SYNC  SERVICES  WORKLOADS\n\
@@ -310,6 +322,7 @@ mod tests {
         assert_eq!(
             render_status(&status),
             "shop/gate (weft-waypoint, for: service)\n  services   shop/reviews\n  workloads  -\n  \
+             telemetry  istio-system/mesh\n  telemetry  shop/reviews, for shop/reviews\n  \
              instance   gate-1 on node2 10.0.0.9: ready, NOT connected to the control plane\n\
              /w.sock, on this machine\n             does not answer: gone\n             start it\n"
         );

@@ -5,7 +5,7 @@ use crate::identity::Identity;
 use crate::names::{Network, WorkloadUid};
 use crate::policy::{Connection, Denial, Judgement, decide};
 use crate::ports::is_mesh_port;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{NoIdentity, Snapshot};
 use crate::waypoint::{is_guarded, stands_before};
 use crate::workload::{NodeTunnel, Workload};
 use std::fmt;
@@ -49,6 +49,17 @@ pub struct PodRequest<'a> {
     pub destination: SocketAddr,
     /// The pod whose listener was dialled.
     pub pod: &'a Arc<Workload>,
+}
+
+/// Who speaks where tunnels end at a workload's own address: a pod's, or a waypoint's.
+#[derive(Debug)]
+pub struct Speaker<'a> {
+    /// Who the TLS session proves.
+    pub peer: &'a Identity,
+    /// Where the TLS session comes from.
+    pub peer_ip: IpAddr,
+    /// The client application's address, where the dialect says it: Weft's own does, HBONE does not.
+    pub source: Option<IpAddr>,
 }
 
 /// Both ends of an admitted request.
@@ -125,42 +136,76 @@ pub fn admit_weft_request(
     network: &Network,
     request: &WeftRequest<'_>,
 ) -> Result<Admitted, NotAdmitted> {
+    // First: whoever asks for it, no later word of discovery's makes it right.
+    check_port(request.destination)?;
     let source_ip = request.source.ip();
-    let source = snapshot.find_workload(network, source_ip).ok_or(NotAdmitted::UnknownSource(source_ip))?;
-    if source.identity != *request.peer {
-        return Err(NotAdmitted::ForeignIdentity(source_ip));
-    }
+    let source = known_source(snapshot, network, request.peer, source_ip)?;
     check_peer(source, request)?;
     let ip = request.destination.ip();
-    let destination = snapshot.find_workload(network, ip).ok_or(NotAdmitted::NoWorkload(ip))?;
-    if destination.identity != *request.served {
-        return Err(NotAdmitted::OtherIdentity(ip));
-    }
+    let destination = snapshot.find_identity(network, ip, request.served).map_err(|why| match why {
+        NoIdentity::Nobody => NotAdmitted::NoWorkload(ip),
+        NoIdentity::Others => NotAdmitted::OtherIdentity(ip),
+    })?;
     match request.door {
         Door::Node if destination.keeps_its_tunnels() => return Err(NotAdmitted::OwnTunnel(ip)),
         Door::Pod(uid) if destination.uid != *uid => return Err(NotAdmitted::NoWorkload(ip)),
         Door::Node | Door::Pod(_) => {}
     }
-    check_port(request.destination)?;
     check_waypoint(snapshot, Some(&**source), destination, request.destination.port())?;
     Ok(Admitted { source: Some(source.clone()), destination: destination.clone() })
 }
 
-/// Whether the source is the peer's to speak for. A pod has several addresses: the tunnel may come from another one
-/// than the application's own connection.
+/// Admits who speaks at a workload's own address, for itself only, and gives it where discovery knows it. In Weft's own
+/// dialect it has to be known; a peer of HBONE may be unknown (another cluster, a gateway), but not somebody else.
+///
+/// # Errors
+/// The first reason not to.
+pub fn admit_speaker<'a>(
+    snapshot: &'a Snapshot,
+    network: &Network,
+    speaker: &Speaker<'_>,
+) -> Result<Option<&'a Arc<Workload>>, NotAdmitted> {
+    let Some(source_ip) = speaker.source else {
+        return match snapshot.find_identity(network, speaker.peer_ip, speaker.peer) {
+            Ok(source) => Ok(Some(source)),
+            Err(NoIdentity::Nobody) => Ok(None),
+            Err(NoIdentity::Others) => Err(NotAdmitted::ForeignIdentity(speaker.peer_ip)),
+        };
+    };
+    let source = known_source(snapshot, network, speaker.peer, source_ip)?;
+    check_own_addr(source, speaker.peer_ip, source_ip)?;
+    Ok(Some(source))
+}
+
+/// The workload with the source address, if it is the peer's.
+fn known_source<'a>(
+    snapshot: &'a Snapshot,
+    network: &Network,
+    peer: &Identity,
+    source_ip: IpAddr,
+) -> Result<&'a Arc<Workload>, NotAdmitted> {
+    snapshot.find_identity(network, source_ip, peer).map_err(|why| match why {
+        NoIdentity::Nobody => NotAdmitted::UnknownSource(source_ip),
+        NoIdentity::Others => NotAdmitted::ForeignIdentity(source_ip),
+    })
+}
+
+/// A pod has several addresses: the tunnel may come from another one than the application's own connection.
+fn check_own_addr(source: &Workload, peer_ip: IpAddr, source_ip: IpAddr) -> Result<(), NotAdmitted> {
+    let is_own = source.addresses.contains(&peer_ip.to_canonical());
+    if is_own { Ok(()) } else { Err(NotAdmitted::ForeignAddr(source_ip)) }
+}
+
+/// Whether the source is the peer's to speak for.
 fn check_peer(source: &Workload, request: &WeftRequest<'_>) -> Result<(), NotAdmitted> {
-    let peer_ip = request.peer_ip.to_canonical();
-    let source_ip = request.source.ip();
+    let (peer_ip, source_ip) = (request.peer_ip, request.source.ip());
     match request.door {
         Door::Node => {
             let nodes = source.node_tunnel.as_ref().map_or(&[][..], NodeTunnel::addresses);
-            let its_node = nodes.iter().any(|addr| addr.ip() == peer_ip);
+            let its_node = nodes.iter().any(|addr| addr.ip() == peer_ip.to_canonical());
             if its_node { Ok(()) } else { Err(NotAdmitted::ForeignNode(source_ip)) }
         }
-        Door::Pod(_) => {
-            let its_own = source.addresses.contains(&peer_ip);
-            if its_own { Ok(()) } else { Err(NotAdmitted::ForeignAddr(source_ip)) }
-        }
+        Door::Pod(_) => check_own_addr(source, peer_ip, source_ip),
     }
 }
 
@@ -169,15 +214,13 @@ fn check_peer(source: &Workload, request: &WeftRequest<'_>) -> Result<(), NotAdm
 /// # Errors
 /// The first reason not to.
 pub fn admit_pod_request(snapshot: &Snapshot, request: &PodRequest<'_>) -> Result<Admitted, NotAdmitted> {
-    let source = snapshot.find_workload(&request.pod.network, request.peer_ip);
-    if source.is_some_and(|source| source.identity != *request.peer) {
-        return Err(NotAdmitted::ForeignIdentity(request.peer_ip));
-    }
+    check_port(request.destination)?;
+    let speaker = Speaker { peer: request.peer, peer_ip: request.peer_ip, source: None };
+    let source = admit_speaker(snapshot, &request.pod.network, &speaker)?;
     let ip = request.destination.ip().to_canonical();
     if !request.pod.addresses.contains(&ip) {
         return Err(NotAdmitted::NoWorkload(ip));
     }
-    check_port(request.destination)?;
     check_waypoint(snapshot, source.map(|source| &**source), request.pod, request.destination.port())?;
     Ok(Admitted { source: source.cloned(), destination: request.pod.clone() })
 }

@@ -1,13 +1,16 @@
 //! Decides where a captured connection goes: which endpoint, by which path, or why nowhere.
 
+mod outside;
+
 use crate::balance::{Chance, Choice, choose};
-use crate::names::{NetworkAddr, OriginalDst, WorkloadUid};
+use crate::names::{Network, NetworkAddr, OriginalDst, WorkloadUid};
 use crate::ports::{TUNNEL, is_mesh_port};
 use crate::service::{LoadBalancingMode, Service};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Target};
 use crate::waypoint::choose_waypoint;
 use crate::workload::{GatewayAddr, NetworkMode, NodeTunnel, TunnelPlace, TunnelProtocol, Workload};
-use ipnet::IpNet;
+use outside::outside;
+pub use outside::{Asked, Egress, Ranges, Whose};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -60,6 +63,8 @@ pub enum Refusal {
     MeshPort(u16),
     /// No such address in the mesh's ranges.
     Unknown(IpAddr),
+    /// It may be in the mesh, and discovery does not say.
+    Unanswered(IpAddr),
     /// The service has no such port.
     NoPort(u16),
     /// The service has no endpoint that may take it.
@@ -81,6 +86,11 @@ impl fmt::Display for Refusal {
         match self {
             Self::MeshPort(port) => write!(f, "port {port} belongs to the mesh itself"),
             Self::Unknown(ip) => write!(f, "{ip} is in the mesh's ranges and nobody has it"),
+            Self::Unanswered(ip) => write!(
+                f,
+                "{ip} may be in the mesh, and discovery does not answer; is weft-control reachable? WEFT_MESH_CIDRS says which \
+                 addresses are the mesh's"
+            ),
             Self::NoPort(port) => write!(f, "the service has no port {port}"),
             Self::NoEndpoint => f.write_str("the service has no endpoint that takes connections"),
             Self::Waypoint => {
@@ -98,16 +108,6 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What happens to destinations outside the mesh.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Egress {
-    /// They are dialled in plain text.
-    #[default]
-    Allow,
-    /// They are refused.
-    Refuse,
-}
-
 /// How pods of one node reach each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SameNode {
@@ -121,8 +121,8 @@ pub enum SameNode {
 /// What a proxy knows of its own mesh, besides discovery.
 #[derive(Debug, Clone, Default)]
 pub struct MeshRules {
-    /// Pod and service ranges: an address within that nobody has is refused, not dialled.
-    pub ranges: Vec<IpNet>,
+    /// Pod and service ranges.
+    pub ranges: Ranges,
     /// What lies outside.
     pub egress: Egress,
     /// Pods of this node.
@@ -144,15 +144,6 @@ pub struct Question<'a> {
     pub asked: Asked,
 }
 
-/// Whether discovery has been asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
-    /// Not yet.
-    No,
-    /// It has, and there is no more to come.
-    Yes,
-}
-
 /// Decides where a captured connection goes. No clock, no socket: the same inputs give the same hop.
 pub fn next_hop(
     snapshot: &Snapshot,
@@ -166,26 +157,13 @@ pub fn next_hop(
     }
     let client = question.client;
     let addr = NetworkAddr { network: client.network.clone(), ip: dst.ip().to_canonical() };
-    if let Some(service) = snapshot.service_at(&addr, &client.namespace) {
-        return to_service(snapshot, rules, question, service, chance);
-    }
-    if let Some(workload) = snapshot.workload_at(&addr) {
-        return match &workload.waypoint {
+    match snapshot.target_at(&addr, dst.port(), &client.namespace) {
+        Some(Target::Service(service)) => to_service(snapshot, rules, question, service, chance),
+        Some(Target::Workload(workload)) => match &workload.waypoint {
             Some(gateway) => to_waypoint(snapshot, rules, question, gateway, None, chance),
             None => to_workload(rules, client, workload, dst, None),
-        };
-    }
-    outside(rules, question, addr)
-}
-
-fn outside(rules: &MeshRules, question: &Question<'_>, addr: NetworkAddr) -> Hop {
-    let OriginalDst(dst) = question.dst;
-    let within = rules.ranges.iter().any(|range| range.contains(&addr.ip));
-    match (question.asked, within, rules.egress) {
-        (Asked::No, true, _) => Hop::Ask(addr),
-        (Asked::Yes, true, _) => Hop::Refuse(Refusal::Unknown(addr.ip)),
-        (_, false, Egress::Refuse) => Hop::Refuse(Refusal::Egress(addr.ip)),
-        (_, false, Egress::Allow) => Hop::Passthrough(dst),
+        },
+        None => outside((&rules.ranges, rules.egress), question.asked, dst, addr),
     }
 }
 
@@ -201,7 +179,9 @@ fn to_service(
         return to_waypoint(snapshot, rules, question, gateway, Some(service), chance);
     }
     if service.load_balancing.mode == LoadBalancingMode::Passthrough {
-        return Hop::Passthrough(dst);
+        // The address itself is asked for. That somebody gave it a name makes it no less a stranger's.
+        let addr = NetworkAddr { network: question.client.network.clone(), ip: dst.ip().to_canonical() };
+        return outside((&rules.ranges, rules.egress), question.asked, dst, addr);
     }
     if service.port(dst.port()).is_none() {
         return Hop::Refuse(Refusal::NoPort(dst.port()));
@@ -256,6 +236,18 @@ fn to_waypoint(
 fn address_for(workload: &Workload, like: IpAddr) -> Option<IpAddr> {
     let same = workload.addresses.iter().find(|ip| ip.is_ipv4() == like.is_ipv4());
     same.or_else(|| workload.addresses.first()).copied()
+}
+
+/// A client as an application of the other family shall see it: by that client's own address of the family, if it has one.
+/// Without it the application would see itself.
+pub fn seen_by(snapshot: &Snapshot, network: &Network, client: SocketAddr, target: IpAddr) -> SocketAddr {
+    if client.is_ipv4() == target.is_ipv4() {
+        return client;
+    }
+    let workload = snapshot.find_workload(network, client.ip());
+    let own = workload.filter(|one| one.network_mode == NetworkMode::Standard);
+    let other = own.and_then(|own| own.addresses.iter().find(|ip| ip.is_ipv4() == target.is_ipv4()));
+    other.map_or(client, |ip| SocketAddr::new(*ip, client.port()))
 }
 
 fn to_workload(

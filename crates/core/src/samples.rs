@@ -2,7 +2,7 @@
 
 use crate::identity::Identity;
 use crate::names::{Network, NodeName, ServiceName, WorkloadUid};
-use crate::service::{AppProtocol, LoadBalancing, Service, ServicePort, Vip};
+use crate::service::{AppProtocol, LoadBalancing, Service, ServicePort, Vip, VipKind};
 use crate::workload::{
     Health, Locality, NetworkMode, NodeTunnel, PortPair, TunnelPlace, TunnelProtocol, Workload, WorkloadKind,
 };
@@ -54,12 +54,17 @@ pub(crate) fn web_name() -> ServiceName {
     ServiceName::new("shop", "web.shop.svc.cluster.local")
 }
 
+/// An address or a range of them.
+pub(crate) fn vip(range: &str, kind: VipKind) -> Vip {
+    Vip { network: Network::default_network(), range: range.parse().unwrap(), kind }
+}
+
 /// The service `web`, 10.96.0.1:80.
 pub(crate) fn web() -> Service {
     Service {
         name: web_name(),
         short_name: "web".into(),
-        vips: vec![Vip { network: Network::default_network(), range: "10.96.0.1/32".parse().unwrap() }],
+        vips: vec![vip("10.96.0.1/32", VipKind::Cluster)],
         ports: vec![ServicePort { service_port: 80, target_port: 8080, app_protocol: AppProtocol::Unknown }],
         subject_alt_names: Vec::<Arc<str>>::new(),
         waypoint: None,

@@ -1,6 +1,6 @@
 //! Services: names and virtual addresses that stand for workloads.
 
-use crate::names::{Network, ServiceName};
+use crate::names::{Network, NetworkAddr, ServiceName};
 use crate::workload::GatewayAddr;
 use ipnet::IpNet;
 use std::sync::Arc;
@@ -42,6 +42,19 @@ pub struct Vip {
     pub network: Network,
     /// The address (a full-length prefix) or range.
     pub range: IpNet,
+    /// Whose it is.
+    pub kind: VipKind,
+}
+
+/// Whose a virtual address is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum VipKind {
+    /// The cluster gave it to this service and to no other (a cluster IP, or one that the control plane made up): it is
+    /// the service's at every port.
+    Cluster,
+    /// Somebody wrote it down (external IPs, those of load balancers, addresses of a ServiceEntry). Several services may
+    /// name it, and so may it be a node's: it is the service's at the ports that the service has, and nowhere else.
+    External,
 }
 
 /// A port of a service.
@@ -139,6 +152,14 @@ pub enum IpFamilies {
 }
 
 impl Service {
+    /// Whether the cluster gave it this very address.
+    pub fn owns(&self, addr: &NetworkAddr) -> bool {
+        let owns = |vip: &Vip| {
+            vip.kind == VipKind::Cluster && vip.network == addr.network && vip.range == IpNet::from(addr.ip)
+        };
+        self.vips.iter().any(owns)
+    }
+
     /// The port that clients name `service_port`.
     pub fn port(&self, service_port: u16) -> Option<&ServicePort> {
         self.ports.iter().find(|port| port.service_port == service_port)

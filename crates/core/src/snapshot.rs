@@ -1,14 +1,19 @@
 //! What a node knows of the mesh at one moment: immutable to its readers, cheap to change for its one
 //! writer (the tables are persistent maps, so a copy shares all that did not change).
 
+mod target;
+
+use crate::identity::Identity;
 use crate::names::{Network, NetworkAddr, PolicyName, ServiceName, WorkloadUid};
 use crate::policy::{Applicable, Policy, PolicyScope};
 use crate::service::Service;
-use crate::workload::{NetworkMode, PortPair, Workload};
+use crate::workload::{NetworkMode, PortPair, TunnelProtocol, Workload};
 use imbl::{HashMap, HashSet, OrdMap};
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
+pub use target::Target;
+use target::preferred;
 
 /// Labels of a name that are looked through for a wildcard: more than any host name of use has.
 const WILDCARD_LABELS_MAX: usize = 16;
@@ -33,14 +38,24 @@ pub struct Snapshot {
     policy_generation: u64,
 }
 
+/// Why no workload of an identity is at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoIdentity {
+    /// Discovery knows no workload there.
+    Nobody,
+    /// Those that it knows there are of other identities.
+    Others,
+}
+
 impl Snapshot {
     /// The workload with this key.
     pub fn workload(&self, uid: &WorkloadUid) -> Option<&Arc<Workload>> {
         self.workloads.get(uid)
     }
 
-    /// The workload that has this address. Of several (host network), a workload of its own namespace comes
-    /// first, then the one with the smallest key, so that the answer does not depend on order.
+    /// The workload that has this address. Of several (host network, a pod that is over and its successor), one with a
+    /// network namespace of its own comes first, then one of the mesh, then the one with the smallest key, so that the
+    /// answer does not depend on order.
     pub fn workload_at(&self, addr: &NetworkAddr) -> Option<&Arc<Workload>> {
         self.by_addr.get(addr)?.first()
     }
@@ -71,25 +86,15 @@ impl Snapshot {
         self.services.get(name)
     }
 
-    /// The service behind a virtual address; of several, the canonical one, then the one of `near`'s namespace,
-    /// then the first by key.
-    pub fn service_at(&self, addr: &NetworkAddr, near: &str) -> Option<&Arc<Service>> {
-        let exact = self.by_vip.get(addr).into_iter().flatten();
-        let in_range = self
-            .ranges
-            .iter()
-            .filter(|(network, range, _)| *network == addr.network && range.contains(&addr.ip))
-            .map(|(_, _, name)| name);
-        self.preferred(exact, near).or_else(|| self.preferred(in_range, near))
-    }
-
-    /// The service that a host name stands for, chosen as in [`Snapshot::service_at`].
+    /// The service that a host name stands for; of several, the one of `near`'s namespace, then the canonical one, then
+    /// the first by key.
     pub fn service_named(&self, hostname: &str, near: &str) -> Option<&Arc<Service>> {
-        self.preferred(self.service_hosts.get(hostname).into_iter().flatten(), near)
+        let names = self.service_hosts.get(hostname).into_iter().flatten();
+        preferred(names.filter_map(|name| self.services.get(name)), near)
     }
 
     /// The service for all names below a domain (`*.example.com`; Istio's ServiceEntry, `hosts`) that a host name is one
-    /// of: of several domains the nearest, chosen as in [`Snapshot::service_at`].
+    /// of: of several domains the nearest, chosen as in [`Snapshot::service_named`].
     pub fn wildcard_service(&self, hostname: &str, near: &str) -> Option<&Arc<Service>> {
         let mut rest = hostname;
         for _ in 0..WILDCARD_LABELS_MAX {
@@ -99,16 +104,6 @@ impl Snapshot {
             }
         }
         None
-    }
-
-    fn preferred<'a>(
-        &'a self,
-        names: impl Iterator<Item = &'a ServiceName>,
-        near: &str,
-    ) -> Option<&'a Arc<Service>> {
-        names.filter_map(|name| self.services.get(name)).min_by_key(|service| {
-            (*service.name.namespace != *near, !service.canonical, service.name.clone())
-        })
     }
 
     /// All services, in no order.
@@ -171,7 +166,10 @@ impl Snapshot {
             let addr = NetworkAddr { network: workload.network.clone(), ip: *ip };
             let all = self.by_addr.entry(addr).or_default();
             all.push(workload.clone());
-            all.sort_by_key(|one| (one.network_mode == NetworkMode::HostNetwork, one.uid.clone()));
+            all.sort_by_key(|one| {
+                let shared = one.network_mode == NetworkMode::HostNetwork;
+                (shared, one.protocol == TunnelProtocol::Plain, one.uid.clone())
+            });
         }
         if !workload.hostname.is_empty() {
             self.by_hostname.entry(workload.hostname.clone()).or_default().insert(workload.uid.clone());
@@ -248,7 +246,6 @@ impl Snapshot {
                 self.by_vip.entry(addr).or_default().push(service.name.clone());
             } else {
                 self.ranges.push((vip.network.clone(), vip.range, service.name.clone()));
-                self.ranges.sort_by_key(|(_, range, _)| std::cmp::Reverse(range.prefix_len()));
             }
         }
         let names = self.service_hosts.entry(service.name.hostname.clone()).or_default();
@@ -308,6 +305,21 @@ impl Snapshot {
     /// The workload with this address in any of the families that a client of `network` can name.
     pub fn find_workload(&self, network: &Network, ip: IpAddr) -> Option<&Arc<Workload>> {
         self.workload_at(&NetworkAddr { network: network.clone(), ip: ip.to_canonical() })
+    }
+
+    /// Of the workloads at an address (pods of the host's network share the node's) the one of this identity.
+    ///
+    /// # Errors
+    /// Whether somebody else has the address, or nobody that is known.
+    pub fn find_identity(
+        &self,
+        network: &Network,
+        ip: IpAddr,
+        identity: &Identity,
+    ) -> Result<&Arc<Workload>, NoIdentity> {
+        let all = self.workloads_at(&NetworkAddr { network: network.clone(), ip: ip.to_canonical() });
+        let nobody = if all.is_empty() { NoIdentity::Nobody } else { NoIdentity::Others };
+        all.iter().find(|one| one.identity == *identity).ok_or(nobody)
     }
 }
 

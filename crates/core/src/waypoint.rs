@@ -2,7 +2,7 @@
 
 use crate::balance::{Chance, Choice, choose};
 use crate::service::Service;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Target};
 use crate::workload::{GatewayAddr, GatewayDestination, Health, Workload};
 use std::sync::Arc;
 
@@ -19,10 +19,12 @@ pub fn choose_waypoint<'a>(
             let service = snapshot.service(name)?;
             choose_of(snapshot, service, gateway.hbone_port, client, chance)
         }
-        GatewayDestination::Addr(addr) => match snapshot.service_at(addr, &client.namespace) {
-            Some(service) => choose_of(snapshot, service, gateway.hbone_port, client, chance),
-            None => snapshot.workload_at(addr).filter(|one| one.health == Health::Healthy),
-        },
+        GatewayDestination::Addr(addr) => {
+            match snapshot.target_at(addr, gateway.hbone_port, &client.namespace)? {
+                Target::Service(service) => choose_of(snapshot, service, gateway.hbone_port, client, chance),
+                Target::Workload(workload) => Some(workload).filter(|one| one.health == Health::Healthy),
+            }
+        }
     }
 }
 
@@ -43,8 +45,12 @@ pub fn is_instance(snapshot: &Snapshot, gateway: &GatewayAddr, workload: &Worklo
     match &gateway.destination {
         GatewayDestination::Service(name) => snapshot.service(name).is_some_and(|service| serves(service)),
         GatewayDestination::Addr(addr) => {
-            let own = workload.network == addr.network && workload.addresses.contains(&addr.ip);
-            own || snapshot.service_at(addr, &workload.namespace).is_some_and(|service| serves(service))
+            match snapshot.target_at(addr, gateway.hbone_port, &workload.namespace) {
+                Some(Target::Service(service)) => serves(service),
+                Some(Target::Workload(_)) | None => {
+                    workload.network == addr.network && workload.addresses.contains(&addr.ip)
+                }
+            }
         }
     }
 }
@@ -72,6 +78,8 @@ pub fn is_guarded(snapshot: &Snapshot, destination: &Workload, port: u16) -> boo
     services_at(snapshot, destination, port).any(|service| service.guarded)
 }
 
+/// Only those of its own namespace: anybody may write a slice that names a pod of others, and then a waypoint of his own
+/// would stand before that pod.
 fn services_at<'a>(
     snapshot: &'a Snapshot,
     destination: &'a Workload,
@@ -79,5 +87,6 @@ fn services_at<'a>(
 ) -> impl Iterator<Item = &'a Arc<Service>> {
     let here =
         destination.services.iter().filter(move |(_, ports)| ports.iter().any(|one| one.target_port == port));
-    here.filter_map(|(name, _)| snapshot.service(name))
+    let own = here.filter(|(name, _)| name.namespace == destination.namespace);
+    own.filter_map(|(name, _)| snapshot.service(name))
 }

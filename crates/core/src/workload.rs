@@ -59,7 +59,7 @@ pub struct Workload {
     pub network_mode: NetworkMode,
     /// Its share of the traffic, relative to other endpoints.
     pub weight: u32,
-    /// Where its tunnels end, if its node says so (wire facts §1b); else at its own address.
+    /// Where its tunnels end, if its node says so (wire facts §1b), or it is a waypoint that does; else at its own address.
     pub node_tunnel: Option<NodeTunnel>,
     /// It is leaving: it serves what it has, and takes new connections only if nothing else is left
     /// (Kubernetes' terminating endpoints).
@@ -155,12 +155,12 @@ pub struct ApplicationTunnel {
     pub proxy_protocol: bool,
 }
 
-/// How a workload's node takes Weft's own dialect for it.
+/// How a workload's node takes Weft's own dialect for it, or a waypoint for itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NodeTunnel {
     /// Where.
     pub place: TunnelPlace,
-    /// The versions of the dialect that the node speaks; it may speak none.
+    /// The versions of the dialect that are spoken there; it may be none.
     pub versions: Vec<u16>,
 }
 
@@ -170,7 +170,7 @@ pub enum TunnelPlace {
     /// At its node: the node's addresses, with the port. The first that the caller can reach is used.
     Node(Vec<SocketAddr>),
     /// At its own address, in its own namespace. A NetworkPolicy selects it, and the network plugin would see nothing
-    /// of what travels between nodes' addresses, or within a proxy.
+    /// of what travels between nodes' addresses, or within a proxy; or it is a waypoint.
     Workload,
 }
 
@@ -188,6 +188,11 @@ impl Workload {
     /// True if all traffic to it goes through a tunnel.
     pub fn is_enrolled(&self) -> bool {
         self.protocol == TunnelProtocol::Hbone
+    }
+
+    /// True if it is in the mesh and shares its addresses with nobody.
+    pub fn has_its_addresses_alone(&self) -> bool {
+        self.protocol != TunnelProtocol::Plain && self.network_mode == NetworkMode::Standard
     }
 
     /// True if its tunnels stay in its own namespace, also those to pods of its own node.

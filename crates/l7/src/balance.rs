@@ -159,10 +159,11 @@ impl<T> Balance<T> {
         self.build(chance);
     }
 
-    /// Leaves an endpoint alone, or no longer. What goes on there goes on. O(n), and nothing is built.
-    pub fn eject(&mut self, id: &WorkloadUid, ejected: bool) {
-        let Some(member) = self.members.get(id) else { return };
-        member.load.set_ejected(ejected);
+    /// Leaves those endpoints alone, and no others. What goes on there goes on. O(n), and nothing is built.
+    pub fn leave_alone(&mut self, is_ejected: impl Fn(&WorkloadUid) -> bool) {
+        for (id, member) in &self.members {
+            member.load.set_ejected(is_ejected(id));
+        }
         for level in &mut self.levels {
             level.groups.iter_mut().for_each(Group::count);
         }

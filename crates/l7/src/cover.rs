@@ -38,8 +38,11 @@ impl NamedMatch {
         self.name == narrow.name
             && match (self.not, narrow.not) {
                 (false, false) => self.value.covers(&narrow.value),
-                // Who is nothing of the wider is nothing of the narrower.
-                (true, true) => narrow.value.covers(&self.value),
+                // Who is nothing of the wider is nothing of the narrower; of who is not there each has its own view.
+                (true, true) => {
+                    narrow.value.covers(&self.value)
+                        && (narrow.value.holds_missing() || !self.value.holds_missing())
+                }
                 (false, true) | (true, false) => false,
             }
     }
@@ -114,7 +117,7 @@ mod tests {
         serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"))
     }
 
-    const MATCHES: [&str; 20] = [
+    const MATCHES: [&str; 21] = [
         "{}",
         r#"{"path": {"within": "/"}}"#,
         r#"{"path": {"within": "/a"}}"#,
@@ -135,6 +138,7 @@ mod tests {
         r#"{"headers": [{"name": "x", "value": "present", "not": true}]}"#,
         r#"{"headers": [{"name": "x", "value": {"exact": "1"}, "not": true}]}"#,
         r#"{"client": {"namespace": "shop"}}"#,
+        r#"{"headers": [{"name": "x", "value": {"pattern": ".*"}, "not": true}]}"#,
     ];
 
     /// Whatever is said to be covered holds for nothing else, tried with requests of all kinds.
@@ -175,6 +179,8 @@ mod tests {
             (17, 18, false),
             (19, 0, false),
             (0, 19, true),
+            (17, 20, true),
+            (20, 17, false),
         ] {
             let (wide, narrow) = (MATCHES[wide], MATCHES[narrow]);
             assert_eq!(read(wide).covers(&read(narrow)), want, "{wide} {narrow}");

@@ -29,11 +29,32 @@ pub struct Destination {
 pub struct Subset {
     /// Its endpoints carry these labels.
     pub labels: BTreeMap<Arc<str>, Arc<str>>,
+    /// Who is asked where nobody carries them.
+    #[serde(default, skip_serializing_if = "EmptySubset::is_nobody")]
+    pub empty: EmptySubset,
     /// What is said of it, with what is said of the service filled in.
     pub settings: Settings,
     /// Of one port.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<u16, Settings>,
+}
+
+/// Who is asked where a subset has no endpoints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum EmptySubset {
+    /// Nobody: 503, as in Istio.
+    #[default]
+    Nobody,
+    /// All of the service.
+    Everybody,
+}
+
+impl EmptySubset {
+    /// Whether nobody is.
+    pub fn is_nobody(&self) -> bool {
+        *self == Self::Nobody
+    }
 }
 
 impl Destination {
@@ -228,13 +249,16 @@ pub struct Limits {
     /// Until a connection stands.
     #[serde(default, with = "crate::wire::millis::optional", skip_serializing_if = "Option::is_none")]
     pub connect: Option<Duration>,
-    /// A connection without a request is closed after this.
+    /// A connection of HTTP without a request is closed after this.
     #[serde(default, with = "crate::wire::millis::optional", skip_serializing_if = "Option::is_none")]
     pub idle: Option<Duration>,
-    /// A connection is closed after this.
+    /// A connection of bytes on which nothing goes either way is ended after this; zero is never.
+    #[serde(default, with = "crate::wire::millis::optional", skip_serializing_if = "Option::is_none")]
+    pub bytes_idle: Option<Duration>,
+    /// A connection is closed after this: of HTTP once it has no request, of bytes at once.
     #[serde(default, with = "crate::wire::millis::optional", skip_serializing_if = "Option::is_none")]
     pub age: Option<Duration>,
-    /// Requests of HTTP/1.1 go out as HTTP/2.
+    /// By which version of HTTP requests go out.
     #[serde(default)]
     pub upgrade: Upgrade,
     /// Keep-alive probes of TCP.
@@ -242,17 +266,17 @@ pub struct Limits {
     pub keep_alive: Option<KeepAlive>,
 }
 
-/// Whether requests of HTTP/1.1 go out as HTTP/2.
+/// By which version of HTTP requests go out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Upgrade {
-    /// They go out as the port says, else as they came.
+    /// As the port says, else as they came.
     #[default]
-    AsItCame,
-    /// They do.
+    AsPortSays,
+    /// By HTTP/2.
     Always,
-    /// The client's own version.
-    Never,
+    /// As they came, whatever the port says (Istio's `useClientProtocol`).
+    AsItCame,
 }
 
 /// Keep-alive probes of TCP.

@@ -119,6 +119,11 @@ impl Room {
         self.take(Overflow::Requests)
     }
 
+    /// Requests that there are, on all cores.
+    pub fn requests(&self) -> u32 {
+        self.0.taken.0[Overflow::Requests as usize].load(Ordering::Relaxed)
+    }
+
     /// Room for a try beyond the first.
     ///
     /// # Errors
@@ -127,8 +132,19 @@ impl Room {
         self.take(Overflow::Retries)
     }
 
+    /// The same where a budget says how many there may be, whatever the limits say.
+    ///
+    /// # Errors
+    /// [`Overflow::Retries`].
+    pub fn retry_of(&self, most: u32) -> Result<Permit, Overflow> {
+        self.take_of(Overflow::Retries, most)
+    }
+
     fn take(&self, kind: Overflow) -> Result<Permit, Overflow> {
-        let most = self.0.most[kind as usize].get();
+        self.take_of(kind, self.0.most[kind as usize].get())
+    }
+
+    fn take_of(&self, kind: Overflow, most: u32) -> Result<Permit, Overflow> {
         // Nothing but the number itself is agreed upon by it.
         let more = |taken: u32| (taken < most).then(|| taken + 1);
         let taken = &self.0.taken.0[kind as usize];

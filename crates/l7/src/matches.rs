@@ -72,7 +72,8 @@ pub struct NamedMatch {
     pub name: Arc<str>,
     /// What its value has to be.
     pub value: TextMatch,
-    /// Turned around: what would match does not (Istio's `withoutHeaders`).
+    /// Turned around: what would match does not (Istio's `withoutHeaders`). A header that is not there is then an empty
+    /// one, but for [`TextMatch::Present`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub not: bool,
 }
@@ -129,7 +130,7 @@ impl NamedMatch {
     fn header_holds(&self, subject: &impl Subject) -> bool {
         let mut values = subject.header(&self.name);
         let holds = match (values.next(), values.next()) {
-            (None, _) => false,
+            (None, _) => self.not && self.value.holds_missing(),
             (Some(one), None) => self.value.holds_bytes(one),
             // Several lines are one list (RFC 9110 §5.3).
             (Some(_), Some(_)) => {
@@ -263,6 +264,13 @@ pub(crate) mod tests {
             ),
             (r#"{"headers": [{"name": "x-none", "value": "present"}]}"#, false),
             (r#"{"headers": [{"name": "x-none", "value": "present", "not": true}]}"#, true),
+            // A header that is not there is empty for who asks for none like this, and only for him.
+            (r#"{"headers": [{"name": "x-none", "value": {"pattern": ".*"}}]}"#, false),
+            (r#"{"headers": [{"name": "x-none", "value": {"pattern": ".*"}, "not": true}]}"#, false),
+            (r#"{"headers": [{"name": "x-none", "value": {"pattern": "a?"}, "not": true}]}"#, false),
+            (r#"{"headers": [{"name": "x-none", "value": {"exact": ""}, "not": true}]}"#, false),
+            (r#"{"headers": [{"name": "x-none", "value": {"pattern": "a+"}, "not": true}]}"#, true),
+            (r#"{"headers": [{"name": "x-none", "value": {"exact": "a"}, "not": true}]}"#, true),
             (r#"{"headers": [{"name": "x-list", "value": {"exact": "a,b"}}]}"#, true),
             (r#"{"headers": [{"name": "x-odd", "value": "present"}]}"#, true),
             (r#"{"headers": [{"name": "x-odd", "value": {"prefix": "root"}}]}"#, true),

@@ -1,8 +1,14 @@
-//! When an endpoint is left alone for its failures, and when it comes back (Envoy's outlier detection).
+//! When an endpoint is left alone for its failures, and when it comes back (Envoy's outlier detection). One watch is for all
+//! cores: each counts what it sees in the endpoint's [`Fare`], and who finds a cause asks the watch.
+
+mod fare;
+
+pub use fare::Fare;
 
 use crate::destination::{FailureShare, Outlier, SuccessRate};
 use crate::share::Share;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use weft_core::names::WorkloadUid;
 
@@ -15,7 +21,7 @@ pub enum Outcome {
     Local,
 }
 
-/// An endpoint whose state has changed, for the balancer ([`crate::balance::Balance::eject`]).
+/// An endpoint whose state has changed. Balancers are told of all of them ([`crate::balance::Balance::leave_alone`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Which.
@@ -59,12 +65,10 @@ pub struct Watch {
 
 #[derive(Debug, Default)]
 struct Endpoint {
-    errors_5xx: u32,
-    errors_gateway: u32,
-    errors_local: u32,
-    /// Since the last look.
-    requests: u32,
+    fare: Arc<Fare>,
+    /// Between the last two looks.
     successes: u32,
+    failures: u32,
     ejected_until: Option<Instant>,
     /// How often it has been ejected, less one for each interval that it was not.
     times: u32,
@@ -88,21 +92,14 @@ impl Watch {
         self.ejected = self.endpoints.values().filter(|one| one.ejected_until.is_some()).count();
     }
 
-    /// Takes in how a request went. O(1), but for the moment of an ejection.
-    pub fn on_result(&mut self, id: &WorkloadUid, outcome: Outcome, now: Instant) -> Option<Change> {
-        let endpoint = self.endpoints.get_mut(id)?;
-        let cause = endpoint.take_in(outcome, &self.words)?;
-        // What was on its way when it was ejected changes nothing.
-        if endpoint.ejected_until.is_some() {
-            return None;
-        }
-        let change = self.eject(id, cause, now);
-        if change.is_some()
-            && let Some(endpoint) = self.endpoints.get_mut(id)
-        {
-            endpoint.forget_row();
-        }
-        change
+    /// How an endpoint fares; `None` if it is none.
+    pub fn fare(&self, id: &WorkloadUid) -> Option<&Arc<Fare>> {
+        self.endpoints.get(id).map(|endpoint| &endpoint.fare)
+    }
+
+    /// Who is left alone, in no order. O(n).
+    pub fn ejected(&self) -> impl Iterator<Item = &WorkloadUid> {
+        self.endpoints.iter().filter(|(_, one)| one.ejected_until.is_some()).map(|(id, _)| id)
     }
 
     /// When [`Watch::tick`] is next worth calling.
@@ -117,12 +114,12 @@ impl Watch {
         }
         // Intervals that nobody looked in are not made up for.
         self.next_look = now + self.words.interval;
+        for endpoint in self.endpoints.values_mut() {
+            (endpoint.successes, endpoint.failures) = endpoint.fare.take_counts();
+        }
         let mut changes = self.bring_back(now);
         for (id, cause) in self.outliers() {
             changes.extend(self.eject(&id, cause, now));
-        }
-        for endpoint in self.endpoints.values_mut() {
-            (endpoint.requests, endpoint.successes) = (0, 0);
         }
         changes
     }
@@ -133,7 +130,7 @@ impl Watch {
             match endpoint.ejected_until {
                 Some(until) if until <= now => {
                     endpoint.ejected_until = None;
-                    endpoint.forget_row();
+                    endpoint.fare.forget_rows();
                     back.push(Change { endpoint: id.clone(), now: State::Back });
                 }
                 Some(_) => {}
@@ -175,8 +172,7 @@ impl Watch {
     fn failing(&self, words: &FailureShare) -> Vec<(&WorkloadUid, &Endpoint)> {
         let mut rated = self.rated(words.requests_min, words.endpoints_min);
         rated.retain(|(_, one)| {
-            let failures = u64::from(one.requests - one.successes);
-            failures * 1_000_000 > u64::from(one.requests) * u64::from(u32::from(words.above))
+            u64::from(one.failures) * 1_000_000 > one.requests() * u64::from(u32::from(words.above))
         });
         rated
     }
@@ -184,16 +180,19 @@ impl Watch {
     /// Endpoints that are in use and have had so many requests within the interval; none, unless they are enough for it to
     /// mean anything.
     fn rated(&self, requests_min: u32, endpoints_min: u32) -> Vec<(&WorkloadUid, &Endpoint)> {
-        let counts = |one: &Endpoint| one.ejected_until.is_none() && one.requests >= requests_min.max(1);
+        let counts =
+            |one: &Endpoint| one.ejected_until.is_none() && one.requests() >= u64::from(requests_min.max(1));
         let rated: Vec<_> = self.endpoints.iter().filter(|(_, one)| counts(one)).collect();
         if rated.len() < endpoints_min as usize { Vec::new() } else { rated }
     }
 
-    fn eject(&mut self, id: &WorkloadUid, cause: Cause, now: Instant) -> Option<Change> {
-        if !self.may_eject() {
+    /// Leaves an endpoint alone, unless it is already, is none, or too many are. O(n).
+    pub fn eject(&mut self, id: &WorkloadUid, cause: Cause, now: Instant) -> Option<Change> {
+        // What was on its way when it was ejected changes nothing.
+        if self.endpoints.get(id)?.ejected_until.is_some() || !self.may_eject() {
             return None;
         }
-        let endpoint = self.endpoints.get_mut(id).filter(|one| one.ejected_until.is_none())?;
+        let endpoint = self.endpoints.get_mut(id)?;
         // Each time it takes longer: base, twice base, and so on.
         let most = self.words.max.max(self.words.base);
         let duration = self.words.base.saturating_mul(endpoint.times.saturating_add(1)).min(most);
@@ -201,6 +200,7 @@ impl Watch {
             endpoint.times += 1;
         }
         endpoint.ejected_until = Some(now + duration);
+        endpoint.fare.forget_rows();
         self.ejected += 1;
         Some(Change { endpoint: id.clone(), now: State::Ejected(cause, duration) })
     }
@@ -219,63 +219,14 @@ impl Watch {
 }
 
 impl Endpoint {
-    /// Counts a result; the cause, if a row of failures has become long enough.
-    fn take_in(&mut self, outcome: Outcome, words: &Outlier) -> Option<Cause> {
-        let failed = match outcome {
-            Outcome::Local => true,
-            Outcome::Status(status) => status >= 500,
-        };
-        self.requests = self.requests.saturating_add(1);
-        self.successes = self.successes.saturating_add(u32::from(!failed));
-        // Where failures of connections have a count of their own, they are nothing that the server said.
-        let apart = words.consecutive_local.is_some();
-        let [server, gateway, local] = match outcome {
-            Outcome::Status(502..=504) => [Row::Longer, Row::Longer, Row::Ends],
-            Outcome::Status(status) if status >= 500 => [Row::Longer, Row::Ends, Row::Ends],
-            Outcome::Status(_) => [Row::Ends, Row::Ends, Row::Ends],
-            Outcome::Local if apart => [Row::Stays, Row::Stays, Row::Longer],
-            Outcome::Local => [Row::Longer, Row::Longer, Row::Stays],
-        };
-        server.apply(&mut self.errors_5xx);
-        gateway.apply(&mut self.errors_gateway);
-        local.apply(&mut self.errors_local);
-        let long = |row: Row, count: u32, limit: Option<u32>| {
-            row == Row::Longer && limit.is_some_and(|limit| limit > 0 && count >= limit)
-        };
-        [
-            (long(gateway, self.errors_gateway, words.consecutive_gateway), Cause::ConsecutiveGateway),
-            (long(server, self.errors_5xx, words.consecutive_5xx), Cause::Consecutive5xx),
-            (long(local, self.errors_local, words.consecutive_local), Cause::ConsecutiveLocal),
-        ]
-        .into_iter()
-        .find_map(|(is, cause)| is.then_some(cause))
+    /// Between the last two looks.
+    fn requests(&self) -> u64 {
+        u64::from(self.successes) + u64::from(self.failures)
     }
 
     /// The part of its requests that succeeded. It has had some.
     fn rate(&self) -> f64 {
-        f64::from(self.successes) / f64::from(self.requests)
-    }
-
-    fn forget_row(&mut self) {
-        (self.errors_5xx, self.errors_gateway, self.errors_local) = (0, 0, 0);
-    }
-}
-
-/// What a result does to a row of failures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Row {
-    Longer,
-    Ends,
-    Stays,
-}
-
-impl Row {
-    fn apply(self, count: &mut u32) {
-        match self {
-            Self::Longer => *count = count.saturating_add(1),
-            Self::Ends => *count = 0,
-            Self::Stays => {}
-        }
+        f64::from(self.successes) / self.requests() as f64
     }
 }
 

@@ -84,7 +84,7 @@ pub enum RetryCondition {
     EnvoyRatelimited,
 }
 
-/// How long to wait before another try: a random part of `base`, doubled with each try, of at most `max`.
+/// How long to wait before another try: `base`, doubled with each try, of at most `max`, and then what chance makes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Backoff {
@@ -94,22 +94,50 @@ pub struct Backoff {
     /// Before any.
     #[serde(with = "crate::wire::millis")]
     pub max: Duration,
+    /// What chance makes of it.
+    #[serde(default)]
+    pub jitter: Jitter,
 }
 
-/// How many of the requests of a backend may be tries (Gateway API's `XBackendTrafficPolicy`).
+/// What chance makes of a pause, so that those that failed together do not come back together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Jitter {
+    /// Some part of it (Envoy's and so Istio's "full jitter").
+    #[default]
+    Part,
+    /// All of it and up to a quarter more, so that it is never shorter (Gateway API, `HTTPRouteRetry.backoff`: "the minimum
+    /// duration").
+    More,
+}
+
+/// How many tries beyond the first a backend gets, whichever core makes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RetryBudget {
-    /// Of the requests within the interval.
-    pub share: Share,
-    /// What is counted together.
-    #[serde(with = "crate::wire::millis")]
-    pub interval: Duration,
-    /// So many are always allowed...
-    pub always: u32,
-    /// ...within this time.
-    #[serde(with = "crate::wire::millis")]
-    pub always_interval: Duration,
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum RetryBudget {
+    /// So many within a time (Gateway API's `XBackendTrafficPolicy`, GEP-3388).
+    Rate {
+        /// Of the requests within the interval, tries included.
+        share: Share,
+        /// What is counted together.
+        #[serde(with = "crate::wire::millis")]
+        interval: Duration,
+        /// So many are always allowed...
+        always: u32,
+        /// ...within this time.
+        #[serde(with = "crate::wire::millis")]
+        always_interval: Duration,
+    },
+    /// So many at a time, instead of [`crate::destination::Limits::retries`] (Istio's `DestinationRule`, Envoy's retry budget).
+    AtATime {
+        /// Of the requests that there are, those that wait for a connection included.
+        share: Share,
+        /// So many are always allowed.
+        always: u32,
+        /// The share is of the requests that came within this time, if they are more than there are now.
+        #[serde(default, with = "crate::wire::millis::optional", skip_serializing_if = "Option::is_none")]
+        interval: Option<Duration>,
+    },
 }
 
 /// What is done to requests on purpose.

@@ -4,7 +4,7 @@ pub mod budget;
 pub mod conditions;
 
 use crate::grpc;
-use crate::resilience::{Backoff, Retry, RetryCondition, RetryOn};
+use crate::resilience::{Backoff, Jitter, Retry, RetryCondition, RetryOn};
 use http::{HeaderMap, HeaderName, header};
 use std::time::Duration;
 use weft_core::balance::Chance;
@@ -106,6 +106,8 @@ pub enum Stop {
     BodyGone,
     /// The deadline is sooner than the next try.
     Deadline,
+    /// The backend asks for a longer pause than is made here.
+    Later,
     /// Too many requests are tries already (the budget).
     Budget,
     /// Too many tries are going on.
@@ -134,7 +136,11 @@ pub fn decide<P>(
     if attempt.sent == Sent::Gone {
         return Err(Stop::BodyGone);
     }
-    let after = wait(&retry.backoff, attempt, chance);
+    let asked = asked_for(attempt);
+    if asked > RETRY_AFTER_MAX {
+        return Err(Stop::Later);
+    }
+    let after = pause(&retry.backoff, attempt.number, chance).max(asked);
     if attempt.left.is_some_and(|left| after >= left) {
         return Err(Stop::Deadline);
     }
@@ -199,22 +205,36 @@ fn failure_holds(condition: RetryCondition, failure: Failure, sent: Sent) -> boo
     }
 }
 
-/// A random part of the base, doubled with each try ("full jitter"), so that those that failed together do not come back
-/// together. A response that names a time to wait (`Retry-After`, RFC 9110 §10.2.3) makes it longer, but never than the
-/// policy's own most: the client waits too, and who wrote the policy has said for how long that is worth while.
-fn wait(backoff: &Backoff, attempt: &Attempt<'_>, chance: &mut impl Chance) -> Duration {
-    let doubled = 2_u32.checked_pow(attempt.number).unwrap_or(u32::MAX);
-    let most = backoff.base.saturating_mul(doubled).min(backoff.max);
-    let nanos = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
-    let jitter = Duration::from_nanos(chance.below(nanos));
-    let asked = match attempt.outcome {
-        Outcome::Response { headers, .. } => retry_after(headers).unwrap_or_default(),
-        Outcome::Failed(_) => Duration::ZERO,
+/// The pause before the next try, by the policy alone.
+fn pause(backoff: &Backoff, number: u32, chance: &mut impl Chance) -> Duration {
+    let doubled = 2_u32.checked_pow(number).unwrap_or(u32::MAX);
+    let step = backoff.base.saturating_mul(doubled).min(backoff.max);
+    let mut part = |of: Duration| {
+        let nanos = u64::try_from(of.as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
+        Duration::from_nanos(chance.below(nanos))
     };
-    jitter.max(asked.min(backoff.max))
+    match backoff.jitter {
+        Jitter::Part => part(step),
+        Jitter::More => step.saturating_add(part(step / MORE_OF)),
+    }
 }
 
-/// What a response asks for. A date is long enough from now to count as more than any policy waits.
+/// [`Jitter::More`] is at most this part of the pause more.
+const MORE_OF: u32 = 4;
+
+/// The longest pause that is made because a response names it (`Retry-After`, RFC 9110 §10.2.3). Who asks for more is not
+/// asked again: the request, and perhaps its body, would be kept all the while, and the client knows better whether it waits.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
+
+/// The pause that a response asks for; none if it asks for none.
+fn asked_for(attempt: &Attempt<'_>) -> Duration {
+    match attempt.outcome {
+        Outcome::Response { headers, .. } => retry_after(headers).unwrap_or_default(),
+        Outcome::Failed(_) => Duration::ZERO,
+    }
+}
+
+/// A date counts as more than anybody waits: what is near is named in seconds.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     match text.parse() {

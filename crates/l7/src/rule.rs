@@ -211,23 +211,26 @@ pub struct Redirect {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<Arc<str>>,
     /// The port.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port: Option<RedirectPort>,
+    #[serde(default)]
+    pub port: RedirectPort,
     /// The path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathChange>,
 }
 
-/// The port that a redirect names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The port that a redirect names. It is not written where the scheme says it already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum RedirectPort {
-    /// This one; it is not written where the scheme says it already.
+    /// This one.
     Number(u16),
     /// The one that the scheme has by itself.
     OfScheme,
-    /// The one that was asked for.
+    /// The one that the client names beside the host, if it names one.
+    #[default]
     OfRequest,
+    /// The one that the connection went to (Istio's `FROM_REQUEST_PORT`).
+    OfConnection,
 }
 
 /// It is answered here.
@@ -286,6 +289,8 @@ pub enum SessionCarrier {
     Cookie {
         /// Its name.
         name: Arc<str>,
+        /// Paths that the client sends it back to (RFC 6265 §5.1.4).
+        path: Arc<str>,
         /// Whether the browser keeps it beyond its own session.
         permanent: bool,
     },

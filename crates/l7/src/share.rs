@@ -33,6 +33,13 @@ impl Share {
         u32::try_from(count).ok().filter(|count| *count <= MILLION).map(Self)
     }
 
+    /// How many of so many they are, rounded down.
+    pub fn of(self, count: u64) -> u64 {
+        let part = u128::from(count) * u128::from(self.0) / u128::from(MILLION);
+        // A part is no more than the whole.
+        u64::try_from(part).unwrap_or(count)
+    }
+
     /// Whether this request is one of them.
     pub fn takes(self, chance: &mut impl Chance) -> bool {
         // Neither everybody nor nobody needs a die.
@@ -73,6 +80,18 @@ mod tests {
         ] {
             let got = Share::fraction(numerator, denominator).map(u32::from);
             assert_eq!(got, want, "{numerator}/{denominator}");
+        }
+    }
+
+    #[test]
+    fn parts_are_rounded_down() {
+        for (share, count, want) in [
+            (Share::NONE, 10, 0),
+            (Share::ALL, 10, 10),
+            (Share(250_000), 7, 1),
+            (Share::ALL, u64::MAX, u64::MAX),
+        ] {
+            assert_eq!(share.of(count), want, "{share:?} of {count}");
         }
     }
 

@@ -10,7 +10,7 @@ use crate::policy::PolicyScope;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use weft_core::names::PolicyName;
+use weft_core::names::{PolicyName, ServiceName};
 
 /// One Telemetry, as a waypoint is told. Its fields stand as they were written; lists keep their order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,16 @@ pub struct Telemetry {
     /// What is logged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logging: Vec<Logging>,
+}
+
+impl Telemetry {
+    /// The services that it names; none if it is for all of the waypoint's requests.
+    pub fn services(&self) -> &[ServiceName] {
+        match &self.scope {
+            PolicyScope::Services(services) => services,
+            PolicyScope::Waypoint => &[],
+        }
+    }
 }
 
 /// How close a Telemetry is to what it is for; a closer one comes later, and so counts more.

@@ -43,6 +43,11 @@ impl TextMatch {
         }
     }
 
+    /// Whether nothing at all, taken for an empty text, is as it should be.
+    pub fn holds_missing(&self) -> bool {
+        *self != Self::Present && self.holds("")
+    }
+
     /// Whether the text is as it should be.
     pub fn holds(&self, text: &str) -> bool {
         match self {

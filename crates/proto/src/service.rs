@@ -11,7 +11,8 @@ use pb::load_balancing as lb;
 use std::time::Duration;
 use weft_core::names::{Network, ServiceName};
 use weft_core::service::{
-    AppProtocol, HealthPolicy, IpFamilies, LoadBalancing, LoadBalancingMode, Scope, Service, ServicePort, Vip,
+    AppProtocol, HealthPolicy, IpFamilies, LoadBalancing, LoadBalancingMode, Scope, Service, ServicePort,
+    Vip, VipKind,
 };
 
 /// The name of the extension for what Weft alone says of a service.
@@ -31,7 +32,7 @@ pub(crate) fn decode(from: pb::Service) -> Result<Service, Malformed> {
     Ok(Service {
         name: ServiceName::new(from.namespace, from.hostname),
         short_name: arc(from.name),
-        vips: from.addresses.into_iter().map(vip).collect::<Result<_, _>>()?,
+        vips: vips(from.addresses, options.cluster_addresses)?,
         ports: from.ports.iter().map(service_port).collect::<Result<_, _>>()?,
         subject_alt_names: from.subject_alt_names.into_iter().map(arc).collect(),
         waypoint: waypoint.map(|waypoint| decode_gateway("Service.waypoint", waypoint)).transpose()?,
@@ -44,7 +45,12 @@ pub(crate) fn decode(from: pb::Service) -> Result<Service, Malformed> {
     })
 }
 
-fn vip(from: pb::NetworkAddress) -> Result<Vip, Malformed> {
+fn vips(from: Vec<pb::NetworkAddress>, given: u32) -> Result<Vec<Vip>, Malformed> {
+    let kinds = (0_u32..).map(|index| if index < given { VipKind::Cluster } else { VipKind::External });
+    from.into_iter().zip(kinds).map(|(addr, kind)| vip(addr, kind)).collect()
+}
+
+fn vip(from: pb::NetworkAddress, kind: VipKind) -> Result<Vip, Malformed> {
     let ip = ip(&from.address).map_err(bad("Service.addresses"))?;
     let range = match from.length {
         None => IpNet::from(ip),
@@ -53,7 +59,7 @@ fn vip(from: pb::NetworkAddress) -> Result<Vip, Malformed> {
             .and_then(|length| IpNet::new(ip, length).ok())
             .ok_or_else(|| bad("Service.addresses.length")(BadValue::PrefixLength(length)))?,
     };
-    Ok(Vip { network: Network::new(from.network), range })
+    Ok(Vip { network: Network::new(from.network), range, kind })
 }
 
 fn service_port(from: &pb::Port) -> Result<ServicePort, Malformed> {
@@ -109,10 +115,12 @@ fn ip_families(number: i32) -> Result<IpFamilies, Malformed> {
 }
 
 pub(crate) fn encode(from: &Service) -> pb::Service {
+    let given = from.vips.iter().take_while(|vip| vip.kind == VipKind::Cluster);
     let options = weft::ServiceOptions {
         session_affinity_seconds: from.session_affinity.map_or(0, |time| time.as_secs()),
         external_name: from.external_name.as_ref().map(text).unwrap_or_default(),
         guarded: from.guarded,
+        cluster_addresses: given.count().try_into().unwrap_or(u32::MAX),
     };
     let extensions = (options != weft::ServiceOptions::default())
         .then(|| encode_extension(OPTIONS, &options))

@@ -1,12 +1,40 @@
-//! Access logs: lines of pairs, as text or JSON, gathered and written to standard output together, so that a line costs
-//! no call.
+//! Access logs: lines of pairs, as text or JSON, gathered and handed on together, so that a line costs no call.
 
-use std::cell::RefCell;
+use crate::log;
+use crate::metrics::{MetricError, Metrics};
+use crate::outlet::{Outlet, Rest};
+use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write as _};
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::SystemTime;
+
+/// Why lines cannot be written by threads of their own.
+#[derive(Debug, thiserror::Error)]
+pub enum DetachError {
+    /// What counts lost lines is there already.
+    #[error(transparent)]
+    Metric(#[from] MetricError),
+    /// There is no thread for it.
+    #[error("starting the threads that write the log and the access log")]
+    Thread(#[from] std::io::Error),
+}
+
+/// From now on standard output and standard error are written by threads of their own, so that pipes that nobody reads
+/// stop no traffic: the first through the outlet that this gives, the second by the log. Lines that they are too far behind
+/// for are counted. What it gives besides is to be kept until the process ends.
+///
+/// # Errors
+/// See [`DetachError`].
+pub fn detach(metrics: &Metrics) -> Result<(Outlet, [Rest; 2]), DetachError> {
+    let lost =
+        |name, what: &str| metrics.counter(name, &format!("Lines of the {what} that nobody read in time."));
+    let (log, access) =
+        (lost("weft_log_lines_lost_total", "log")?, lost("weft_access_log_lines_lost_total", "access log")?);
+    let log = log::detach(log)?;
+    let (outlet, access) = Outlet::start("access-log", std::io::stdout(), access)?;
+    Ok((outlet, [log, access]))
+}
 
 /// How lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,7 +89,9 @@ const BUFFER_BYTES: usize = 16_384;
 #[derive(Debug)]
 pub struct AccessLog {
     format: AccessFormat,
+    out: Outlet,
     buffer: RefCell<Vec<u8>>,
+    lines: Cell<u64>,
     line: RefCell<String>,
 }
 
@@ -72,9 +102,9 @@ pub struct Line<'a> {
 }
 
 impl AccessLog {
-    /// A log in the given format.
-    pub fn new(format: AccessFormat) -> Self {
-        Self { format, buffer: RefCell::default(), line: RefCell::default() }
+    /// A log in the given format, whose lines go out there.
+    pub fn new(format: AccessFormat, out: Outlet) -> Self {
+        Self { format, out, buffer: RefCell::default(), lines: Cell::default(), line: RefCell::default() }
     }
 
     /// Adds a line, of what `fill` says.
@@ -102,16 +132,18 @@ impl AccessLog {
                 buffer.push(b'\n');
             }
         }
+        self.lines.set(self.lines.get() + 1);
         if buffer.len() >= BUFFER_BYTES {
-            write_out(&mut buffer);
+            let next = Vec::with_capacity(buffer.capacity());
+            self.out.put(std::mem::replace(&mut buffer, next), self.lines.take());
         }
     }
 
-    /// Writes what has gathered.
+    /// Hands on what has gathered.
     pub fn flush(&self) {
-        let mut buffer = self.buffer.borrow_mut();
+        let buffer = self.buffer.take();
         if !buffer.is_empty() {
-            write_out(&mut buffer);
+            self.out.put(buffer, self.lines.take());
         }
     }
 }
@@ -120,13 +152,6 @@ impl Drop for AccessLog {
     fn drop(&mut self) {
         self.flush();
     }
-}
-
-fn write_out(buffer: &mut Vec<u8>) {
-    let mut out = std::io::stdout().lock();
-    // A log that nobody takes must not stop the traffic.
-    let _ = out.write_all(buffer).and_then(|()| out.flush());
-    buffer.clear();
 }
 
 impl<'a> Line<'a> {
@@ -235,7 +260,9 @@ mod tests {
             ),
             (AccessFormat::Off, ""),
         ] {
-            let log = AccessLog::new(format);
+            let lost = prometheus::IntCounter::new("lost", "Lost.").expect("a name");
+            let (out, _rest) = Outlet::start("test", std::io::sink(), lost).expect("a thread");
+            let log = AccessLog::new(format, out);
             log.add(|line| {
                 line.pair("time", Value::Time(at));
                 line.pair("a", Value::Text("b"));

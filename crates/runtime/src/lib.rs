@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod ready;
 pub mod http;
 pub mod log;
+pub mod outlet;
 pub mod drain;
 pub mod fds;
 pub mod settings;

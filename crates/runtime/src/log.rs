@@ -1,9 +1,14 @@
 //! The log: events with fields, as text for people or as JSON for machines, on standard error.
 
+use crate::outlet::{Outlet, Rest};
 use crate::settings::Settings;
-use std::io::IsTerminal;
+use prometheus::IntCounter;
+use std::io::{self, IsTerminal, Write};
 use std::str::FromStr;
+use std::sync::OnceLock;
+use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{EnvFilter, Targets};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::time::SystemTime;
 
 /// How log lines look.
@@ -61,7 +66,7 @@ impl LogConfig {
     pub fn install(&self) -> Result<(), LogInstalled> {
         let builder = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new(&self.filter))
-            .with_writer(std::io::stderr)
+            .with_writer(Lines)
             .with_ansi(std::io::stderr().is_terminal())
             .with_timer(SystemTime);
         match self.format {
@@ -69,6 +74,56 @@ impl LogConfig {
             LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
         }
         .map_err(|_| LogInstalled)
+    }
+}
+
+/// Where lines go once a thread of their own writes them.
+static OUTLET: OnceLock<Outlet> = OnceLock::new();
+
+/// From now on a thread of its own writes the log, so that a standard error that nobody reads stops nothing; `lost` counts
+/// lines that it is too far behind for. Errors are still written at once: a process may end with them.
+///
+/// # Errors
+/// The system has no thread for it.
+pub fn detach(lost: IntCounter) -> io::Result<Rest> {
+    let (outlet, rest) = Outlet::start("log", io::stderr(), lost)?;
+    // If this was done before, the lines go on by that thread.
+    let _ = OUTLET.set(outlet);
+    Ok(rest)
+}
+
+/// Makes writers for lines.
+struct Lines;
+
+/// A writer for one line: it is written in one piece.
+enum OneLine {
+    Detached(&'static Outlet),
+    Direct(io::Stderr),
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = OneLine;
+
+    fn make_writer(&'a self) -> OneLine {
+        OUTLET.get().map_or_else(|| OneLine::Direct(io::stderr()), OneLine::Detached)
+    }
+
+    fn make_writer_for(&'a self, line: &Metadata<'_>) -> OneLine {
+        if *line.level() == Level::ERROR { OneLine::Direct(io::stderr()) } else { self.make_writer() }
+    }
+}
+
+impl Write for OneLine {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Detached(outlet) => outlet.put(bytes.to_vec(), 1),
+            Self::Direct(stderr) => stderr.write_all(bytes)?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -2,9 +2,12 @@
 
 mod exemplar;
 mod openmetrics;
+mod series;
 
 pub use exemplar::{Exemplar, Exemplars};
+pub use series::{Family, Series, UNUSED, Vector};
 
+use crate::Settings;
 use crate::http::{Answer, Routes, StatusCode};
 use exemplar::Book;
 use prometheus::core::Collector;
@@ -12,12 +15,26 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
+use std::time::Duration;
 
 /// The metrics of one process. Clones share them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
     exemplars: Book,
+    unused: Option<Duration>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::keeping(Some(UNUSED))
+    }
+}
+
+/// How long series are kept that nobody counts under ([`Metrics::keeping`]), as it is set: `WEFT_METRICS_UNUSED_SECONDS`,
+/// [`UNUSED`] without it, and zero for as long as the process runs.
+pub fn read_unused(settings: &mut Settings<'_>) -> Option<Duration> {
+    Some(settings.seconds("WEFT_METRICS_UNUSED_SECONDS", UNUSED)).filter(|unused| !unused.is_zero())
 }
 
 /// A metric could not be registered: its name is taken or is no name.
@@ -32,6 +49,12 @@ impl Metrics {
     /// No metrics.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// No metrics; series of families whose labels come and go are dropped when nobody has counted under them for so long, or
+    /// never.
+    pub fn keeping(unused: Option<Duration>) -> Self {
+        Self { registry: Registry::default(), exemplars: Book::default(), unused }
     }
 
     /// For collectors of other kinds than the ones below.
@@ -55,19 +78,41 @@ impl Metrics {
         self.register(name, IntCounterVec::new(Opts::new(name, help), labels))
     }
 
-    /// Distributions, by labels whose values come from enums; `buckets` are their upper ends.
+    /// Numbers that only grow, by labels that come and go with workloads.
     ///
     /// # Errors
     /// See [`Metrics::counter`].
-    pub fn histograms(
+    pub fn counter_family(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<Family<IntCounterVec>, MetricError> {
+        self.family((name, labels), IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    /// Distributions, by labels that come and go with workloads; `buckets` are their upper ends.
+    ///
+    /// # Errors
+    /// See [`Metrics::counter`].
+    pub fn histogram_family(
         &self,
         name: &str,
         help: &str,
         labels: &[&str],
         buckets: &[f64],
-    ) -> Result<HistogramVec, MetricError> {
+    ) -> Result<Family<HistogramVec>, MetricError> {
         let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-        self.register(name, HistogramVec::new(opts, labels))
+        self.family((name, labels), HistogramVec::new(opts, labels))
+    }
+
+    fn family<V: Vector>(
+        &self,
+        named: (&str, &[&str]),
+        made: prometheus::Result<V>,
+    ) -> Result<Family<V>, MetricError> {
+        let family = made.map(|vector| Family::new(vector, named, self.unused, self.exemplars.clone()));
+        self.register(named.0, family)
     }
 
     /// Where exemplars of a histogram are put, under these labels.
@@ -151,13 +196,13 @@ mod tests {
     #[test]
     fn exemplars_stand_beside_their_buckets() {
         let metrics = Metrics::new();
-        let took = metrics.histograms("weft_test_took", "Took \"long\".", &["kind"], &[1.0, 2.5]);
+        let took = metrics.histogram_family("weft_test_took", "Took \"long\".", &["kind"], &[1.0, 2.5]);
         let took = took.expect("registered");
         metrics.counter("weft_test_seen_total", "Seen.").expect("registered").inc();
         for value in [0.5, 2.0, 9.0] {
-            took.with_label_values(&["a"]).observe(value);
+            took.series(&["a"]).observe(value);
         }
-        took.with_label_values(&["b"]).observe(0.5);
+        took.series(&["b"]).observe(0.5);
         let at = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_500);
         let exemplars = metrics.exemplars("weft_test_took", [("kind", "a")]);
         exemplars.put(1, Exemplar { trace: 1, value: 2.0, at });

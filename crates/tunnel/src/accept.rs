@@ -40,6 +40,20 @@ impl Dialect {
             Self::Hbone => hbone::ALPN,
         }
     }
+
+    /// What a client offers that would speak it at a workload's own address, the better one first. Whoever ends tunnels
+    /// there speaks HBONE too, and may be older than what discovery tells of it.
+    pub const fn offers(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Mux => &ALPNS,
+            Self::Hbone => &[hbone::ALPN],
+        }
+    }
+
+    /// What both sides of a session have chosen, if it is one of them.
+    pub(crate) fn of(session: &Session) -> Option<Self> {
+        [Self::Mux, Self::Hbone].into_iter().find(|dialect| session.alpn() == Some(dialect.alpn()))
+    }
 }
 
 /// A connection whose handshake is done.
@@ -64,11 +78,7 @@ pub enum Tunnel {
 /// As [`AcceptError`] says; among them a client whose certificate proves nothing.
 pub async fn accept(socket: Socket, config: Arc<ServerConfig>) -> Result<Accepted, AcceptError> {
     let (session, leftover) = Session::accept(&socket, config).await?;
-    let dialect = match session.alpn() {
-        Some(alpn) if alpn == mux::ALPN => Dialect::Mux,
-        Some(alpn) if alpn == hbone::ALPN => Dialect::Hbone,
-        _ => return Err(AcceptError::Alpn),
-    };
+    let dialect = Dialect::of(&session).ok_or(AcceptError::Alpn)?;
     Ok(Accepted { dialect, socket, session, leftover })
 }
 

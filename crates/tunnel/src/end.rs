@@ -102,6 +102,8 @@ pub enum Stop {
     Drained,
     /// Nothing was carried for as long as the settings allow.
     Idle,
+    /// It has lasted as long as the settings allow.
+    Age,
 }
 
 /// Why the other side refused.
@@ -179,6 +181,7 @@ impl fmt::Display for End {
             Self::Stopped(Stop::Released) => f.write_str("pod_released"),
             Self::Stopped(Stop::Drained) => f.write_str("drained"),
             Self::Stopped(Stop::Idle) => f.write_str("idle_timeout"),
+            Self::Stopped(Stop::Age) => f.write_str("max_duration"),
         }
     }
 }

@@ -67,6 +67,16 @@ impl TunnelIo {
         })
     }
 
+    /// Ready once the peer has reset the stream, or the tunnel has broken: at once, and not only behind what came before, so
+    /// whoever does not read learns of it too. [`Broken::Closed`] is a peer that has said all and wants to hear no more.
+    /// It wakes the task that reads.
+    pub fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        match &mut self.stream {
+            Stream::Mux(stream) => stream.poll_broken(cx),
+            Stream::Hbone(stream) => stream.poll_gone(cx),
+        }
+    }
+
     fn error(&self, broken: Broken) -> io::Error {
         match broken {
             Broken::Unopened if self.said == Said::Something => Broken::Lost.into(),

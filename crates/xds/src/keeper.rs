@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use weft_core::identity::Identity;
 use weft_pki::{CertificateRequest, Leaf, TrustBundle, TrustWriter, Usage, renew_at};
@@ -21,6 +21,9 @@ const SIGNING_MAX: usize = 8;
 const RETRY_MIN: Duration = Duration::from_millis(200);
 /// The longest pause.
 const RETRY_MAX: Duration = Duration::from_secs(30);
+/// Longest sleep. A certificate's life is counted by the wall clock, and timers by one that stands still while the machine
+/// is suspended and knows nothing of a clock that is set.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// How long a certificate is kept that nobody needs.
 const UNNEEDED_FOR: Duration = Duration::from_secs(60);
 /// How often the file with the roots is looked at. Kubernetes takes up to a minute to change it; tests are faster.
@@ -53,15 +56,55 @@ pub struct Keeper {
     condition: Condition,
     due: HashMap<Identity, Due>,
     unneeded_since: HashMap<Identity, Instant>,
-    signing: JoinSet<(Identity, Result<Leaf, String>)>,
+    signing: Signing,
 }
 
 /// When an identity's certificate is asked for next.
 #[derive(Debug, Clone, Copy)]
 struct Due {
-    at: Instant,
+    at: At,
     pause: Duration,
     under_way: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum At {
+    /// Because of what stands in a certificate.
+    Wall(SystemTime),
+    /// After a pause.
+    Paused(Instant),
+}
+
+/// Requests that are under way. Every one ends with an answer, also one that panics: its identity would never be asked
+/// for again.
+#[derive(Default)]
+struct Signing {
+    tasks: JoinSet<Result<Leaf, String>>,
+    whose: HashMap<Id, Identity>,
+}
+
+impl Signing {
+    fn room(&self) -> usize {
+        SIGNING_MAX.saturating_sub(self.tasks.len())
+    }
+
+    fn begin(
+        &mut self,
+        identity: Identity,
+        work: impl Future<Output = Result<Leaf, String>> + Send + 'static,
+    ) {
+        let id = self.tasks.spawn(work).id();
+        self.whose.insert(id, identity);
+    }
+
+    /// The next one to end; nothing if none is under way. Cancel-safe.
+    async fn next(&mut self) -> Option<(Identity, Result<Leaf, String>)> {
+        let (id, result) = match self.tasks.join_next_with_id().await? {
+            Ok(ended) => ended,
+            Err(error) => (error.id(), Err(format!("the request failed badly: {error}"))),
+        };
+        self.whose.remove(&id).map(|identity| (identity, result))
+    }
 }
 
 /// What a keeper is made of.
@@ -88,17 +131,29 @@ impl Keeper {
     /// Puts a keeper together.
     pub fn new(parts: KeeperParts) -> Self {
         let KeeperParts { ca, lifetime, writer, wanted, inherited, roots, keep, condition } = parts;
-        let (due, unneeded_since, signing) = (HashMap::new(), HashMap::new(), JoinSet::new());
-        Self { ca, lifetime, writer, wanted, inherited, roots, keep, condition, due, unneeded_since, signing }
+        Self {
+            ca,
+            lifetime,
+            writer,
+            wanted,
+            inherited,
+            roots,
+            keep,
+            condition,
+            due: HashMap::new(),
+            unneeded_since: HashMap::new(),
+            signing: Signing::default(),
+        }
     }
 
     /// Runs until nobody needs certificates any more.
     pub async fn run(mut self) {
         self.on_wanted();
         loop {
-            let next = self.due.values().filter(|due| !due.under_way).map(|due| due.at).min();
-            let wait = next.unwrap_or_else(|| Instant::now() + RETRY_MAX);
-            let room = self.signing.len() < SIGNING_MAX;
+            let (now, wall) = (Instant::now(), SystemTime::now());
+            let next = self.due.values().filter(|due| !due.under_way).map(|due| due.left(now, wall)).min();
+            let wait = next.map_or(LOOK_EVERY, |next| next.min(LOOK_EVERY));
+            let room = self.signing.room() > 0;
             tokio::select! {
                 changed = self.wanted.changed() => match changed {
                     Ok(()) => self.on_wanted(),
@@ -106,11 +161,8 @@ impl Keeper {
                 },
                 Some(inherited) = self.inherited.recv() => self.on_inherited(inherited),
                 Ok(()) = self.roots.changed() => self.on_roots(),
-                Some(signed) = self.signing.join_next() => match signed {
-                    Ok((identity, result)) => self.on_signed(&identity, result),
-                    Err(error) => tracing::error!(%error, "a certificate request failed badly"),
-                },
-                () = tokio::time::sleep_until(wait), if room => self.on_due(),
+                Some((identity, result)) = self.signing.next() => self.on_signed(&identity, result),
+                () = tokio::time::sleep(wait), if room => self.on_due(),
             }
             self.forget_unneeded();
             self.tell();
@@ -176,17 +228,12 @@ impl Keeper {
     }
 
     fn on_due(&mut self) {
-        let now = Instant::now();
-        for (identity, due) in &mut self.due {
-            if due.under_way || due.at > now || self.signing.len() >= SIGNING_MAX {
-                continue;
-            }
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let due = self.due.iter_mut().filter(|(_, due)| !due.under_way && due.left(now, wall).is_zero());
+        for (identity, due) in due.take(self.signing.room()) {
             due.under_way = true;
-            let (ca, identity, lifetime) = (self.ca.clone(), identity.clone(), self.lifetime);
-            self.signing.spawn(async move {
-                let leaf = sign(&ca, &identity, lifetime).await;
-                (identity, leaf)
-            });
+            let (ca, whose, lifetime) = (self.ca.clone(), identity.clone(), self.lifetime);
+            self.signing.begin(identity.clone(), async move { sign(&ca, &whose, lifetime).await });
         }
     }
 
@@ -204,7 +251,7 @@ impl Keeper {
             Err(error) => {
                 tracing::warn!(%identity, error, retry_in = ?due.pause, "no certificate; the old one stays");
                 *due = Due {
-                    at: Instant::now() + due.pause,
+                    at: At::Paused(Instant::now() + due.pause),
                     pause: (due.pause * 2).min(RETRY_MAX),
                     under_way: false,
                 };
@@ -230,12 +277,19 @@ impl Keeper {
 
 impl Due {
     fn now() -> Self {
-        Self { at: Instant::now(), pause: RETRY_MIN, under_way: false }
+        Self { at: At::Paused(Instant::now()), pause: RETRY_MIN, under_way: false }
     }
 
     fn renewal(leaf: &Leaf) -> Self {
-        let left = renew_at(leaf, spread(leaf)).duration_since(SystemTime::now()).unwrap_or_default();
-        Self { at: Instant::now() + left, pause: RETRY_MIN, under_way: false }
+        Self { at: At::Wall(renew_at(leaf, spread(leaf))), pause: RETRY_MIN, under_way: false }
+    }
+
+    /// How long until it is due; nothing once it is.
+    fn left(&self, now: Instant, wall: SystemTime) -> Duration {
+        match self.at {
+            At::Wall(at) => at.duration_since(wall).unwrap_or_default(),
+            At::Paused(at) => at.saturating_duration_since(now),
+        }
     }
 }
 
@@ -282,5 +336,37 @@ pub async fn follow_roots(
             Err(error) => tracing::warn!(path = %path.display(), %error, "cannot read the trust bundle"),
         }
         tokio::time::sleep(ROOTS_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn renewal_follows_the_wall_clock_and_a_pause_does_not() {
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let hour = Duration::from_secs(3600);
+        let due = |at| Due { at, pause: RETRY_MIN, under_way: false };
+        for (case, at, now, wall, want) in [
+            ("in an hour", At::Wall(wall + hour), now, wall, hour),
+            ("the machine was suspended", At::Wall(wall + hour), now, wall + hour * 2, Duration::ZERO),
+            ("the clock is set back", At::Wall(wall + hour), now, wall - hour, hour * 2),
+            ("a pause, and the clock is set back", At::Paused(now + hour), now, wall - hour, hour),
+            ("a pause that is over", At::Paused(now), now + hour, wall, Duration::ZERO),
+        ] {
+            assert_eq!(due(at).left(now, wall), want, "{case}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_panics_is_answered_too() {
+        let identity = Identity::new("cluster.local", "shop", "web").expect("an identity");
+        let mut signing = Signing::default();
+        signing.begin(identity.clone(), async { panic!("a bug") });
+        let (whose, result) = signing.next().await.expect("one is under way");
+        assert!(whose == identity && result.is_err_and(|reason| reason.contains("badly")));
+        assert_eq!(signing.room(), SIGNING_MAX);
+        assert!(signing.next().await.is_none());
     }
 }

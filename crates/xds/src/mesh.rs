@@ -81,6 +81,6 @@ impl Model for Mesh {
     }
 
     fn knows(snapshot: &Snapshot, addr: &NetworkAddr) -> bool {
-        snapshot.workload_at(addr).is_some() || snapshot.service_at(addr, "").is_some()
+        snapshot.workload_at(addr).is_some() || snapshot.services_at(addr).next().is_some()
     }
 }

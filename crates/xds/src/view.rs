@@ -2,7 +2,7 @@
 
 use crate::model::{Model, Rejected};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 use weft_core::names::NetworkAddr;
 
@@ -55,6 +55,32 @@ impl<M: Model> View<M> {
     pub async fn changed(&mut self) -> Option<Arc<M::Snapshot>> {
         self.snapshots.changed().await.ok()?;
         Some(self.snapshots.borrow_and_update().clone())
+    }
+
+    /// Asks the newest snapshot, and then each new one for as long as the error may be discovery's delay, at most until
+    /// the limit is over. The last answer counts. Cancel-safe.
+    ///
+    /// # Errors
+    /// The last one of `ask`.
+    pub async fn find<T, E>(
+        &self,
+        limit: Duration,
+        ask: impl Fn(&M::Snapshot) -> Result<T, E>,
+        may_be_delay: impl Fn(&E) -> bool,
+    ) -> Result<T, E> {
+        let mut answer = ask(&self.now());
+        if answer.is_ok() {
+            return answer;
+        }
+        let mut view = self.clone();
+        let deadline = tokio::time::Instant::now() + limit;
+        while answer.as_ref().err().is_some_and(&may_be_delay) {
+            match tokio::time::timeout_at(deadline, view.changed()).await {
+                Ok(Some(snapshot)) => answer = ask(&snapshot),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        answer
     }
 
     /// Asks the control plane for what has this address, whatever is known already. Waits for as long as it
@@ -133,5 +159,52 @@ impl Sync {
     /// Whether the control plane is there and has told every type.
     pub fn is_in_sync(&self) -> bool {
         self.connected_since.is_some() && self.types.iter().all(|one| one.state == TypeState::InSync)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::Mesh;
+    use tokio::time::Instant;
+    use weft_core::snapshot::Snapshot;
+
+    const LIMIT: Duration = Duration::from_secs(2);
+
+    fn view() -> (watch::Sender<Arc<Snapshot>>, View<Mesh>) {
+        let (writer, snapshots) = watch::channel(Arc::default());
+        let sync = Sync { connected_since: None, failures: 0, last_error: None, types: Vec::new() };
+        let (_, sync) = watch::channel(Arc::new(sync));
+        (writer, View { snapshots, sync, asks: mpsc::channel(1).0 })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_may_be_delay_is_waited_for() {
+        let (_writer, view) = view();
+        for (case, delay, want) in [("the peer's fault", false, Duration::ZERO), ("delay", true, LIMIT)] {
+            let begun = Instant::now();
+            let found = view.find(LIMIT, |_| Err::<(), _>("no"), |_| delay).await;
+            assert_eq!((found, begun.elapsed()), (Err("no"), want), "{case}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_told_meanwhile_counts() {
+        let (writer, view) = view();
+        let is_told = |snapshot: &Snapshot| if snapshot.policy_generation() > 0 { Ok(()) } else { Err(()) };
+        let found = view.find(LIMIT, is_told, |()| true);
+        tokio::pin!(found);
+        assert!(tokio::time::timeout(LIMIT / 2, &mut found).await.is_err(), "nothing is told yet");
+        writer.send_modify(|snapshot| {
+            let policy = weft_core::policy::Policy {
+                name: weft_core::names::PolicyName::new("shop", "p"),
+                scope: weft_core::policy::PolicyScope::Global,
+                action: weft_core::policy::Action::Allow,
+                enforcement: weft_core::policy::Enforcement::Enforced,
+                ruleset: weft_core::policy::Ruleset::Rules(Vec::new()),
+            };
+            Arc::make_mut(snapshot).insert_policy(Arc::new(policy));
+        });
+        assert_eq!(found.await, Ok(()));
     }
 }

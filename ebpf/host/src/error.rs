@@ -40,7 +40,10 @@ pub enum OpenError {
 #[derive(Debug, thiserror::Error)]
 pub enum ReserveError {
     /// All numbers are taken.
-    #[error("this node has {pods_max} pods already")]
+    #[error(
+        "this node has {pods_max} pods already, and no room for more: WEFT_PODS_MAX says how many there may be, as it was \
+         when the maps were pinned (`weft-agent uninstall` removes them)"
+    )]
     Full {
         /// How many there can be.
         pods_max: u32,

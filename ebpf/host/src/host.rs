@@ -7,7 +7,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aya::maps::MapError;
+use aya::maps::{MapError, MapInfo};
 use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname, getsockopt, sockopt};
 use parking_lot::Mutex;
 use weft_ebpf_common::{Acceleration, Family, ListenerKind, Phase, PodRecord};
@@ -22,7 +22,7 @@ use crate::log::Words;
 use crate::maps::{Counters, Maps, OwnError, Owner};
 use crate::netlink::Netlink;
 use crate::netns;
-use crate::object::{Copy, Object, OtherProtocols, PODS_MAX};
+use crate::object::{Copy, Object, OtherProtocols, PODS_MAX, names};
 use crate::pod::{self, How, PodError};
 use crate::sysctl;
 
@@ -30,6 +30,8 @@ mod accelerate;
 mod exemptions;
 mod probes;
 mod release;
+
+pub use exemptions::ESTABLISHED_PER_POD_MAX;
 
 /// The programs are attached.
 const ATTACHED: u32 = 1;
@@ -45,7 +47,7 @@ pub struct HostConfig {
     pub bpffs_dir: PathBuf,
     /// The kubelet's cgroup (v2), whose connections to local pods are health probes. None: no probe passes.
     pub probe_cgroup: Option<PathBuf>,
-    /// Pods on this node at most, and no more than 4096. What is pinned already keeps its size.
+    /// Pods on this node at most, and no more than 4096. What is pinned already keeps its size, and is the limit then.
     pub max_pods: u32,
     /// Whether what is neither TCP nor DNS may leave pods.
     pub other_protocols: OtherProtocols,
@@ -131,7 +133,7 @@ impl Host {
     #[doc(hidden)]
     pub fn open_as(config: HostConfig, mode: Option<TcMode>) -> Result<Self, OpenError> {
         let directory = Directory::open(&config.bpffs_dir).map_err(OpenError::Directory)?;
-        let pods_max = config.max_pods.min(PODS_MAX);
+        let pods_max = pods_max(config.max_pods, pinned_entries(&directory));
         let object = Arc::new(
             Object::find(&directory, pods_max, config.other_protocols).map_err(OpenError::NotBuilt)?,
         );
@@ -165,6 +167,13 @@ impl Host {
             attached.then_some(AdoptedPod { key, slot: entry.slot, netns_cookie: record.netns_cookie })
         });
         known.collect()
+    }
+
+    /// The cookie of the namespace that is captured under a name, by this process or an earlier one.
+    #[must_use]
+    pub fn captured_netns(&self, key: &PodKey) -> Option<u64> {
+        let record = self.find(key)?.pod.lock().record;
+        (record.netns_cookie != 0).then_some(record.netns_cookie)
     }
 
     /// What the programs say, if they are a debug build; once.
@@ -359,6 +368,24 @@ impl Host {
         pods.insert(key.clone(), entry.clone());
         Ok(entry)
     }
+}
+
+/// How many pods the map of pods has room for, if it is pinned: none of the maps grows while it is.
+fn pinned_entries(directory: &Directory) -> Option<u32> {
+    let map = MapInfo::from_pin(directory.maps().join(names::PODS_KNOWN)).ok()?;
+    Some(map.max_entries())
+}
+
+fn pods_max(wanted: u32, pinned: Option<u32>) -> u32 {
+    let wanted = wanted.min(PODS_MAX);
+    let Some(pinned) = pinned.filter(|pinned| *pinned < wanted) else { return wanted };
+    tracing::warn!(
+        wanted,
+        pinned,
+        "this node has room for fewer pods than WEFT_PODS_MAX says, because pinned maps keep their size. Take the pods \
+         from this node, stop the agent, run `weft-agent uninstall`, and start it again"
+    );
+    pinned
 }
 
 fn adopt(maps: &Maps) -> Result<BTreeMap<PodKey, Arc<Entry>>, MapError> {

@@ -36,7 +36,7 @@ pub use check::{Found, Requirement, check};
 pub use diag::{DestroyError, TrialError, can_destroy, destroy};
 pub use ends::Ends;
 pub use error::{EnrolError, ExemptError, OpenError, RegisterError, ReleaseError, ReserveError};
-pub use host::{AdoptedPod, Host, HostConfig, PodAttachment};
+pub use host::{AdoptedPod, ESTABLISHED_PER_POD_MAX, Host, HostConfig, PodAttachment};
 pub use key::{KeyError, PodKey};
 pub use log::Words;
 pub use maps::{Counters, OwnError, Owner};

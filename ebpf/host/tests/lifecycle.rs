@@ -204,6 +204,37 @@ fn older_connections_go_on_and_their_ports_do_not() {
 
 #[test]
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn one_pod_does_not_take_the_room_for_older_connections_of_all() {
+    let mut world = World::new();
+    let key = world.key.clone();
+    let many: Vec<_> = (0..=u32::try_from(weft_ebpf_host::ESTABLISHED_PER_POD_MAX).unwrap())
+        .map(|number| {
+            let remote = std::net::Ipv4Addr::from_bits(0xac10_0000 + number);
+            weft_ebpf_host::Ends { local: at(POD_V4, 8080), remote: (remote, 40_000).into() }
+        })
+        .collect();
+    assert_eq!(world.host().exempt_established(&key, &many).unwrap(), 1);
+    assert_eq!(world.host().exempt_established(&key, &many[..2]).unwrap(), 0, "those are known already");
+    let next = "pod-2".parse().unwrap();
+    assert_eq!(world.host().exempt_established(&next, &many[..2]).unwrap(), 0);
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn pinned_maps_say_how_many_pods_there_may_be() {
+    let mut world = World::new();
+    world.host = None;
+    world.open_for(16);
+    for number in 0..8 {
+        let key = format!("pod-{number}").parse().unwrap();
+        world.host().set_addresses(&key, &[]).unwrap();
+    }
+    let error = world.host().set_addresses(&"pod-8".parse().unwrap(), &[]).unwrap_err();
+    assert!(chain(&error).contains("this node has 8 pods already"), "{}", chain(&error));
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
 fn nothing_breaks_while_a_pod_is_joining() {
     let mut world = World::new();
     let listener = world.listener(ListenerKind::Outbound, 15001);

@@ -70,7 +70,7 @@ fn check_service(service: &Service) {
     let mut snapshot = Snapshot::default();
     let at = |snapshot: &Snapshot, vip: &weft_core::service::Vip| {
         let addr = NetworkAddr { network: vip.network.clone(), ip: vip.range.addr() };
-        snapshot.service_at(&addr, "").map(|found| found.name.clone())
+        snapshot.services_at(&addr).next().map(|found| found.name.clone())
     };
     for _ in 0..2 {
         snapshot.insert_service(Arc::new(service.clone()));

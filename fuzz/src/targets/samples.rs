@@ -9,7 +9,8 @@ use weft_core::policy::{
     Action, Clause, Enforcement, Match, Policy, PolicyScope, Rule, Ruleset, ServiceAccountMatch, StringMatch,
 };
 use weft_core::service::{
-    AppProtocol, HealthPolicy, IpFamilies, LoadBalancing, LoadBalancingMode, Scope, Service, ServicePort, Vip,
+    AppProtocol, HealthPolicy, IpFamilies, LoadBalancing, LoadBalancingMode, Scope, Service, ServicePort,
+    Vip, VipKind,
 };
 use weft_core::workload::{
     ApplicationTunnel, GatewayAddr, GatewayDestination, Health, Locality, NetworkMode, NodeTunnel, PortPair,
@@ -87,6 +88,7 @@ pub(super) fn service(hostname: &str, vips: &[&str]) -> Service {
     let vip = |range: &&str| Vip {
         network: Network::default_network(),
         range: range.parse().expect("samples hold ranges"),
+        kind: VipKind::Cluster,
     };
     Service {
         name: ServiceName::new("shop", hostname),

@@ -27,11 +27,14 @@ mod proxies;
 mod words;
 
 use existing::Watch;
-use words::{Batch, Connected, Done, Kept};
+use words::{Batch, Connected, Done, Kept, Tried};
 pub use words::{Input, Out};
 
 /// When nothing is due: for shelves of ready sockets that have become quiet.
 const TICK: Duration = Duration::from_secs(10);
+
+/// How often the paths of namespaces are looked at; two calls of the kernel for each pod.
+const NETNS_EVERY: Duration = Duration::from_secs(2);
 
 /// What the actor works with; `app.rs` builds it.
 pub struct Parts {
@@ -72,6 +75,8 @@ pub struct Actor {
     cannot_end: Option<String>,
     /// When older connections are looked at again; nothing if there are none.
     existing_due: Option<Instant>,
+    /// When the paths of namespaces are looked at again.
+    netns_due: Instant,
     /// Threads that enrol or release pods: they take memory that nobody needs later.
     working: usize,
     jobs: JoinSet<Done>,
@@ -116,6 +121,7 @@ impl Actor {
             remembering: Remembering::No,
             cannot_end,
             existing_due: None,
+            netns_due: now,
             working: 0,
             jobs: JoinSet::new(),
         }
@@ -128,6 +134,7 @@ impl Actor {
         loop {
             let due = self.machine.deadline(self.now).unwrap_or(self.now + TICK).min(self.now + TICK);
             let due = self.existing_due.map_or(due, |existing| existing.min(due));
+            let due = if self.kept.is_empty() { due } else { due.min(self.netns_due) };
             tokio::select! {
                 Some(input) = inputs.recv() => self.take(input),
                 Some(done) = self.jobs.join_next() => self.done(done.unwrap_or(Done::Nothing)),
@@ -206,6 +213,7 @@ impl Actor {
         self.on(Event::Tick);
         self.supply.expire(self.now);
         self.judge_all_existing();
+        self.look_for_replaced();
         if self.node_tunnel.is_empty() && !self.proxies.is_empty() {
             self.open_node_tunnel();
         }
@@ -251,9 +259,17 @@ impl Actor {
 
     fn done(&mut self, done: Done) {
         match done {
-            Done::Enrolled(uid, result) => {
+            Done::Enrolled(uid, tried) => {
                 self.worked();
-                self.enrolled(uid, *result);
+                self.enrolled(uid, tried);
+            }
+            Done::Replaced(pods) => {
+                for (uid, cookie) in pods {
+                    // It may have left meanwhile.
+                    if self.kept.get(&uid).is_some_and(|kept| kept.netns.cookie == cookie) {
+                        self.replaced(uid);
+                    }
+                }
             }
             Done::Released(uid, result) => {
                 self.worked();
@@ -286,33 +302,56 @@ impl Actor {
         }
     }
 
-    fn enrolled(&mut self, uid: WorkloadUid, result: Result<Enrolled, String>) {
-        let result = match result {
-            Ok(enrolled) => {
+    /// Another namespace is another pod, whatever its path.
+    fn replaced(&mut self, uid: WorkloadUid) {
+        tracing::warn!(pod = %uid, "its path leads to another network namespace: the old one is released");
+        // What the CNI plugin has passed is the old one.
+        self.passed.remove(&uid);
+        self.on(Event::NetnsReplaced(uid));
+    }
+
+    fn enrolled(&mut self, uid: WorkloadUid, tried: Tried) {
+        let replaced = matches!(tried, Tried::Replaced(_));
+        let result = match tried {
+            Tried::Enrolled(enrolled) => {
                 tracing::info!(pod = %uid, netns_cookie = enrolled.netns.cookie, "pod enrolled");
-                self.keep(&uid, enrolled);
+                self.keep(&uid, *enrolled);
                 Ok(())
             }
-            Err(reason) => {
+            Tried::Failed(reason) | Tried::Replaced(reason) => {
                 self.parts.metrics.enrol_failures.inc();
                 tracing::warn!(pod = %uid, reason, "pod not enrolled");
                 Err(reason)
             }
         };
-        self.on(Event::Enrolled(uid, result));
+        self.on(Event::Enrolled(uid.clone(), result));
+        if replaced {
+            self.replaced(uid);
+        }
     }
 
     fn keep(&mut self, uid: &WorkloadUid, enrolled: Enrolled) {
-        let Enrolled { wanted, key, netns, listeners, devices, not_contained } = enrolled;
+        let Enrolled { wanted, key, netns, listeners, devices, not_contained, cut_off } = enrolled;
         let watched = devices.map(Watched::new).transpose().unwrap_or_else(|error| {
             tracing::warn!(pod = %uid, %error, "new devices of a pod are not seen");
             None
         });
         let devices = watched.map(|watched| self.watch_devices(uid, watched));
-        let Wanted { namespace, name, addresses, existing, .. } = wanted;
+        let Wanted { namespace, name, addresses, existing, netns: path, .. } = wanted;
         let existing = Watch::new(existing);
-        let kept =
-            Kept { key, netns, listeners, namespace, name, addresses, not_contained, devices, existing };
+        let kept = Kept {
+            key,
+            netns,
+            path,
+            listeners,
+            namespace,
+            name,
+            addresses,
+            not_contained,
+            cut_off,
+            devices,
+            existing,
+        };
         self.kept.insert(uid.clone(), kept);
         self.judge_existing(uid);
     }
@@ -338,6 +377,7 @@ impl Actor {
                 netns_cookie: kept.map(|kept| kept.netns.cookie),
                 not_contained: kept.map(|kept| kept.not_contained.clone()).unwrap_or_default(),
                 existing: kept.map(|kept| kept.existing.seen.clone()).unwrap_or_default(),
+                cut_off: kept.map_or(0, |kept| kept.cut_off),
                 ..PodStatus::of(state)
             }
         });

@@ -80,6 +80,9 @@ pub trait Capture: Send + Sync + 'static {
     /// Nothing of it is left then.
     fn enrol(&self, pod: Attachment<'_>) -> Result<(), CaptureError>;
 
+    /// The kernel's word for the namespace that is captured under a key, also by an earlier agent; `None` if none is.
+    fn captured(&self, key: &Key) -> Option<u64>;
+
     /// Whether a pod is joining, also by the word of an earlier agent.
     ///
     /// # Errors
@@ -105,11 +108,11 @@ pub trait Capture: Send + Sync + 'static {
     /// The map refuses it.
     fn own(&self, socket: BorrowedFd<'_>) -> Result<(), CaptureError>;
 
-    /// Lets connections of a pod pass that are older than its capture.
+    /// Lets connections of a pod pass that are older than its capture, and says for how many there was no room.
     ///
     /// # Errors
-    /// The map refuses them.
-    fn exempt(&self, key: &Key, connections: &[Pair]) -> Result<(), CaptureError>;
+    /// The map refuses them for another reason.
+    fn exempt(&self, key: &Key, connections: &[Pair]) -> Result<usize, CaptureError>;
 
     /// The connections that pass so, also by the word of an earlier agent.
     ///

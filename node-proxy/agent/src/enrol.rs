@@ -5,7 +5,7 @@ use crate::existing::{self, Connection, Judged};
 use crate::reconcile::{Before, ExistingRule, Key, Wanted};
 use crate::sockets::{self, SocketError};
 use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat, stat};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -41,6 +41,8 @@ pub struct Enrolled {
     pub devices: Option<OwnedFd>,
     /// Devices on which it is not contained.
     pub not_contained: Vec<String>,
+    /// Connections older than its enrolment for which there was no room: they break.
+    pub cut_off: usize,
 }
 
 /// What a thread needs besides the pod itself.
@@ -86,6 +88,9 @@ pub enum EnrolError {
         /// The other pod.
         other: WorkloadUid,
     },
+    /// Where the captured namespace was there is another one now.
+    #[error("its path leads to another network namespace than the one that is captured")]
+    Replaced,
     /// It cannot be entered.
     #[error("entering its network namespace")]
     Enter(#[source] CaptureError),
@@ -145,6 +150,10 @@ impl Enroller {
     pub fn enrol(&self, task: Task) -> Result<Enrolled, EnrolError> {
         let netns = self.netns(&task)?;
         let uid = task.wanted.uid.clone();
+        let captured = || self.capture.captured(&task.key);
+        if task.before == Before::Captured && captured().is_some_and(|cookie| cookie != netns.cookie) {
+            return Err(EnrolError::Replaced);
+        }
         self.claim(netns.cookie, &uid)?;
         let (before, cookie) = (task.before, netns.cookie);
         self.enrol_in(task, netns).inspect_err(|_| {
@@ -240,14 +249,17 @@ impl Enroller {
             Some(listeners) => listeners,
             None => self.open_listeners(&netns, task.workers)?,
         };
-        if let Err(error) = self.capture_with(&task.key, &wanted, &netns, &listeners) {
-            if task.before == Before::Nothing
-                && let Err(left) = self.capture.release(&task.key)
-            {
-                tracing::warn!(pod = %wanted.uid, error = chain(&left), "a failed enrolment is not undone");
+        let cut_off = match self.capture_with(&task.key, &wanted, &netns, &listeners) {
+            Ok(cut_off) => cut_off,
+            Err(error) => {
+                if task.before == Before::Nothing
+                    && let Err(left) = self.capture.release(&task.key)
+                {
+                    tracing::warn!(pod = %wanted.uid, error = chain(&left), "a failed enrolment is not undone");
+                }
+                return Err(error);
             }
-            return Err(error);
-        }
+        };
         self.taken.lock().insert(task.key.clone());
         let share = |listener: Listener| Listener { kind: listener.kind, socket: Arc::new(listener.socket) };
         let listeners = listeners.into_iter().map(share).collect();
@@ -255,17 +267,26 @@ impl Enroller {
             tracing::warn!(pod = %wanted.uid, error = chain(error), "new devices of a pod are not seen");
         });
         let not_contained = self.capture.uncontained(&task.key);
-        Ok(Enrolled { wanted, key: task.key, netns, listeners, devices: devices.ok(), not_contained })
+        Ok(Enrolled {
+            wanted,
+            key: task.key,
+            netns,
+            listeners,
+            devices: devices.ok(),
+            not_contained,
+            cut_off,
+        })
     }
 
-    /// The listeners come first, so that no packet is dropped for want of one.
+    /// The listeners come first, so that no packet is dropped for want of one. Says how many older connections had no
+    /// room: no reason to leave the pod in plain text.
     fn capture_with(
         &self,
         key: &Key,
         wanted: &Wanted,
         netns: &Netns,
         listeners: &[Listener],
-    ) -> Result<(), EnrolError> {
+    ) -> Result<usize, EnrolError> {
         self.register(key, netns.cookie, listeners)?;
         let pod = Attachment {
             key,
@@ -278,10 +299,18 @@ impl Enroller {
             // The programs see to those that speak meanwhile.
             let older = within(&*self.capture, netns.fd.as_fd(), existing::older_connections);
             let open: Vec<_> = older.map_err(EnrolError::Enter)?.iter().map(Connection::pair).collect();
-            self.capture.exempt(key, &open).map_err(EnrolError::Capture)?;
+            let cut_off = self.capture.exempt(key, &open).map_err(EnrolError::Capture)?;
             self.capture.settle(key).map_err(EnrolError::Capture)?;
+            if cut_off > 0 {
+                tracing::warn!(
+                    pod = %wanted.uid,
+                    cut_off,
+                    "no room to let all older connections of a pod go on: these break"
+                );
+            }
+            return Ok(cut_off);
         }
-        Ok(())
+        Ok(0)
     }
 
     /// Judges the connections of a pod that are older than its enrolment: forgets what has closed, ends what has to
@@ -373,6 +402,15 @@ fn chosen(kind: ListenerKind) -> Option<Chosen> {
         ListenerKind::Dns => Some(Chosen::Dns),
         ListenerKind::Tunnel => None,
     }
+}
+
+/// True if there is a namespace at the path, and it is not this one. As long as this one is held, its number in the
+/// kernel's file system is nobody else's.
+pub fn leads_elsewhere(path: &Path, netns: &Netns) -> bool {
+    let here = fstat(&*netns.fd).map(|stat| (stat.st_dev, stat.st_ino));
+    let there = stat(path).map(|stat| (stat.st_dev, stat.st_ino));
+    // On another device it is none: one is being made or removed there.
+    here.is_ok_and(|here| there.is_ok_and(|there| here.0 == there.0 && here.1 != there.1))
 }
 
 fn open(path: &Path) -> Result<OwnedFd, EnrolError> {

@@ -102,6 +102,12 @@ impl Reconcile {
             Event::OrphanReleased(key, Err(reason)) => {
                 tracing::warn!(key = key.as_str(), reason, "cannot release a pod that nobody knows");
             }
+            Event::NetnsReplaced(uid) => {
+                let proxies = self.proxies();
+                if let Some(entry) = self.pods.get_mut(&uid) {
+                    entry.netns_replaced(&uid, &proxies, now, &mut effects);
+                }
+            }
             Event::ProxyJoined(id) => {
                 self.proxies.insert(id, Proxy { owed: None, stage: Stage::Greeting });
                 effects.push(Effect::Tell(id, Tell::State));
@@ -327,12 +333,13 @@ impl Reconcile {
         entry.pending.push(Pending { id, until: now + CNI_WAIT, what: Ask::Del });
     }
 
-    fn step_all(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+    fn proxies(&self) -> Proxies {
         let serving = self.proxies.iter().filter(|(_, proxy)| proxy.stage == Stage::Serving);
-        let proxies = Proxies {
-            serving: serving.map(|(id, _)| *id).collect(),
-            all: self.proxies.keys().copied().collect(),
-        };
+        Proxies { serving: serving.map(|(id, _)| *id).collect(), all: self.proxies.keys().copied().collect() }
+    }
+
+    fn step_all(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let proxies = self.proxies();
         for (uid, entry) in &mut self.pods {
             let desire = entry.desire(self.spoken);
             entry.step(uid, &desire, &proxies, now, effects);

@@ -50,6 +50,8 @@ pub struct PodStatus {
     pub not_contained: Vec<String>,
     /// Its connections that are older than its enrolment and go on beside the mesh.
     pub existing: Vec<Connection>,
+    /// How many older ones broke when it joined, because there was no room to let them go on.
+    pub cut_off: usize,
 }
 
 /// One connected proxy.
@@ -79,6 +81,7 @@ impl PodStatus {
             netns_cookie: None,
             not_contained: Vec::new(),
             existing: Vec::new(),
+            cut_off: 0,
         }
     }
 }

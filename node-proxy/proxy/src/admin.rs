@@ -7,7 +7,7 @@ use serde::Serialize;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
-use weft_core::names::{Network, NetworkAddr};
+use weft_core::names::Network;
 use weft_core::policy::{Applicable, Connection, Policy, Ruleset, Verdict, decide};
 use weft_core::service::Service;
 use weft_core::snapshot::Snapshot;
@@ -47,7 +47,7 @@ impl Admin {
             .merge(list(&self, "/services", |admin, _| Answer::of(&services(&admin.view.now()))))
             .merge(list(&self, "/policies", |admin, _| Answer::of(&policies(&admin.view.now()))))
             .merge(list(&self, "/certificates", |admin, _| Answer::of(&certificates(&admin.leaves))))
-            .merge(list(&self, "/explain", |admin, request| explain(&admin.view.now(), request)))
+            .merge(list(&self, "/explain", Self::explain))
             .merge(list(&self, "/status", |admin, _| Answer::of(&admin.status())))
     }
 
@@ -62,6 +62,14 @@ impl Admin {
         }
         all.sort_by(|a, b| b.age_seconds.total_cmp(&a.age_seconds));
         all
+    }
+
+    fn explain(&self, request: &Request) -> Answer {
+        let snapshot = self.view.now();
+        // All pods of a node are of one network, which its addresses belong to.
+        let mut here = snapshot.workloads().filter(|one| *one.node.as_str() == *self.node);
+        let network = here.next().map_or_else(Network::default_network, |one| one.network.clone());
+        explain(&snapshot, &network, request)
     }
 
     fn status(&self) -> Status {
@@ -190,9 +198,9 @@ struct Explanation {
 }
 
 /// `src` and `dst` are addresses or `<namespace>/<name>`; `port` is the application's.
-fn explain(snapshot: &Snapshot, request: &Request) -> Answer {
+fn explain(snapshot: &Snapshot, network: &Network, request: &Request) -> Answer {
     let bad = |text: String| Answer::text(StatusCode::BAD_REQUEST, text + "\n");
-    let find = |name: &str| request.parameter(name).and_then(|text| find_workload(snapshot, text));
+    let find = |name: &str| request.parameter(name).and_then(|text| find_workload(snapshot, network, text));
     let port = request.parameter("port").unwrap_or("0").parse();
     let Ok(port) = port else {
         return bad("port must be a number".to_owned());
@@ -250,9 +258,9 @@ fn applicable_name(applicable: &Applicable) -> String {
     }
 }
 
-fn find_workload(snapshot: &Snapshot, text: &str) -> Option<Arc<Workload>> {
+fn find_workload(snapshot: &Snapshot, network: &Network, text: &str) -> Option<Arc<Workload>> {
     if let Ok(ip) = text.parse() {
-        return snapshot.workload_at(&NetworkAddr { network: Network::default_network(), ip }).cloned();
+        return snapshot.find_workload(network, ip).cloned();
     }
     let (namespace, name) = text.split_once('/')?;
     snapshot.workloads().find(|one| *one.namespace == *namespace && *one.name == *name).cloned()

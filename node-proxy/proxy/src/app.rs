@@ -16,9 +16,11 @@ use weft_core::identity::Identity;
 use weft_core::names::{NodeName, WorkloadUid};
 use weft_pki::{Leaf, TrustBundle, TrustView, TrustWriter, live_trust};
 use weft_runtime::Settings;
+use weft_runtime::access;
 use weft_runtime::drain::{self, Stop, Stopper};
 use weft_runtime::http::Server;
 use weft_runtime::metrics::Metrics;
+use weft_runtime::outlet::Outlet;
 use weft_runtime::ready::{Condition, Readiness};
 use weft_xds::keeper::{Inherited, Keeper, KeeperParts, Wanted, follow_roots};
 use weft_xds::leaves::{LeafWriter, Leaves, leaves};
@@ -34,9 +36,11 @@ const ROOTS_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 pub fn run() -> anyhow::Result<()> {
     let mut settings = Settings::from_env();
     let config = Config::read(&mut settings);
-    let config = settings.finish(config).context("these settings cannot be used")?;
+    let mut config = settings.finish(config).context("these settings cannot be used")?;
     config.log.install()?;
-    weft_runtime::fds::raise_open_files_limit().context("raising the limit of open files")?;
+    let files = weft_runtime::fds::raise_open_files_limit().context("raising the limit of open files")?;
+    // Half of them for any one pod: it has some thousands even where the limit is low.
+    config.limits.connections = usize::try_from(files / 2).unwrap_or(usize::MAX) / config.workers;
     std::fs::create_dir_all(&config.mesh.state_dir)
         .with_context(|| format!("making the state folder {}", config.mesh.state_dir.display()))?;
     // Before the first thread: all of them are bound by it.
@@ -58,7 +62,8 @@ struct Wires {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let (stopper, stop) = drain::channel();
-    let metrics = Metrics::new();
+    let metrics = Metrics::keeping(config.series_unused);
+    let (lines, _rest) = access::detach(&metrics)?;
     let readiness = Readiness::new();
     let (client, view) = Client::<Mesh>::new(client_config(&config));
     let (leaf_writer, leaves) = leaves();
@@ -69,7 +74,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     serve_http(&mut tasks, &config, &metrics, &readiness, &stop).await?;
     let (requests, request_inbox) = mpsc::channel(REQUESTS_MAX);
-    let (workers, threads) = start_workers(&config, &wires, &metrics, &requests)?;
+    let (workers, threads) = start_workers(&config, &wires, (&metrics, &lines), &requests)?;
     let admin = Admin {
         node: config.node.as_str().into(),
         view: wires.view.clone(),
@@ -143,7 +148,7 @@ type Threads = Vec<std::thread::JoinHandle<()>>;
 fn start_workers(
     config: &Config,
     wires: &Wires,
-    metrics: &Metrics,
+    (metrics, lines): (&Metrics, &Outlet),
     requests: &mpsc::Sender<Request>,
 ) -> anyhow::Result<(Vec<mpsc::Sender<Command>>, Threads)> {
     let families = Families::register(metrics)?;
@@ -165,6 +170,7 @@ fn start_workers(
             requests: requests.clone(),
             families: families.clone(),
             access: config.access,
+            lines: lines.clone(),
         };
         let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             if let Err(error) = worker::run(parts, rx) {

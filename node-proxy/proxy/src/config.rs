@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
-use weft_core::route::{Egress, MeshRules, SameNode};
+use weft_core::route::{Egress, MeshRules, Ranges, SameNode};
 use weft_runtime::Settings;
 use weft_runtime::access::AccessFormat;
 use weft_runtime::http::Listen;
@@ -37,6 +37,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where metrics are served.
     pub metrics: Listen,
+    /// How long series of metrics are kept that nothing is counted under; for ever if it is not there.
+    pub series_unused: Option<Duration>,
     /// Where readiness is served.
     pub ready: Listen,
     /// Where `weft` asks.
@@ -88,6 +90,7 @@ impl Config {
             },
             limits: read_limits(settings),
             metrics: Listen::Tcp(address(settings, "WEFT_METRICS_ADDR", 15020)),
+            series_unused: weft_runtime::metrics::read_unused(settings),
             ready: Listen::Tcp(address(settings, "WEFT_READY_ADDR", 15021)),
             admin: Listen::Unix(settings.get(
                 "WEFT_ADMIN_SOCKET",
@@ -122,7 +125,10 @@ impl MeshConfig {
 
 fn read_rules(settings: &mut Settings<'_>) -> MeshRules {
     MeshRules {
-        ranges: settings.list::<IpNet>("WEFT_MESH_CIDRS", "address ranges such as 10.244.0.0/16"),
+        ranges: match settings.list::<IpNet>("WEFT_MESH_CIDRS", "address ranges such as 10.244.0.0/16") {
+            none if none.is_empty() => Ranges::Unsaid,
+            ranges => Ranges::Said(ranges),
+        },
         egress: match settings.get("WEFT_EGRESS", "allow or refuse", AllowRefuse::Allow) {
             AllowRefuse::Allow => Egress::Allow,
             AllowRefuse::Refuse => Egress::Refuse,
@@ -142,6 +148,8 @@ fn read_limits(settings: &mut Settings<'_>) -> Limits {
         idle: Some(settings.seconds("WEFT_IDLE_TIMEOUT_SECONDS", Duration::ZERO))
             .filter(|idle| !idle.is_zero()),
         drain: settings.seconds("WEFT_DRAIN_SECONDS", Duration::from_secs(10)),
+        // Until it is known how many descriptors there are.
+        connections: usize::MAX,
     }
 }
 

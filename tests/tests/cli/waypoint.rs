@@ -20,6 +20,11 @@ spec:
     - {destination: {host: guarded, subset: later}, weight: 10}
   - match: [{uri: {prefix: /old}}]
     redirect: {uri: /new}
+---
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: told, namespace: shop}
+spec: {targetRefs: [{group: '', kind: Service, name: guarded}], tracing: [{randomSamplingPercentage: 1}]}
 ";
 
 pub(crate) fn is_told_of(stage: &Stage) -> Result<()> {
@@ -47,6 +52,8 @@ pub(crate) fn is_told_of(stage: &Stage) -> Result<()> {
     cells(&weft.table(&["waypoint", "list"])?, &["shop", "gate", "service", "1/1 ready", "1/1", "1", "0"])?;
     let status = weft.value(&["waypoint", "status", "shop/gate"])?;
     ensure!(status["here"][0]["pod"] == "shop/gate", "{status:#}");
+    let telemetry = &status["waypoints"][0]["telemetries"][0];
+    ensure!(telemetry["name"] == "shop/told" && telemetry["services"][0].is_string(), "{status:#}");
     let listing = weft.table(&["routes", "guarded"])?;
     cells(&listing, &["1. header user-agent ~ .*Chrome.*"])?;
     cells(&listing, &["90.0 % to shop/guarded.shop.svc.cluster.local:80"])?;

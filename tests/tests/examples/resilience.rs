@@ -2,12 +2,13 @@
 
 use anyhow::{Context as _, Result, ensure};
 use std::time::Instant;
-use weft_testkit::Get;
 use weft_testkit::report::GetReport;
-use weft_tests::requests::asks;
+use weft_testkit::{Get, Speaks};
+use weft_tests::requests::{asks, calls};
 use weft_tests::waiting::{access_lines, eventually};
 
-use crate::scene::{PATIENCE, Scene};
+use crate::backends::{in_turns, of};
+use crate::scene::{LATE, PATIENCE, Scene};
 
 const URL: &str = "http://reviews/";
 
@@ -15,24 +16,53 @@ fn ask(scene: &Scene, count: u64) -> Result<GetReport> {
     scene.client.run_tool(&Get::url(URL).times(count))
 }
 
-fn of(report: &GetReport, version: &str) -> u64 {
-    report.versions.get(version).copied().unwrap_or_default()
-}
-
 pub(crate) fn timeouts(scene: &Scene) -> Result<()> {
-    asks(&scene.client, URL).with(&[("answer-after-ms", "1500")]).is_answered(504, |_| Ok(()))?;
+    asks(&scene.client, URL).with(&[LATE]).is_answered(504, |_| Ok(()))?;
     asks(&scene.client, URL).is_answered(200, |_| Ok(()))
 }
 
+pub(crate) fn tries(scene: &Scene) -> Result<()> {
+    for host in ["reviews", "reviews-v1"] {
+        let mut round = 0;
+        eventually(&format!("three tries at {host}, and none is waited for"), PATIENCE, || {
+            round += 1;
+            let path = format!("/tries/{host}/{round}");
+            let late = Get::url(&format!("http://{host}{path}")).header(LATE.0, LATE.1);
+            let report = scene.client.run_tool(&late)?;
+            ensure!(report.failures.get("504") == Some(&1), "{:?}", report.failures);
+            let retries = retries_of(scene, &path, 1)?;
+            ensure!(retries == 2, "{retries} retries");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 pub(crate) fn retries(scene: &Scene) -> Result<()> {
+    are_saved(scene, |round| format!("/retried/{round}"), |path| Get::url(&format!("http://reviews{path}")))
+}
+
+pub(crate) fn unavailable(scene: &Scene) -> Result<()> {
+    let host = "http://reviews:7070";
+    calls(&scene.client, &format!("{host}/shop.Reviews/Read")).is_answered(200, |answer| {
+        let got = answer.hello().context("not by a server")?;
+        ensure!(got.headers.contains_key("grpc-timeout"), "{:?}", got.headers);
+        Ok(())
+    })?;
+    let call = |path: &str| Get::url(&format!("{host}{path}")).speaks(Speaks::Grpc);
+    are_saved(scene, |round| format!("/shop.Reviews/Read{round}"), call)
+}
+
+/// Servers fail now and then, and no client sees it.
+fn are_saved(scene: &Scene, path: impl Fn(u64) -> String, get: impl Fn(&str) -> Get) -> Result<()> {
     const REQUESTS: u64 = 100;
     scene.fails("v1", 3)?;
     scene.fails("v2", 3)?;
     let mut round = 0;
     eventually("retries save all", PATIENCE, || {
         round += 1;
-        let path = format!("/retried/{round}");
-        let report = scene.client.run_tool(&Get::url(&format!("http://reviews{path}")).times(REQUESTS))?;
+        let path = path(round);
+        let report = scene.client.run_tool(&get(&path).times(REQUESTS))?;
         ensure!(report.ok == REQUESTS, "{:?}", report.failures);
         let retries = retries_of(scene, &path, REQUESTS)?;
         ensure!(retries > 0, "nothing had to be tried again");
@@ -72,11 +102,7 @@ fn retries_of(scene: &Scene, path: &str, requests: u64) -> Result<u64> {
 }
 
 pub(crate) fn circuit(scene: &Scene) -> Result<()> {
-    eventually("both versions answer", PATIENCE, || {
-        let report = ask(scene, 20)?;
-        ensure!(report.ok == 20 && of(&report, "v1") == 10, "not in turns: {:?}", report.versions);
-        Ok(())
-    })?;
+    in_turns(scene)?;
     scene.fails("v2", 1)?;
     eventually("the circuit opens", PATIENCE, || {
         let report = ask(scene, 20)?;
@@ -87,6 +113,47 @@ pub(crate) fn circuit(scene: &Scene) -> Result<()> {
     eventually("the circuit closes", PATIENCE, || {
         let report = ask(scene, 20)?;
         ensure!(report.ok == 20 && of(&report, "v2") > 0, "{:?}", report.versions);
+        Ok(())
+    })
+}
+
+pub(crate) fn too_few(scene: &Scene) -> Result<()> {
+    const REQUESTS: u64 = 200;
+    in_turns(scene)?;
+    scene.fails("v2", 1)?;
+    eventually("the one that fails is asked all the same", PATIENCE, || {
+        let report = ask(scene, REQUESTS)?;
+        let failed = report.failures.get("503").copied().unwrap_or_default();
+        // It would be left alone after five of them.
+        ensure!(
+            failed > REQUESTS / 3 && of(&report, "v1") > REQUESTS / 3,
+            "{:?} {:?}",
+            report.versions,
+            report.failures
+        );
+        Ok(())
+    })
+}
+
+pub(crate) fn comparison(scene: &Scene) -> Result<()> {
+    scene.fails("v2", 2)?;
+    eventually("who fails more often than it may is left alone", PATIENCE, || {
+        let report = ask(scene, 40)?;
+        ensure!(report.ok == 40 && of(&report, "v1") == 40, "{:?} {:?}", report.versions, report.failures);
+        Ok(())
+    })?;
+    scene.mends("v2")?;
+    eventually("it is asked again", PATIENCE, || {
+        let report = ask(scene, 20)?;
+        ensure!(report.ok == 20 && of(&report, "v2") > 0, "{:?}", report.versions);
+        Ok(())
+    })
+}
+
+pub(crate) fn fallback(scene: &Scene) -> Result<()> {
+    eventually("all pods answer for the version that has none", PATIENCE, || {
+        let report = ask(scene, 40)?;
+        ensure!(report.ok == 40 && report.versions.len() == 2, "{:?} {:?}", report.versions, report.failures);
         Ok(())
     })
 }

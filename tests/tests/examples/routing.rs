@@ -1,18 +1,14 @@
-//! Which backend a request meets, and what it looks like there.
+//! Which backend a request meets.
 
-use anyhow::{Context as _, Result, ensure};
-use std::time::Duration;
-use weft_testkit::{Get, Pod};
+use anyhow::{Result, ensure};
+use weft_testkit::Get;
 use weft_tests::requests::{asks, await_share, calls, has};
-use weft_tests::waiting::eventually;
 
-use crate::scene::{PATIENCE, Scene};
+use crate::scene::{LATE, Scene};
 
 const URL: &str = "http://reviews/";
-/// What a copy may take before the route is asked for once more.
-const A_COPY: Duration = Duration::from_secs(1);
 /// Of so many requests shares are told.
-const REQUESTS: u64 = 1000;
+pub(crate) const REQUESTS: u64 = 1000;
 const CHROME: &str =
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36";
 
@@ -30,76 +26,48 @@ pub(crate) fn browsers(scene: &Scene) -> Result<()> {
     asks(&scene.client, URL).reaches(&scene.v1)
 }
 
-pub(crate) fn redirects(scene: &Scene) -> Result<()> {
-    asks(&scene.client, "http://reviews/old/1?page=2").is_redirected(301, "http://reviews/new/1?page=2")?;
-    asks(&scene.client, "http://reviews/secure").is_redirected(308, "https://shop.example/secure")
+pub(crate) fn everything(scene: &Scene) -> Result<()> {
+    let asked = |path: &str| asks(&scene.client, &format!("http://reviews{path}"));
+    for path in ["/books/1?lang=de", "/Books/2?page=3&lang=fr"] {
+        asked(path).reaches(&scene.v2)?;
+    }
+    asked("/books/1?lang=de").method("POST").reaches(&scene.v1)?;
+    asked("/books/1?lang=de").with(&[("x-internal", "")]).reaches(&scene.v1)?;
+    asked("/books/1?lang=deu").reaches(&scene.v1)?;
+    asked("/authors?lang=de").reaches(&scene.v1)
 }
 
-pub(crate) fn rewrites(scene: &Scene) -> Result<()> {
-    let asked = asks(&scene.client, "http://reviews/v2/books?page=2").with(&[("x-debug", "on")]);
-    asked.arrives(&scene.v2, |got| {
-        ensure!(
-            got.path == "/books?page=2" && got.host == "reviews.internal",
-            "{} of {}",
-            got.path,
-            got.host
-        );
-        ensure!(got.headers.get("x-version").is_some_and(|value| value == "2"), "{:?}", got.headers);
-        ensure!(!got.headers.contains_key("x-debug"), "{:?}", got.headers);
-        Ok(())
-    })?;
-    asked.is_answered(200, |answer| has(answer, "x-served-by", Some("reviews-v2")))
+pub(crate) fn who(scene: &Scene) -> Result<()> {
+    let url = "http://reviews.shop/";
+    asks(&scene.teller, url).reaches(&scene.v1)?;
+    asks(&scene.client, url).reaches(&scene.v2)?;
+    asks(&scene.v1, url).is_answered(404, |_| Ok(()))
 }
 
-pub(crate) fn mirror(scene: &Scene) -> Result<()> {
-    let got = |pod: &Pod, path: &str| {
-        let asked = format!("asked: GET {path} of");
-        pod.log().lines().filter(|line| line.contains(&asked)).count()
-    };
-    let mut number = 0;
-    eventually("both versions get a request", PATIENCE, || {
-        number += 1;
-        let path = format!("/before/{number}");
-        let answer = scene.client.get(&format!("http://reviews{path}"))?;
-        ensure!(answer.version() == "v1", "{answer:?}");
-        eventually("a copy", A_COPY, || {
-            ensure!(got(&scene.v2, &path) == 1, "version 2 has none");
-            Ok(())
-        })
-    })?;
-    // The route is in force, and each request comes to both, once.
-    let report = scene.client.run_tool(&Get::url("http://reviews/mirrored").times(50))?;
-    ensure!(report.versions.get("v1") == Some(&50), "{:?} {:?}", report.versions, report.failures);
-    eventually("copies of all", PATIENCE, || {
-        let found = [&scene.v1, &scene.v2].map(|pod| got(pod, "/mirrored"));
-        ensure!(found == [50, 50], "{found:?}");
+pub(crate) fn delegated(scene: &Scene) -> Result<()> {
+    for (path, pod, shelf) in [
+        ("/books/new/1", &scene.v2, None),
+        ("/books/1", &scene.v1, Some("old")),
+        ("/authors", &scene.v1, None),
+    ] {
+        let asked = asks(&scene.client, &format!("http://reviews{path}"));
+        asked.reaches(pod)?;
+        asked.is_answered(200, |answer| has(answer, "x-shelf", shelf))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn granted(scene: &Scene) -> Result<()> {
+    asks(&scene.client, "http://reviews/ledger/1").reaches(&scene.teller)?;
+    asks(&scene.client, URL).is_answered(200, |answer| {
+        ensure!(["v1", "v2"].contains(&&*answer.version()), "by {}", answer.version());
         Ok(())
     })
 }
 
-pub(crate) fn cors(scene: &Scene) -> Result<()> {
-    let ours = [("origin", "https://shop.example"), ("access-control-request-method", "PUT")];
-    let preflight = |headers: &[(&str, &str)]| asks(&scene.client, URL).method("OPTIONS").with(headers);
-    preflight(&ours).is_answered(200, |answer| {
-        ensure!(answer.hello().is_none(), "it was answered by a server");
-        has(answer, "access-control-allow-origin", Some("https://shop.example"))?;
-        has(answer, "access-control-allow-credentials", Some("true"))?;
-        has(answer, "access-control-max-age", Some("3600"))?;
-        let methods = answer.headers.get("access-control-allow-methods").context("no methods")?;
-        ensure!(methods.contains("GET") && methods.contains("PUT"), "{methods}");
-        Ok(())
-    })?;
-    let allow = "access-control-allow-origin";
-    let asked = asks(&scene.client, URL).with(&[("origin", "https://shop.example")]);
-    asked.is_answered(200, |answer| has(answer, allow, Some("https://shop.example")))?;
-    let foreign = asks(&scene.client, URL).with(&[("origin", "https://elsewhere.example")]);
-    foreign.is_answered(200, |answer| has(answer, allow, None))
-}
-
 pub(crate) fn consumer(scene: &Scene) -> Result<()> {
-    let late = [("answer-after-ms", "1500")];
-    asks(&scene.teller, "http://reviews.shop/").with(&late).is_answered(504, |_| Ok(()))?;
-    asks(&scene.client, "http://reviews.shop/").with(&late).is_answered(200, |_| Ok(()))
+    asks(&scene.teller, "http://reviews.shop/").with(&[LATE]).is_answered(504, |_| Ok(()))?;
+    asks(&scene.client, "http://reviews.shop/").with(&[LATE]).is_answered(200, |_| Ok(()))
 }
 
 pub(crate) fn grpc(scene: &Scene) -> Result<()> {

@@ -1,9 +1,10 @@
-//! What the page takes for granted: `shop` behind the page's Gateway `wp`, `reviews` in two versions there, a client in
-//! `shop` and one in `bank`, and a machine outside the mesh that has the addresses of the page.
+//! What the page takes for granted: `shop` behind the page's Gateway `wp`, `reviews` in two versions there, each in a zone of
+//! its own, a client in `shop` and one in `bank`, which serves `ledger` too, and a machine outside the mesh that has the
+//! addresses of the page and knows its names.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 use weft_testkit::{App, Component, Mesh, Node, Pod, Waypoint, World};
@@ -13,8 +14,12 @@ use weft_tests::waiting::{eventually, with_json_lines};
 
 /// How long a change may take at most on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// A header that has a server wait with its answer, beyond each timeout of the page.
+pub(crate) const LATE: (&str, &str) = ("answer-after-ms", "600");
 /// Addresses outside, as the page has them.
 pub(crate) const OUTSIDE: [&str; 2] = ["192.0.2.7", "192.0.2.8"];
+/// A name outside, and the second of these addresses.
+const NAMED: (&str, IpAddr) = ("rates.example", IpAddr::V4(Ipv4Addr::new(192, 0, 2, 8)));
 /// Where a section's manifests are.
 const FILE: &str = "example.yaml";
 
@@ -35,22 +40,26 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn set(gateway: &str) -> Result<Self> {
-        let world = World::builder().nodes(2).build()?;
-        let client = world.node(1).pod("shop", "client").service_account("client").start()?;
-        let teller = world.node(2).pod("bank", "teller").service_account("teller").start()?;
+        let world = World::builder().nodes(2).zone(1, "eu", "a").zone(2, "eu", "b").build()?;
+        let client =
+            world.node(1).pod("shop", "client").service_account("client").label("app", "client").start()?;
+        let teller = world.node(2).pod("bank", "teller").service_account("teller").label("app", "ledger");
+        let teller = teller.app(App::http("ledger")).start()?;
         let server = |node: usize, version: &str| {
             let pod = world.node(node).pod("shop", version).service_account("reviews");
             let http = App::http(version).logs_requests().fails_while(&fail_file(&world, version));
             pod.labels([("app", "reviews"), ("version", version)]).app(http).app(App::first(version)).start()
         };
         let (v1, v2) = (server(1, "v1")?, server(2, "v2")?);
-        let machine = world.node(1).outside("machine").app(App::http("machine").logs_requests()).start()?;
+        let machine = world.node(1).outside("machine").app(App::http("machine").logs_requests());
+        let machine = machine.app(App::dns(&[NAMED])).start()?;
         OUTSIDE.iter().try_for_each(|address| lives_at(&machine, &world.node(1), address))?;
         services(&world)?;
         world.apply_yaml("gateway.yaml", gateway)?;
         let gate = waypoint_pod(world.node(1).pod("shop", "wp"), "wp")?;
-        // There is no DNS beyond the mesh here, and nobody should wait for its silence.
+        // There is no DNS beyond the mesh here but for the waypoint's, and nobody should wait for its silence.
         let settings = with_json_lines().env(Component::NodeProxy, "WEFT_DNS_UPSTREAM", "none");
+        let settings = settings.env(Component::Waypoint, "WEFT_DNS_UPSTREAM", &machine.addr(53));
         let settings = settings.env(Component::Waypoint, "WEFT_ACCESS_LOG", "json");
         let mesh = start_mesh(&world, settings)?;
         await_enrolled(&mesh, [&client, &teller, &v1, &v2], PATIENCE)?;
@@ -148,7 +157,7 @@ fn services(world: &World) -> Result<()> {
     for version in ["v1", "v2"] {
         service(&format!("reviews-{version}")).select([("app", "reviews"), ("version", version)]).apply()?;
     }
-    Ok(())
+    world.service("bank", "ledger").select([("app", "ledger")]).port("http", 80, 8080).apply()
 }
 
 /// Gives a pod another address, and tells its node the way.

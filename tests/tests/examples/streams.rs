@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -26,15 +27,26 @@ pub(crate) fn tls(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
+pub(crate) fn istio(scene: &Scene) -> Result<()> {
+    leads_to(&scene.client, scene.vip(7001), &[], "v2")?;
+    for (name, version) in [("reviews.shop.svc.cluster.local", "v2"), ("reviews", "v1")] {
+        leads_to(&scene.client, scene.vip(7443), &client_hello(name)?, version)?;
+    }
+    Ok(())
+}
+
 /// Waits until five connections in a row meet a version.
 fn leads_to(from: &Pod, to: SocketAddr, first: &[u8], version: &str) -> Result<()> {
     eventually(&format!("connections meet {version}"), PATIENCE, || {
-        for _ in 0..5 {
-            let met = from.enter(|| who_answers(to, first))??;
-            ensure!(met == version, "one met {met:?}");
-        }
+        let met = versions(from, to, first, 5)?;
+        ensure!(met == BTreeSet::from([version.to_owned()]), "they meet {met:?}");
         Ok(())
     })
+}
+
+/// The versions that so many connections meet.
+pub(crate) fn versions(from: &Pod, to: SocketAddr, first: &[u8], count: u64) -> Result<BTreeSet<String>> {
+    from.enter(|| (0..count).map(|_| who_answers(to, first)).collect())?
 }
 
 fn who_answers(to: SocketAddr, first: &[u8]) -> Result<String> {
@@ -47,7 +59,7 @@ fn who_answers(to: SocketAddr, first: &[u8]) -> Result<String> {
 }
 
 /// The first words of a TLS client that asks for a name.
-fn client_hello(name: &str) -> Result<Vec<u8>> {
+pub(crate) fn client_hello(name: &str) -> Result<Vec<u8>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let config = config.with_root_certificates(RootCertStore::empty()).with_no_client_auth();

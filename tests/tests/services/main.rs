@@ -58,6 +58,36 @@ fn an_address_of_a_service_stands_for_its_pods() -> Result<()> {
 
 #[test]
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn services_that_share_an_address_are_told_apart_by_port() -> Result<()> {
+    let (town, _) = Town::build(|_| Ok(Vec::new()))?;
+    town.v1.set_label("version", Some("1"))?;
+    town.v2.set_label("version", Some("2"))?;
+    // As MetalLB's allow-shared-ip and k3s do it.
+    let shared = "203.0.113.20";
+    let balancer = json!({"loadBalancer": {"ingress": [{"ip": shared}]}});
+    let on_node = town.world.plan().node4(2);
+    for (name, version, port) in [("first", "1", 80), ("second", "2", 81)] {
+        let service =
+            town.world.service("shop", name).select([("version", version)]).port("http", port, 8080);
+        let service = service.spec("type", json!("LoadBalancer")).spec("status", balancer.clone());
+        service.spec("externalIPs", json!([on_node])).apply()?;
+    }
+    for ip in [shared.parse::<IpAddr>()?, on_node.into()] {
+        town.leads_to(&town.one, SocketAddr::new(ip, 80), &["v1"])?;
+        town.leads_to(&town.two, SocketAddr::new(ip, 81), &["v2"])?;
+    }
+    // The rest of the node's ports are the node's own.
+    let ready = SocketAddr::new(on_node.into(), 15021);
+    eventually(&format!("{ready} is reached"), PATIENCE, || {
+        let answer = town.one.get(&format!("http://{ready}/readyz"))?;
+        ensure!(answer.status == 200, "{answer:?}");
+        Ok(())
+    })?;
+    assert_plain(&town, ready)
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
 fn a_port_is_found_where_each_pod_has_it() -> Result<()> {
     let (town, mut more) = Town::build(|world| {
         let other = world.node(2).pod("shop", "other").label("app", "named");

@@ -8,6 +8,7 @@ mod scene;
 use anyhow::{Context as _, Result, ensure};
 use scene::Scene;
 use serde_json::{Value, json};
+use weft_tests::stage::TUNNEL_VERSIONS;
 
 const NETWORKING: &str = "networking.istio.io/v1";
 const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
@@ -23,6 +24,27 @@ fn on_scene(test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
 fn changes_take_effect_everywhere_at_once_and_fail_nothing() -> Result<()> {
     on_scene(changes::take_effect)
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn node_proxies_speak_wefts_own_dialect_to_a_waypoint_that_says_it_does() -> Result<()> {
+    on_scene(|scene| {
+        let clients = [&scene.client, &scene.teller];
+        for client in clients {
+            scene.await_port("Weft's own dialect says it", (client, "/own"), |port| port != 0)?;
+        }
+        // As one of an older version, or of another mesh, which does not say so.
+        scene.gate.set_annotation(TUNNEL_VERSIONS, None)?;
+        for client in clients {
+            scene.await_port("HBONE does not", (client, "/hbone"), |port| port == 0)?;
+        }
+        scene.gate.set_annotation(TUNNEL_VERSIONS, Some("1"))?;
+        for client in clients {
+            scene.await_port("it is said again", (client, "/own-again"), |port| port != 0)?;
+        }
+        Ok(())
+    })
 }
 
 #[test]

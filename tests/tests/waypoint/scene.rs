@@ -8,7 +8,7 @@ use weft_testkit::report::Answer;
 use weft_testkit::{App, Component, Mesh, Pod, ServiceBuilder, Waypoint, World};
 use weft_tests::asking::await_enrolled;
 use weft_tests::stage::{await_through, object, place_waypoint, start_mesh, start_waypoint};
-use weft_tests::waiting::{eventually, with_json_lines};
+use weft_tests::waiting::{access_lines, eventually, with_json_lines};
 
 /// How long a change may take at most on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,6 +32,8 @@ pub(crate) struct Scene {
     pub(crate) v2: Pod,
     /// The DNS server that the waypoint asks.
     _names: Pod,
+    /// The waypoint's pod.
+    pub(crate) gate: Pod,
     // Dropped in this order.
     pub(crate) waypoint: Waypoint,
     pub(crate) mesh: Mesh,
@@ -54,11 +56,12 @@ impl Scene {
         };
         let (v1, v2) = (server(1, "v1")?, server(2, "v2")?);
         let gate = place_waypoint(&world, 2, "shop", "gate")?;
-        let settings = with_json_lines().env(Component::Waypoint, "WEFT_DNS_UPSTREAM", &names.addr(53));
+        let settings = with_json_lines().env(Component::Waypoint, "WEFT_ACCESS_LOG", "json");
+        let settings = settings.env(Component::Waypoint, "WEFT_DNS_UPSTREAM", &names.addr(53));
         let mesh = start_mesh(&world, settings)?;
         await_enrolled(&mesh, [&client, &teller, &v1, &v2], PATIENCE)?;
         let waypoint = start_waypoint(&world, &mesh, &gate)?;
-        let scene = Self { client, teller, stranger, v1, v2, _names: names, waypoint, mesh, world };
+        let scene = Self { client, teller, stranger, v1, v2, _names: names, gate, waypoint, mesh, world };
         scene.reviews().apply()?;
         scene.comes_through(&scene.client)?;
         scene.comes_through(&scene.teller)?;
@@ -92,6 +95,27 @@ impl Scene {
             let answer = from.get(url)?;
             ensure!(wanted(&answer), "{answer:?}");
             Ok(answer)
+        })
+    }
+
+    /// Waits until the waypoint tells of a client's requests with a port of the client's as it is wanted: its own, or zero for
+    /// none.
+    pub(crate) fn await_port(
+        &self,
+        what: &str,
+        (from, path): (&Pod, &str),
+        wanted: impl Fn(u16) -> bool,
+    ) -> Result<()> {
+        eventually(what, PATIENCE, || {
+            let answer = from.get(&self.url(path))?;
+            ensure!(answer.is_ok(), "{answer:?}");
+            let mut lines = access_lines(&self.waypoint, path).into_iter().filter_map(|line| {
+                let addr = line["src.addr"].as_str()?.parse::<SocketAddr>().ok()?;
+                (line["path"] == path && addr.ip() == from.ip()).then_some(addr)
+            });
+            let addr = lines.next_back().context("no line yet")?;
+            ensure!(wanted(addr.port()), "{addr}");
+            Ok(())
         })
     }
 

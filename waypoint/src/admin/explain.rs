@@ -4,9 +4,9 @@
 use super::listing::Row;
 use super::subject::Ours;
 use crate::client::Destination;
+use crate::commons::Commons;
 use crate::decide::{self, Asker, in_words};
 use crate::outside::{Asked, name_of, pattern};
-use crate::rooms::Rooms;
 use crate::standing::TargetName;
 use crate::target::{Making, Target};
 use crate::vet::vet;
@@ -269,8 +269,8 @@ fn backend(ours: &Ours<'_>, to: &To, asked: Asked<'_>) -> OfBackend {
             Err(error) => of(Vec::new(), Some(format!("{error}: it gets 404"))),
         };
     }
-    let rooms = Rooms::default();
-    let making = Making { moment: ours.moment, near: ours.own, rooms: &rooms, adaptive: None };
+    let commons = Commons::default();
+    let making = Making { moment: ours.moment, near: ours.own, commons: &commons, adaptive: None };
     // Nothing is chosen here, so chance decides nothing.
     match Target::new(TargetName::Service(target.clone()), making, &mut |_bound: u64| 0) {
         Err(error) => of(Vec::new(), Some(error.to_string())),

@@ -4,7 +4,6 @@ use imbl::HashMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use weft_core::names::{PolicyName, ServiceName};
-use weft_l7::policy::PolicyScope;
 use weft_l7::telemetry::Telemetry;
 use weft_l7::telemetry::effective::Effective;
 
@@ -43,15 +42,7 @@ impl Telemetries {
     }
 
     fn settle(&mut self) {
-        let services: BTreeSet<&ServiceName> = self
-            .all
-            .values()
-            .filter_map(|one| match &one.scope {
-                PolicyScope::Services(services) => Some(services),
-                PolicyScope::Waypoint => None,
-            })
-            .flatten()
-            .collect();
+        let services: BTreeSet<&ServiceName> = self.all.values().flat_map(|one| one.services()).collect();
         let come_to = |service: Option<&ServiceName>, old: Option<&Arc<Effective>>| {
             let now = Effective::of(service, self.all.values().map(|one| &**one))?;
             Some(old.filter(|old| ***old == now).cloned().unwrap_or_else(|| Arc::new(now)))

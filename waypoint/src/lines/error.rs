@@ -1,6 +1,7 @@
 //! Why a request got no response, and what that means for another try.
 
 use crate::dial::DialError;
+use std::time::Duration;
 use weft_l7::limit::Overflow;
 use weft_l7::retry::{Failure, Sent};
 use weft_tunnel::end::Broken;
@@ -11,6 +12,9 @@ pub(crate) enum LineError {
     /// There is no room for it.
     #[error(transparent)]
     Overflow(Overflow),
+    /// No connection became free for it in time.
+    #[error("no connection became free within {0:?}")]
+    Waited(Duration),
     /// There is no connection to the application.
     #[error(transparent)]
     Dial(DialError),
@@ -32,7 +36,7 @@ impl LineError {
     /// What it means for another try.
     pub(crate) fn failure(&self) -> Failure {
         match self {
-            Self::Overflow(_) => Failure::Overload,
+            Self::Overflow(_) | Self::Waited(_) => Failure::Overload,
             Self::Dial(_) | Self::Handshake(_) => Failure::Connect,
             Self::Broken { source, .. } => match Broken::find(source) {
                 // The pod's own proxy said no, or never heard of it: the application has seen nothing.

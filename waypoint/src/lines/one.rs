@@ -124,13 +124,14 @@ pub(super) async fn send(
 /// A connection of HTTP/1.1: a new one, or one that becomes free while there is no room for a new one.
 async fn wait(demand: &Demand<'_>, key: IpAddr) -> Result<One, LineError> {
     let _waits = demand.room.pending().map_err(LineError::Overflow)?;
+    let since = Instant::now();
     loop {
         if let Ok(permit) = demand.room.kept_connection() {
             return open(demand, permit).await;
         }
         // A limit without a queue would refuse what the next moment has room for; the queue has its own limit.
         (demand.make_room)();
-        demand.freed.notified().await;
+        super::in_turn(demand, since, demand.freed.notified()).await?;
         if let Some(one) = take_idle(&demand.upstream.lines, key, demand.limits).await {
             return Ok(one);
         }

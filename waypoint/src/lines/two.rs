@@ -2,6 +2,7 @@
 
 use super::{Demand, Lease, LineError, STALE_MAX, dial};
 use crate::body::Body;
+use crate::config::HEAD_BYTES_MAX;
 use crate::executor::LocalExecutor;
 use crate::origin::Within;
 use hyper::body::Incoming;
@@ -107,8 +108,9 @@ pub(super) async fn send(
 async fn wait(demand: &Demand<'_>, key: IpAddr) -> Result<Two, LineError> {
     let lines = &demand.upstream.lines;
     let _waits = demand.room.pending().map_err(LineError::Overflow)?;
+    let since = Instant::now();
     let opening = lines.0.borrow_mut().entry(key).or_default().opening.clone();
-    let _opening = opening.lock().await;
+    let _opening = super::in_turn(demand, since, opening.lock()).await?;
     loop {
         if let Some(two) = take_shared(demand, key) {
             return Ok(two);
@@ -122,13 +124,14 @@ async fn wait(demand: &Demand<'_>, key: IpAddr) -> Result<Two, LineError> {
             return Ok(two);
         }
         (demand.make_room)();
-        demand.freed.notified().await;
+        super::in_turn(demand, since, demand.freed.notified()).await?;
     }
 }
 
 async fn open(demand: &Demand<'_>, permit: Permit) -> Result<Two, LineError> {
     let io = TokioIo::new(dial(demand, Within::Http2).await?);
-    let shaken = http2::handshake(LocalExecutor, io).await;
+    let shaken =
+        http2::Builder::new(LocalExecutor).max_header_list_size(HEAD_BYTES_MAX as u32).handshake(io).await;
     let (sender, connection) = shaken.map_err(LineError::Handshake)?;
     let freed = demand.freed.clone();
     spawn_local(async move {

@@ -3,7 +3,7 @@
 use super::*;
 use weft_core::identity::Identity;
 use weft_core::names::{GatewayName, Network, NetworkAddr, NodeName, ServiceName, WorkloadUid};
-use weft_core::service::{AppProtocol, IpFamilies, LoadBalancing, Service, ServicePort, Vip};
+use weft_core::service::{AppProtocol, IpFamilies, LoadBalancing, Service, ServicePort, Vip, VipKind};
 use weft_core::workload::{
     GatewayAddr, GatewayDestination, Health, Locality, NetworkMode, PortPair, TunnelProtocol, WorkloadKind,
 };
@@ -50,7 +50,11 @@ fn service(name: &str, vip: &str, port: u16, waypoint: bool) -> Service {
     Service {
         name: ServiceName::new("shop", name),
         short_name: name.into(),
-        vips: vec![Vip { network, range: format!("{vip}/32").parse().expect("a range") }],
+        vips: vec![Vip {
+            network,
+            range: vip.parse::<IpAddr>().expect("an address").into(),
+            kind: VipKind::Cluster,
+        }],
         ports: vec![ServicePort { service_port: port, target_port: port, app_protocol: AppProtocol::Http11 }],
         subject_alt_names: Vec::new(),
         waypoint: waypoint.then_some(GatewayAddr { destination, hbone_port: 15008 }),

@@ -1,21 +1,21 @@
 //! What a target was made from, and what follows from it: its endpoints, what they speak, and what is said of them.
 
 use super::{Making, TargetName};
-use crate::dynamic::{Name, Told};
+use crate::dynamic::{Addresses, Name, Told};
 use crate::endpoints::{Endpoint, NoEndpoint, reach, state};
-use crate::knowledge::Moment;
+use crate::knowledge::{Edition, Moment};
 use crate::lines::{Lines, Upstream};
 use crate::origin::Origin;
 use crate::outside::{self, Odd};
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use weft_core::balance::endpoint_port;
 use weft_core::names::WorkloadUid;
 use weft_core::service::{AppProtocol, LoadBalancingMode, Service};
 use weft_core::workload::Workload;
-use weft_l7::balance::place::{Arrangement, Place, Spot};
+use weft_l7::balance::place::{Arrangement, Place, Spot, subset};
 use weft_l7::balance::{self, EndpointState};
 use weft_l7::destination::{Balancer, Destination, Settings};
 use weft_l7::service::ServiceTraffic;
@@ -43,7 +43,7 @@ enum Subject {
 /// What a name stands for that clients ask for.
 struct Named {
     host: Arc<str>,
-    addresses: Arc<[IpAddr]>,
+    addresses: Arc<Addresses>,
     endpoints: Vec<Arc<Workload>>,
     left_out: Vec<Odd>,
 }
@@ -52,13 +52,13 @@ impl Named {
     fn look_up(target: &ServiceTarget, asked: &Name, moment: &Moment) -> Result<Self, NoEndpoint> {
         let addresses = addresses_of(asked)?;
         let pattern = outside::pattern(&moment.mesh, &target.service).ok_or(NoEndpoint::Nobody)?;
-        let (endpoints, left_out) = outside::all_endpoints(&moment.mesh, pattern, &addresses);
+        let (endpoints, left_out) = outside::all_endpoints(&moment.mesh, pattern, &addresses.all);
         Ok(Self { host: asked.host().clone(), addresses, endpoints, left_out })
     }
 }
 
 /// The addresses of a name that clients ask for.
-fn addresses_of(asked: &Name) -> Result<Arc<[IpAddr]>, NoEndpoint> {
+fn addresses_of(asked: &Name) -> Result<Arc<Addresses>, NoEndpoint> {
     let unresolved = |why: Arc<str>| NoEndpoint::Unresolved { name: asked.host().clone(), why };
     match asked.now() {
         Told::Addresses(addresses) => Ok(addresses),
@@ -108,6 +108,11 @@ impl Basis {
         Arc::ptr_eq(&self.moment, moment) && same_name()
     }
 
+    /// Which of several its endpoints are of.
+    pub(super) fn edition(&self) -> Edition {
+        self.moment.edition().with_asked(self.named.as_ref().map_or(0, |named| named.addresses.edition))
+    }
+
     /// Whether nothing that endpoints follow from has changed.
     pub(super) fn has_endpoints_of(&self, before: &Self) -> bool {
         let same = match (&self.subject, &before.subject) {
@@ -128,7 +133,7 @@ impl Basis {
     /// Why it has no endpoint.
     pub(super) fn nobody(&self) -> NoEndpoint {
         let Some(named) = &self.named else { return NoEndpoint::Nobody };
-        if named.addresses.is_empty() {
+        if named.addresses.all.is_empty() {
             let why = "a DNS server says that it stands for none".into();
             return NoEndpoint::Unresolved { name: named.host.clone(), why };
         }
@@ -228,7 +233,7 @@ impl Basis {
             let lines = lines.remove(&(workload.uid.clone(), addr)).unwrap_or_default();
             let (origin, keep_alive) = (origin.cloned(), settings.limits.keep_alive);
             let endpoint = Endpoint { workload: workload.clone(), addr, tunnel, origin, keep_alive };
-            let to = Upstream { endpoint, lines };
+            let to = Upstream { endpoint, lines, fare: None };
             Some(balance::Endpoint { id: workload.uid.clone(), weight: workload.weight, state, spot, to })
         };
         let (service, target) = match (&self.subject, name) {
@@ -244,17 +249,16 @@ impl Basis {
         };
         let place = |workload| Place { workload, labels: &workload.labels };
         let arrangement = Arrangement::new(&settings.locality, &service.load_balancing, place(&self.near));
-        let subset = target.subset.as_ref().and_then(|name| self.destination()?.subsets.get(name));
-        let labels = subset.map(|subset| &subset.labels);
-        let carries = |workload: &&Arc<Workload>| {
-            let wanted = labels.into_iter().flatten();
-            wanted.into_iter().all(|(name, value)| workload.labels.get(name) == Some(value))
+        let all: Vec<&Arc<Workload>> = match &self.named {
+            Some(named) => named.endpoints.iter().collect(),
+            None => self.moment.mesh.endpoints(&service.name).collect(),
         };
-        let all: Box<dyn Iterator<Item = &Arc<Workload>>> = match &self.named {
-            Some(named) => Box::new(named.endpoints.iter()),
-            None => Box::new(self.moment.mesh.endpoints(&service.name)),
+        let part = target.subset.as_ref().and_then(|name| self.destination()?.subsets.get(name));
+        let all = match part {
+            Some(part) => subset(all, |workload| &workload.labels, part),
+            None => all,
         };
-        all.filter(carries)
+        all.into_iter()
             .filter_map(|workload| {
                 let port = endpoint_port(&service.name, service, target.port, workload)?;
                 let spot = arrangement.spot(place(workload))?;

@@ -40,7 +40,8 @@ impl Flag {
     /// Envoy's letters.
     pub(crate) fn letters(self) -> &'static str {
         match self {
-            Self::None => "-",
+            // Envoy has no letters for a denial of its own (UAEX is an external authorizer's): the status and `why` say it.
+            Self::None | Self::Denied => "-",
             Self::NoRoute => "NR",
             Self::NoHealthyUpstream => "UH",
             Self::NameUnresolved => "DF",
@@ -53,7 +54,6 @@ impl Flag {
             Self::DelayInjected => "DI",
             Self::FaultInjected => "FI",
             Self::BadRequest => "DPE",
-            Self::Denied => "UAEX",
         }
     }
 }

@@ -2,22 +2,22 @@
 
 use super::labels::{Kept, names_of_passages, of_metric, of_passage};
 use super::passage::Passage;
-use prometheus::{IntCounter, IntCounterVec};
+use prometheus::IntCounterVec;
 use weft_l7::telemetry::Metric;
-use weft_runtime::metrics::MetricError;
+use weft_runtime::metrics::{Family, MetricError, Metrics, Series};
 
 /// The families, shared by all workers.
 #[derive(Debug, Clone)]
 pub(super) struct Families {
-    opened: IntCounterVec,
-    closed: IntCounterVec,
-    failed: IntCounterVec,
-    received: IntCounterVec,
-    sent: IntCounterVec,
+    opened: Family<IntCounterVec>,
+    closed: Family<IntCounterVec>,
+    failed: Family<IntCounterVec>,
+    received: Family<IntCounterVec>,
+    sent: Family<IntCounterVec>,
 }
 
 /// A counter, unless a Telemetry says that nothing is counted.
-pub(super) struct Counter(Option<IntCounter>);
+pub(super) struct Counter(Option<Series<IntCounterVec>>);
 
 impl Counter {
     pub(super) fn inc(&self) {
@@ -48,9 +48,9 @@ impl Families {
     ///
     /// # Errors
     /// If one of the names is taken.
-    pub(super) fn register(metrics: &weft_runtime::metrics::Metrics) -> Result<Self, MetricError> {
+    pub(super) fn register(metrics: &Metrics) -> Result<Self, MetricError> {
         let names = names_of_passages();
-        let family = |name, help| metrics.counters(name, help, &names);
+        let family = |name, help| metrics.counter_family(name, help, &names);
         Ok(Self {
             opened: family("istio_tcp_connections_opened_total", "Connections that were opened.")?,
             closed: family("istio_tcp_connections_closed_total", "Connections that were closed.")?,
@@ -62,9 +62,9 @@ impl Families {
 
     pub(super) fn pair(&self, passage: &Passage) -> Pair {
         let (names, values) = (names_of_passages(), of_passage(passage));
-        let counter = |family: &IntCounterVec, metric: Metric| {
+        let counter = |family: &Family<IntCounterVec>, metric: Metric| {
             let values = of_metric(&names, &values, passage.told(), metric);
-            Counter(values.map(|values| family.with_label_values(&values)))
+            Counter(values.map(|values| family.series(&values)))
         };
         Pair {
             opened: counter(&self.opened, Metric::Opened),

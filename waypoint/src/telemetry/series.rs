@@ -7,15 +7,15 @@ use prometheus::local::{LocalHistogram, LocalIntCounter};
 use prometheus::{HistogramVec, IntCounterVec};
 use std::time::{Duration, Instant, SystemTime};
 use weft_l7::telemetry::Metric;
-use weft_runtime::metrics::{Exemplar, Exemplars, MetricError};
+use weft_runtime::metrics::{self, Exemplar, Exemplars, Family, MetricError};
 
 /// What is counted, shared by all workers.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
-    requests: IntCounterVec,
-    duration: HistogramVec,
-    request_bytes: HistogramVec,
-    response_bytes: HistogramVec,
+    requests: Family<IntCounterVec>,
+    duration: Family<HistogramVec>,
+    request_bytes: Family<HistogramVec>,
+    response_bytes: Family<HistogramVec>,
     pub(super) connections: Families,
     all: weft_runtime::metrics::Metrics,
 }
@@ -23,15 +23,21 @@ pub(crate) struct Metrics {
 /// What one worker has counted under one set of labels and not yet added.
 pub(super) struct Series {
     // What a Telemetry says is not counted is not there.
-    requests: Option<LocalIntCounter>,
-    duration: Option<LocalHistogram>,
-    request_bytes: Option<LocalHistogram>,
-    response_bytes: Option<LocalHistogram>,
+    requests: Option<Local<LocalIntCounter, IntCounterVec>>,
+    duration: Option<Local<LocalHistogram, HistogramVec>>,
+    request_bytes: Option<Local<LocalHistogram, HistogramVec>>,
+    response_bytes: Option<Local<LocalHistogram, HistogramVec>>,
     /// Of the histograms, once a request had a trace.
     exemplars: Option<[Option<Exemplars>; 3]>,
     used: Instant,
     is_used: bool,
     _kept: Kept,
+}
+
+/// What is not yet added, before what it is added to: it is dropped first, and adds the rest then.
+struct Local<L, V: metrics::Vector> {
+    own: L,
+    _all: metrics::Series<V>,
 }
 
 /// What is counted of a request.
@@ -48,9 +54,9 @@ impl Metrics {
     /// If one of the names is taken.
     pub(crate) fn register(metrics: &weft_runtime::metrics::Metrics) -> Result<Self, MetricError> {
         let names = names_of_requests();
-        let histograms = |name, help, buckets| metrics.histograms(name, help, &names, buckets);
+        let histograms = |name, help, buckets| metrics.histogram_family(name, help, &names, buckets);
         Ok(Self {
-            requests: metrics.counters("istio_requests_total", "Requests.", &names)?,
+            requests: metrics.counter_family("istio_requests_total", "Requests.", &names)?,
             duration: histograms(
                 DURATION,
                 "Milliseconds from a request's head to the end of its response.",
@@ -66,11 +72,13 @@ impl Metrics {
     pub(super) fn series(&self, record: &Record) -> Series {
         let (names, values) = (names_of_requests(), of_request(record));
         let of = |metric| of_metric(&names, &values, record.told(), metric);
-        let histogram = |family: &HistogramVec, metric| {
-            of(metric).map(|values| family.with_label_values(&values).local())
+        let histogram = |family: &Family<HistogramVec>, metric| {
+            let all = family.series(&of(metric)?);
+            Some(Local { own: all.local(), _all: all })
         };
+        let requests = of(Metric::Requests).map(|values| self.requests.series(&values));
         Series {
-            requests: of(Metric::Requests).map(|values| self.requests.with_label_values(&values).local()),
+            requests: requests.map(|all| Local { own: all.local(), _all: all }),
             duration: histogram(&self.duration, Metric::Duration),
             request_bytes: histogram(&self.request_bytes, Metric::RequestBytes),
             response_bytes: histogram(&self.response_bytes, Metric::ResponseBytes),
@@ -109,12 +117,12 @@ impl All {
 impl Series {
     pub(super) fn count(&mut self, all: &All) {
         if let Some(requests) = &mut self.requests {
-            requests.inc();
+            requests.own.inc();
         }
         let histograms = [&mut self.duration, &mut self.request_bytes, &mut self.response_bytes];
         for (histogram, value) in histograms.into_iter().zip(all.observed()) {
             if let Some(histogram) = histogram {
-                histogram.observe(value);
+                histogram.own.observe(value);
             }
         }
         self.is_used = true;
@@ -138,10 +146,10 @@ impl Series {
         if std::mem::take(&mut self.is_used) {
             self.used = now;
             if let Some(requests) = &mut self.requests {
-                requests.flush();
+                requests.own.flush();
             }
             let histograms = [&mut self.duration, &mut self.request_bytes, &mut self.response_bytes];
-            histograms.into_iter().flatten().for_each(|one| one.flush());
+            histograms.into_iter().flatten().for_each(|one| one.own.flush());
         }
         now.saturating_duration_since(self.used)
     }

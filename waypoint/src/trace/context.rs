@@ -23,9 +23,11 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// The beginning of a trace.
-    pub(super) fn new(trace: u128) -> Self {
-        Self { trace, parent: None, sampled: None }
+    /// The beginning of a trace. Whoever sends the request may have decided all the same whether it is sampled: B3 does
+    /// that without a trace, as for health checks that nobody wants to see.
+    pub(super) fn new(trace: u128, headers: &HeaderMap) -> Self {
+        let text = |name: &HeaderName| headers.get(name)?.to_str().ok();
+        Self { trace, parent: None, sampled: text(&B3).and_then(sampled).or_else(|| sampled_multi(&text)) }
     }
 
     /// What a request says, if it can be understood; W3C's form counts first.
@@ -42,13 +44,15 @@ impl Context {
         let Self { trace, parent, .. } = self;
         let digit = u8::from(sampled);
         let has = |name: &HeaderName| headers.contains_key(name);
-        let (single, multi) = (has(&B3), has(&B3_TRACE));
+        let (single, multi) = (has(&B3), [B3_TRACE, B3_SAMPLED, B3_FLAGS].iter().any(has));
         if has(&TRACEPARENT) || !(single || multi) {
             set(headers, TRACEPARENT, &format!("00-{trace:032x}-{span:016x}-0{digit}"));
         }
         if single {
             let parent = parent.map(|parent| format!("-{parent:016x}")).unwrap_or_default();
-            set(headers, B3, &format!("{trace:032x}-{span:016x}-{digit}{parent}"));
+            // It asks for more than a sample, so it stays what it is.
+            let state = if sampled && is_debug(headers) { "d".to_owned() } else { digit.to_string() };
+            set(headers, B3, &format!("{trace:032x}-{span:016x}-{state}{parent}"));
         }
         if multi {
             set(headers, B3_TRACE, &format!("{trace:032x}"));
@@ -87,8 +91,19 @@ fn read_b3(text: &str) -> Option<Context> {
 
 fn read_multi<'a>(text: &impl Fn(&HeaderName) -> Option<&'a str>) -> Option<Context> {
     let (trace, parent) = (trace(text(&B3_TRACE)?)?, span(text(&B3_SPAN)?)?);
+    Some(Context { trace, parent: Some(parent), sampled: sampled_multi(text) })
+}
+
+/// What `x-b3-flags` and `x-b3-sampled` decide, with a trace or without: "debug" is sampled too.
+fn sampled_multi<'a>(text: &impl Fn(&HeaderName) -> Option<&'a str>) -> Option<bool> {
     let debug = text(&B3_FLAGS).filter(|flags| *flags == "1").map(|_| true);
-    Some(Context { trace, parent: Some(parent), sampled: debug.or_else(|| sampled(text(&B3_SAMPLED)?)) })
+    debug.or_else(|| sampled(text(&B3_SAMPLED)?))
+}
+
+/// Whether `b3` says "debug", with a trace or without.
+fn is_debug(headers: &HeaderMap) -> bool {
+    let text = headers.get(B3).and_then(|text| text.to_str().ok()).unwrap_or_default();
+    text == "d" || text.split('-').nth(2) == Some("d")
 }
 
 /// `d` is "debug", which is sampled too; older senders write words.
@@ -183,6 +198,10 @@ mod tests {
                 assert_eq!(all[name].to_str().expect("text"), value, "{case}: {name}");
             }
         }
+        let debugged = format!("{TRACE}-{SPAN}-d");
+        let mut all = headers(&[("b3", &debugged)]);
+        Context::read(&all).expect("a trace").write(&mut all, 255, true);
+        assert_eq!(all["b3"].to_str().expect("text"), format!("{TRACE}-{own}-d-{SPAN}"));
         for bad in [
             vec![],
             vec![("traceparent", "00-0-0-0")],
@@ -191,6 +210,55 @@ mod tests {
             vec![("x-b3-traceid", TRACE)],
         ] {
             assert_eq!(Context::read(&headers(&bad)), None, "{bad:?}");
+        }
+    }
+    #[test]
+    fn b3_decides_without_a_trace_too() {
+        for (case, has, want, written) in [
+            ("nothing", vec![], None, vec![("traceparent", "00-1-ff-01")]),
+            ("no", vec![("b3", "0")], Some(false), vec![("b3", "1-ff-0")]),
+            ("yes", vec![("b3", "1")], Some(true), vec![("b3", "1-ff-1")]),
+            ("debug", vec![("b3", "d")], Some(true), vec![("b3", "1-ff-d")]),
+            ("no word", vec![("b3", "x")], None, vec![("b3", "1-ff-1")]),
+            (
+                "no, in many",
+                vec![("x-b3-sampled", "0")],
+                Some(false),
+                vec![("x-b3-traceid", "1"), ("x-b3-sampled", "0")],
+            ),
+            (
+                "yes, in many",
+                vec![("x-b3-sampled", "1")],
+                Some(true),
+                vec![("x-b3-traceid", "1"), ("x-b3-sampled", "1")],
+            ),
+            (
+                "debug, in many",
+                vec![("x-b3-flags", "1"), ("x-b3-sampled", "0")],
+                Some(true),
+                vec![("x-b3-traceid", "1"), ("x-b3-flags", "1"), ("x-b3-sampled", "1")],
+            ),
+        ] {
+            let mut all = headers(&has);
+            assert_eq!(Context::read(&all), None, "{case}: there is no trace");
+            let context = Context::new(1, &all);
+            assert_eq!(context.sampled, want, "{case}");
+            context.write(&mut all, 255, want.unwrap_or(true));
+            // Without the zeros before.
+            let short = |text: &str| {
+                let parts = text
+                    .split('-')
+                    .map(|part| if part.len() < 16 { part } else { part.trim_start_matches('0') });
+                parts.collect::<Vec<_>>().join("-")
+            };
+            for (name, value) in written {
+                assert_eq!(short(all[name].to_str().expect("text")), value, "{case}: {name}");
+            }
+            assert_eq!(
+                all.contains_key("traceparent"),
+                has.is_empty(),
+                "{case}: it has the form that it came in"
+            );
         }
     }
 }

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 
 pub(crate) type ReplyBody = UnsyncBoxBody<Bytes, hyper::Error>;
@@ -30,12 +31,21 @@ pub(crate) struct Backend {
     behaviour: Behaviour,
     version: Version,
     hits: Rc<Cell<usize>>,
+    hung: Rc<Cell<usize>>,
+    given_up: Rc<Cell<usize>>,
     seen: Rc<RefCell<Vec<(request::Parts, Bytes)>>>,
 }
 
 impl Backend {
     fn new(behaviour: Behaviour) -> Self {
-        Self { behaviour, version: Version::HTTP_11, hits: Rc::default(), seen: Rc::default() }
+        Self {
+            behaviour,
+            version: Version::HTTP_11,
+            hits: Rc::default(),
+            hung: Rc::default(),
+            given_up: Rc::default(),
+            seen: Rc::default(),
+        }
     }
 
     /// Says its name.
@@ -76,6 +86,36 @@ impl Backend {
             Box::pin(async move {
                 tokio::time::sleep(after).await;
                 reply(200, "slow")
+            })
+        }))
+    }
+
+    /// Never answers requests for this path, and reads nothing of their bodies; others at once.
+    pub(crate) fn hanging(path: &'static str) -> Self {
+        let (hung, given_up): (Rc<Cell<usize>>, Rc<Cell<usize>>) = Default::default();
+        let counts = (hung.clone(), given_up.clone());
+        let behaviour: Behaviour = Rc::new(move |request, _| {
+            let (hung, given_up) = counts.clone();
+            Box::pin(async move {
+                if request.uri().path() == path {
+                    hung.set(hung.get() + 1);
+                    let _counts = GivenUp(given_up);
+                    std::future::pending::<()>().await;
+                }
+                reply(200, "")
+            })
+        });
+        Self { hung, given_up, ..Self::new(behaviour) }
+    }
+
+    /// Answers with 503, one request for each permit that is added.
+    pub(crate) fn failing_behind(gate: &Rc<Semaphore>) -> Self {
+        let gate = gate.clone();
+        Self::new(Rc::new(move |_, _| {
+            let gate = gate.clone();
+            Box::pin(async move {
+                gate.acquire().await.unwrap().forget();
+                reply(503, "")
             })
         }))
     }
@@ -129,6 +169,16 @@ impl Backend {
         self.hits.get()
     }
 
+    /// How many requests it has left without an answer.
+    pub(crate) fn hung(&self) -> usize {
+        self.hung.get()
+    }
+
+    /// How many of them nobody waits for any more.
+    pub(crate) fn given_up(&self) -> usize {
+        self.given_up.get()
+    }
+
     /// What came, if it says its name or the like.
     pub(crate) fn seen(&self) -> Vec<(request::Parts, Bytes)> {
         self.seen.borrow().clone()
@@ -179,6 +229,15 @@ impl Backend {
     async fn answer(self, request: Request<Incoming>) -> Result<Response<ReplyBody>, Infallible> {
         let before = self.hits.replace(self.hits.get() + 1);
         Ok((self.behaviour)(request, before).await)
+    }
+}
+
+/// Counts when it is dropped.
+struct GivenUp(Rc<Cell<usize>>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() + 1);
     }
 }
 

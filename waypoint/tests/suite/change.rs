@@ -3,7 +3,7 @@
 use crate::backend::Backend;
 use crate::client::get;
 use crate::words::{forward, to, workload};
-use crate::world::{OK, World, all_to, eventually, run};
+use crate::world::{OK, World, all_to, eventually, in_both};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
@@ -15,8 +15,8 @@ use weft_core::workload::TunnelProtocol;
 
 #[test]
 fn a_hundred_changes_a_second_fail_no_request() {
-    run(async {
-        let world = World::start().await;
+    in_both(|dialect| async move {
+        let world = World::start().await.spoken_to_in(dialect);
         world.put_service("a", AppProtocol::Http11);
         world.put_service("b", AppProtocol::Http11);
         let a = world.backend("a", 10, Backend::named("a")).await;
@@ -63,8 +63,8 @@ fn a_hundred_changes_a_second_fail_no_request() {
 
 #[test]
 fn a_drain_lets_requests_end_and_closes_in_order() {
-    run(async {
-        let mut world = World::start().await;
+    in_both(|dialect| async move {
+        let mut world = World::start().await.spoken_to_in(dialect);
         let slow = world.backend("web", 10, Backend::slow(Duration::from_secs(1))).await;
         world.routes("web", &all_to("web")).await;
         let client = world.client().await;

@@ -11,19 +11,25 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::task::spawn_local;
-use weft_pki::{client_config, ip_server_name};
-use weft_tunnel::hbone::{self, Hbone};
+use weft_pki::{Leaf, client_config, ip_server_name, tunnel_server_name};
+use weft_tunnel::accept::Dialect;
+use weft_tunnel::handle::Handle;
 use weft_tunnel::io::TunnelIo;
-use weft_tunnel::request::ConnectRequest;
+use weft_tunnel::mux::OpenRequest;
 use weft_tunnel::socket::Socket;
 use weft_tunnel::stream::Stream;
 use weft_tunnel::words::Authority;
 
 /// One tunnel to the waypoint.
 pub(crate) struct Client {
-    tunnel: Hbone,
+    tunnel: Handle,
+    /// Where its application connects from.
+    pub(crate) source: SocketAddr,
     vips: HashMap<String, SocketAddr>,
 }
+
+/// The port of clients' applications.
+pub(crate) const APP_PORT: u16 = 40_000;
 
 /// A whole response.
 pub(crate) struct Answer {
@@ -58,19 +64,38 @@ where
 impl Client {
     /// Of this name, from this address.
     pub(crate) async fn connect(world: &World, name: &str, from: IpAddr) -> Self {
+        Self::connect_as(world, &world.control.leaf(&identity(name)), from, world.dialect).await
+    }
+
+    /// With these papers.
+    pub(crate) async fn connect_as(world: &World, leaf: &Leaf, from: IpAddr, dialect: Dialect) -> Self {
         let to: SocketAddr = (world.ip(2), 15008).into();
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
         socket.set_nonblocking(true).unwrap();
         let socket = Socket::connect(socket.into(), to, crate::world::DEADLINE).await.unwrap();
-        let leaf = world.control.leaf(&identity(name));
         let trust = Arc::new(world.control.trust());
-        let config = client_config(&leaf, &trust, vec![identity("waypoint")], &[hbone::ALPN]).unwrap();
-        let connected = Hbone::connect(socket, Arc::new(config), ip_server_name(to.ip())).await;
-        let (tunnel, driver) = connected.unwrap();
+        let config = client_config(leaf, &trust, vec![identity("waypoint")], &[dialect.alpn()]).unwrap();
+        let name = match dialect {
+            Dialect::Mux => tunnel_server_name(&identity("waypoint")),
+            Dialect::Hbone => ip_server_name(to.ip()),
+        };
+        let (tunnel, driver) = Handle::connect(socket, Arc::new(config), name).await.unwrap();
         spawn_local(async move { drop(driver.run().await) });
         let names = ["web", "a", "b", "grpc", "tcp", "dynamic"];
-        Self { tunnel, vips: names.map(|name| (name.to_owned(), world.vip(name))).into() }
+        let vips = names.map(|name| (name.to_owned(), world.vip(name))).into();
+        Self { tunnel, source: (from, APP_PORT).into(), vips }
+    }
+
+    /// Asks for something, whoever it is that asks.
+    pub(crate) fn open(&self, to: Authority) -> Stream {
+        let request = OpenRequest { source: self.source, connect: to.into() };
+        self.tunnel.open(&request).expect("the tunnel takes streams")
+    }
+
+    /// Whether the tunnel takes streams.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.tunnel.is_usable()
     }
 
     /// A connection to a service, of nothing but bytes. What refuses it is met when it is read.
@@ -80,9 +105,7 @@ impl Client {
 
     /// The same to an address.
     pub(crate) async fn raw_at(&self, addr: SocketAddr) -> TunnelIo {
-        let request = ConnectRequest::from(Authority::Addr(addr));
-        let stream = self.tunnel.open(&request).expect("the tunnel takes streams");
-        Stream::from(stream).into_io()
+        self.open(Authority::Addr(addr)).into_io()
     }
 
     pub(crate) async fn http1<B>(&self, service: &str) -> hyper::client::conn::http1::SendRequest<B>

@@ -61,10 +61,14 @@ impl Control {
     }
 
     pub(crate) fn leaf(&self, identity: &Identity) -> Leaf {
+        self.leaf_for(identity, Duration::from_secs(3600))
+    }
+
+    /// One that lives so long.
+    pub(crate) fn leaf_for(&self, identity: &Identity, lifetime: Duration) -> Leaf {
         let request = CertificateRequest::generate(identity).unwrap();
         let granted = Granted::without_a_caller(identity.clone());
-        let lifetime = Some(Duration::from_secs(3600));
-        let chain = self.ca.authority().sign(request.csr_pem(), &granted, lifetime, SystemTime::now());
+        let chain = self.ca.authority().sign(request.csr_pem(), &granted, Some(lifetime), SystemTime::now());
         request.complete(&chain.unwrap()).unwrap()
     }
 

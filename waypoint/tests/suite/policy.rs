@@ -45,7 +45,7 @@ fn a_denied_path_is_denied_in_all_of_its_forms() {
         let line = world.line("/%61dmin").await;
         assert_eq!(
             (line["flags"].as_str(), line["why"].as_str()),
-            (Some("UAEX"), Some("denied by policy shop/admin")),
+            (Some("-"), Some("denied by policy shop/admin")),
             "{line}"
         );
         assert_eq!(client.get("web", "/dry").await.status, OK);

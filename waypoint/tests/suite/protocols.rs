@@ -11,6 +11,7 @@ use hyper::body::Frame;
 use serde_json::json;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -62,7 +63,8 @@ fn an_upgraded_connection_ends_when_policy_denies_what_made_it() {
         let mut open = Vec::new();
         for path in ["/denied", "/other"] {
             let mut io = client.raw("web").await;
-            let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+            let head =
+                format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
             io.write_all(head.as_bytes()).await.unwrap();
             let mut head = Vec::new();
             while !head.ends_with(b"\r\n\r\n") {
@@ -78,11 +80,63 @@ fn an_upgraded_connection_ends_when_policy_denies_what_made_it() {
         let line = world.line("/denied").await;
         assert_eq!(
             (line["flags"].as_str(), line["why"].as_str()),
-            (Some("UAEX"), Some("policy_changed")),
+            (Some("-"), Some("policy_changed")),
             "{line}"
         );
         other.write_all(b"x").await.unwrap();
         assert_eq!(other.read_u8().await.unwrap(), b'x', "the other one goes on");
+    });
+}
+
+#[test]
+fn an_upgrade_to_http2_is_no_way_around_a_policy() {
+    run(async {
+        let world = World::start().await;
+        let web = world.backend("web", 10, Backend::named("web")).await;
+        world.policy("secret", "deny", "enforced", &json!([{"to": [{"paths": ["/secret"]}]}]));
+        world.routes("web", &all_to("web")).await;
+        let client = world.client().await;
+        for wish in [
+            "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+            "Connection: Upgrade\r\nUpgrade: H2C\r\nHTTP2-Settings: AAMAAABk\r\n",
+            "Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n",
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n",
+            "Connection: Upgrade\r\nUpgrade: TLS/1.2\r\n",
+            "Connection: Upgrade\r\nUpgrade: HTTP/2.0\r\n",
+        ] {
+            let before = web.seen().len();
+            let mut io = client.raw("web").await;
+            let head = format!("GET /public HTTP/1.1\r\nHost: a\r\n{wish}\r\n");
+            let next = "GET /secret HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+            io.write_all(format!("{head}{next}").as_bytes()).await.unwrap();
+            let mut text = String::new();
+            io.read_to_string(&mut text).await.unwrap();
+            assert!(text.starts_with("HTTP/1.1 200 "), "{wish}: the request goes on without it: {text}");
+            assert!(text.contains("HTTP/1.1 403 "), "{wish}: the next one is asked about too: {text}");
+            let seen = web.seen().split_off(before);
+            assert_eq!(seen.len(), 1, "{wish}");
+            for name in ["upgrade", "http2-settings", "connection"] {
+                assert!(!seen[0].0.headers.contains_key(name), "{wish}: the backend hears of {name}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_backend_that_changes_its_protocol_unasked() {
+    run(async {
+        let world = World::start().await;
+        let switches = |_: usize| {
+            let mut response = crate::backend::reply(101, "");
+            response.headers_mut().insert("upgrade", http::HeaderValue::from_static("h2c"));
+            response.headers_mut().insert("connection", http::HeaderValue::from_static("upgrade"));
+            response
+        };
+        let _web = world.backend("web", 10, Backend::replying(switches)).await;
+        world.routes("web", &all_to("web")).await;
+        assert_eq!(world.client().await.get("web", "/unasked").await.status, 502);
+        let line = world.line("/unasked").await;
+        assert_eq!(line["flags"], "UC", "{line}");
     });
 }
 
@@ -142,6 +196,31 @@ fn pipelined_and_chunked_requests() {
         let seen = web.seen().split_off(before);
         let seen: Vec<_> = seen.iter().map(|(head, body)| (head.uri.path(), &body[..])).collect();
         assert_eq!(seen, [("/1", &b""[..]), ("/2", b"abcde"), ("/3", b"fg")]);
+    });
+}
+
+#[test]
+fn a_backend_may_say_much_in_its_head() {
+    run(async {
+        let world = World::start().await;
+        let value = http::HeaderValue::from_str(&"x".repeat(10_000)).unwrap();
+        let replying = Backend::replying(move |_: usize| {
+            let mut response = crate::backend::reply(200, "");
+            for _ in 0..4 {
+                response.headers_mut().append("set-cookie", value.clone());
+            }
+            response
+        });
+        world.put_service("a", AppProtocol::Http2);
+        let _one = world.backend("web", 10, replying.clone()).await;
+        let _two = world.backend("a", 11, replying.by_http2()).await;
+        let client = world.client().await;
+        for service in ["web", "a"] {
+            world.routes(service, &all_to(service)).await;
+            let answer = client.get(service, "/").await;
+            assert_eq!(answer.status, OK, "{service}");
+            assert_eq!(answer.headers.get_all("set-cookie").iter().count(), 4, "{service}");
+        }
     });
 }
 
@@ -220,8 +299,9 @@ fn tls_goes_by_the_name_that_it_asks_for() {
         let routes = [route(&["a.org"], "a"), route(&["*.b.org"], "b")];
         world.say_routes("web", &json!([{"routes": {"tls": routes}}]));
         let client = world.client().await;
-        let ask = async |bytes: Vec<u8>| {
+        let ask = async |bytes: Vec<u8>, thinks: Duration| {
             let mut io = client.raw("web").await;
+            tokio::time::sleep(thinks).await;
             let (first, rest) = bytes.split_at(bytes.len() / 2);
             // A hello may come in pieces. What is refused is closed.
             for piece in [first, rest] {
@@ -233,11 +313,15 @@ fn tls_goes_by_the_name_that_it_asks_for() {
             let _ = io.read_to_end(&mut answer).await;
             String::from_utf8_lossy(&answer).into_owned()
         };
-        crate::world::eventually(|| async { (ask(hello("a.org")).await == "a").then_some(()) }).await;
+        let at_once = Duration::ZERO;
+        crate::world::eventually(|| async { (ask(hello("a.org"), at_once).await == "a").then_some(()) })
+            .await;
         for (name, want) in [("a.org", "a"), ("x.b.org", "b"), ("b.org", ""), ("c.org", "")] {
-            assert_eq!(ask(hello(name)).await, want, "{name}");
+            assert_eq!(ask(hello(name), at_once).await, want, "{name}");
         }
-        assert_eq!(ask(b"no TLS at all".to_vec()).await, "");
+        assert_eq!(ask(b"no TLS at all".to_vec(), at_once).await, "");
+        // Longer than it takes to find out that a client waits for its server to speak.
+        assert_eq!(ask(hello("a.org"), Duration::from_secs(1)).await, "a", "a client that thinks first");
     });
 }
 
@@ -256,7 +340,7 @@ fn a_connection_that_has_rested_goes_on() {
         for request in pieces {
             for piece in request {
                 // Longer than the waypoint keeps buffers for an idle connection; nothing fails if it is not.
-                tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
+                tokio::time::sleep(Duration::from_millis(1200)).await;
                 io.write_all(piece).await.unwrap();
             }
             let mut answer = Vec::new();

@@ -166,6 +166,38 @@ fn requests_wait_for_the_connections_that_there_may_be() {
 }
 
 #[test]
+fn requests_do_not_wait_for_ever() {
+    for by_http2 in [false, true] {
+        run(async {
+            let world = World::start_with(&[("WEFT_PENDING_TIMEOUT_SECONDS", "1")]).await;
+            let hung = Backend::hanging("/hung");
+            if by_http2 {
+                world.put_service("web", AppProtocol::Http2);
+            }
+            let hung = world.backend("web", 10, if by_http2 { hung.by_http2() } else { hung }).await;
+            let limits = json!({"connections": 1, "streamsPerConnection": 1});
+            let destination = json!({"settings": {"limits": limits}});
+            world.traffic("web", &[(json!({}), forward(&[to("web", 1)], json!({})))], &destination).await;
+            let client = world.client().await;
+            let hangs = client.get("web", "/hung");
+            let wait = async {
+                eventually(|| async { (hung.hung() == 1).then_some(()) }).await;
+                let all = futures::future::join_all((0..3).map(|_| client.get("web", "/waits"))).await;
+                assert!(all.iter().all(|answer| answer.status == 503), "by HTTP/2: {by_http2}");
+            };
+            tokio::select! {
+                answer = hangs => panic!("it hangs: {}", answer.status),
+                () = wait => {}
+            }
+            let line = world.line("/waits").await;
+            let told = (line["flags"].as_str(), line["why"].as_str());
+            assert_eq!(told, (Some("UO"), Some("no connection became free within 1s")), "{line}");
+            assert_eq!(hung.hits(), 1, "nobody has asked it for what waited");
+        });
+    }
+}
+
+#[test]
 fn what_there_is_room_for_is_for_all_workers_together() {
     run(async {
         let world = World::start_with(&[("WEFT_WORKERS", "4")]).await;
@@ -198,11 +230,11 @@ fn connections_that_were_kept_are_too_much_for_a_new_limit() {
                 world.traffic("web", &rules, &json!({"settings": {"limits": limits}})).await;
             };
             // One request for a connection, by both.
-            say(json!({"streams_per_connection": 1})).await;
+            say(json!({"streamsPerConnection": 1})).await;
             let client = world.client().await;
             let all = || futures::future::join_all((0..6).map(|_| client.get("web", "/crowd")));
             assert!(all().await.iter().all(|answer| answer.status == OK), "six connections");
-            say(json!({"streams_per_connection": 1, "connections": 1, "pending": 1})).await;
+            say(json!({"streamsPerConnection": 1, "connections": 1, "pending": 1})).await;
             let asked = all().await;
             let count = |status: u16| asked.iter().filter(|answer| answer.status == status).count();
             assert_eq!((count(200), count(503)), (2, 4), "one goes and one waits; by HTTP/2: {by_http2}");

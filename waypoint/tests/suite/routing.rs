@@ -2,13 +2,14 @@
 
 use crate::backend::Backend;
 use crate::client::get;
-use crate::words::{forward, target, to, with};
+use crate::words::{PORT, forward, target, to, with, workload};
 use crate::world::{OK, World, all_to, eventually, run};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use serde_json::{Value, json};
 use weft_core::service::AppProtocol;
+use weft_core::workload::{TunnelProtocol, Workload};
 
 async fn two() -> (World, Backend, Backend) {
     let world = World::start().await;
@@ -256,5 +257,35 @@ fn who_asks_for_the_service_s_own_address_gets_any_endpoint_of_a_passthrough() {
         }
         // Of forty throws of a coin, all on one side are one in 2^39.
         assert!(one.hits() > 0 && other.hits() > 0, "{} {}", one.hits(), other.hits());
+    });
+}
+
+#[test]
+fn a_subset_without_endpoints_may_fall_back_on_all() {
+    run(async {
+        let world = World::start().await;
+        let all = world.backend("web", 10, Backend::named("all")).await;
+        let mut target = to("web", 1);
+        target["to"]["target"]["service"]["subset"] = json!("v3");
+        let rules = [(json!({}), forward(&[target], json!({})))];
+        let subset = |empty: &str| {
+            let subset = json!({"labels": {"version": "v3"}, "settings": {}, "empty": empty});
+            json!({"settings": {}, "subsets": {"v3": subset}})
+        };
+        world.traffic("web", &rules, &subset("nobody")).await;
+        let client = world.client().await;
+        assert_eq!(client.get("web", "/").await.status, 503);
+        world.traffic("web", &rules, &subset("everybody")).await;
+        assert_eq!(client.get("web", "/").await.text(), "all");
+        let own = workload("v3", world.ip(11), "web", TunnelProtocol::Plain);
+        let own = Workload { labels: [("version".into(), "v3".into())].into(), ..own };
+        Backend::named("v3").listen((world.ip(11), PORT).into()).await;
+        world.put_workload(&own);
+        eventually(|| async { (client.get("web", "/").await.text() == "v3").then_some(()) }).await;
+        let before = all.hits();
+        for _ in 0..10 {
+            assert_eq!(client.get("web", "/").await.text(), "v3");
+        }
+        assert_eq!(all.hits(), before, "it has one of its own now");
     });
 }

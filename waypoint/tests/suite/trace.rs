@@ -94,6 +94,30 @@ fn whoever_has_decided_before_decides() {
 }
 
 #[test]
+fn b3_decides_without_a_trace() {
+    run(async {
+        let mut collector = Collector::start().await;
+        let world = World::start_with(&settings(&collector.endpoint, "otlp-grpc", "100")).await;
+        let web = world.backend("web", 10, Backend::named("web")).await;
+        world.routes("web", &all_to("web")).await;
+        let client = world.client().await;
+        for (path, header) in [("/single", ("b3", "0")), ("/multi", ("x-b3-sampled", "0"))] {
+            assert_eq!(client.ask("web", get(path, &[header])).await.status, OK);
+        }
+        assert_eq!(client.get("web", "/last").await.status, OK);
+        let got = collector.spans(2, |span| path(span) != "/the-tests-own-generation").await;
+        assert!(got.iter().all(|span| path(span) == "/last"), "the others are not sampled: {got:?}");
+        let seen = web.seen();
+        let header = |path: &str, name: &str| {
+            let (head, _) = seen.iter().find(|(head, _)| head.uri.path() == path).expect(path);
+            head.headers[name].to_str().unwrap().to_owned()
+        };
+        assert!(header("/single", "b3").ends_with("-0"), "the backend hears of the decision");
+        assert_eq!(header("/multi", "x-b3-sampled"), "0");
+    });
+}
+
+#[test]
 fn each_try_is_a_span() {
     run(async {
         let mut collector = Collector::start().await;

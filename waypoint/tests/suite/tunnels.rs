@@ -1,16 +1,18 @@
 //! How backends in the mesh are reached: in which dialect of the tunnel, and for whom.
 
 use crate::backend::Backend;
-use crate::client::Client;
+use crate::client::{APP_PORT, Client};
 use crate::words::{identity, workload};
-use crate::world::{World, all_to, eventually, run};
+use crate::world::{World, all_to, eventually, in_both, run};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
+use weft_core::service::AppProtocol;
 use weft_core::workload::{NodeTunnel, TunnelPlace, TunnelProtocol, Workload};
 use weft_pki::{live_trust, server_config};
 use weft_tunnel::accept::{ALPNS, Dialect, Tunnel, accept};
@@ -29,12 +31,12 @@ struct Came {
     request: ConnectRequest,
 }
 
-/// A pod whose proxy speaks both dialects, as a Weft node's does at its pods' own addresses.
-async fn serve_pod(world: &World, backend: Backend) -> mpsc::Receiver<Came> {
+/// A pod whose proxy speaks these dialects; a Weft node's speaks both at its pods' own addresses.
+async fn serve_pod(world: &World, backend: Backend, spoken: &[&[u8]]) -> mpsc::Receiver<Came> {
     let listener = TcpListener::bind((world.ip(10), 15008)).await.unwrap();
     let leaf = Arc::new(world.control.leaf(&identity("pod")));
     let (_writer, trust) = live_trust(world.control.trust());
-    let config = Arc::new(server_config(leaf, trust, &ALPNS).unwrap());
+    let config = Arc::new(server_config(leaf, trust, spoken).unwrap());
     let (tx, came) = mpsc::channel(16);
     spawn_local(async move {
         while let Ok((stream, peer)) = listener.accept().await {
@@ -70,26 +72,27 @@ async fn serve_pod(world: &World, backend: Backend) -> mpsc::Receiver<Came> {
     came
 }
 
-/// A pod in the mesh whose node speaks these versions of Weft's own dialect.
-fn pod(world: &World, versions: Option<Vec<u16>>) -> Workload {
+/// A pod of a service in the mesh whose node speaks these versions of Weft's own dialect.
+fn pod(world: &World, service: &str, versions: Option<Vec<u16>>) -> Workload {
     let place = TunnelPlace::Node(vec![(world.ip(11), 15008).into()]);
     let node_tunnel = versions.map(|versions| NodeTunnel { place, versions });
-    Workload { node_tunnel, ..workload("pod", world.ip(10), "web", TunnelProtocol::Hbone) }
+    Workload { node_tunnel, ..workload("pod", world.ip(10), service, TunnelProtocol::Hbone) }
 }
 
 #[test]
 fn a_backend_is_reached_in_the_dialect_that_its_node_speaks_and_learns_who_asks() {
-    run(async {
-        for (case, versions, want) in [
-            ("Weft", Some(vec![1]), Dialect::Mux),
-            ("a later Weft as well", Some(vec![1, 2]), Dialect::Mux),
-            ("a version that is not known here", Some(vec![2]), Dialect::Hbone),
-            ("none of its own", Some(vec![]), Dialect::Hbone),
-            ("another mesh's", None, Dialect::Hbone),
+    in_both(|dialect| async move {
+        for (case, versions, spoken, want) in [
+            ("Weft", Some(vec![1]), &ALPNS[..], Dialect::Mux),
+            ("a later Weft as well", Some(vec![1, 2]), &ALPNS[..], Dialect::Mux),
+            ("older than its annotation", Some(vec![1]), &[hbone::ALPN], Dialect::Hbone),
+            ("a version that is not known here", Some(vec![2]), &ALPNS[..], Dialect::Hbone),
+            ("none of its own", Some(vec![]), &ALPNS[..], Dialect::Hbone),
+            ("another mesh's", None, &ALPNS[..], Dialect::Hbone),
         ] {
-            let world = World::start().await;
-            world.put_workload(&pod(&world, versions));
-            let mut came = serve_pod(&world, Backend::named("pod")).await;
+            let world = World::start().await.spoken_to_in(dialect);
+            world.put_workload(&pod(&world, "web", versions));
+            let mut came = serve_pod(&world, Backend::named("pod"), spoken).await;
             world.routes("web", &all_to("web")).await;
             let client = world.client().await;
             assert_eq!(client.get("web", "/").await.text(), "pod", "{case}");
@@ -98,27 +101,47 @@ fn a_backend_is_reached_in_the_dialect_that_its_node_speaks_and_learns_who_asks(
             // Nobody believes a peer that speaks for others in its own dialect: the client stands in `forwarded`.
             let own = (want == Dialect::Mux).then_some(first.from);
             assert_eq!(first.source, own, "{case}");
-            assert_eq!(named(&first), Some(world.ip(1)), "{case}");
+            // Connections of HTTP are for all of a client's.
+            assert_eq!(named(&first), Some((world.ip(1), 0).into()), "{case}");
         }
     });
 }
 
-fn named(came: &Came) -> Option<IpAddr> {
-    came.request.forwarded.as_ref().and_then(|forwarded| forwarded.client).map(|addr| addr.ip())
+fn named(came: &Came) -> Option<SocketAddr> {
+    came.request.forwarded.as_ref().and_then(|forwarded| forwarded.client)
+}
+
+#[test]
+fn a_connection_of_bytes_comes_from_its_clients_own_port_where_that_is_told() {
+    in_both(|dialect| async move {
+        let world = World::start().await.spoken_to_in(dialect);
+        world.put_service("tcp", AppProtocol::Tcp);
+        world.put_workload(&pod(&world, "tcp", Some(vec![1])));
+        let mut came = serve_pod(&world, Backend::named("pod"), &ALPNS).await;
+        let client = world.client().await;
+        eventually(|| async {
+            let mut io = client.raw("tcp").await;
+            let asked = io.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+            (asked.is_ok() && io.read_u8().await.is_ok()).then_some(())
+        })
+        .await;
+        let port = if dialect == Dialect::Mux { APP_PORT } else { 0 };
+        assert_eq!(named(&came.recv().await.unwrap()), Some((world.ip(1), port).into()));
+    });
 }
 
 #[test]
 fn one_clients_requests_do_not_go_where_anothers_name_stands() {
-    run(async {
-        let world = World::start().await;
-        world.put_workload(&pod(&world, Some(vec![1])));
-        let mut came = serve_pod(&world, Backend::named("pod")).await;
+    in_both(|dialect| async move {
+        let world = World::start().await.spoken_to_in(dialect);
+        world.put_workload(&pod(&world, "web", Some(vec![1])));
+        let mut came = serve_pod(&world, Backend::named("pod"), &ALPNS).await;
         world.put_workload(&workload("other", world.ip(3), "", TunnelProtocol::Hbone));
         world.routes("web", &all_to("web")).await;
         for (name, host) in [("client", 1), ("other", 3)] {
             let client = Client::connect(&world, name, world.ip(host)).await;
             eventually(|| async { (client.get("web", "/").await.text() == "pod").then_some(()) }).await;
-            assert_eq!(named(&came.recv().await.unwrap()), Some(world.ip(host)), "{name}");
+            assert_eq!(named(&came.recv().await.unwrap()), Some((world.ip(host), 0).into()), "{name}");
         }
     });
 }
@@ -127,9 +150,9 @@ fn one_clients_requests_do_not_go_where_anothers_name_stands() {
 fn a_tunnel_outlives_a_change_of_what_the_node_speaks() {
     run(async {
         let world = World::start().await;
-        let mut came = serve_pod(&world, Backend::named("pod")).await;
+        let mut came = serve_pod(&world, Backend::named("pod"), &ALPNS).await;
         for (versions, want) in [(None, Dialect::Hbone), (Some(vec![1]), Dialect::Mux)] {
-            world.put_workload(&pod(&world, versions));
+            world.put_workload(&pod(&world, "web", versions));
             world.traffic("web", &all_to("web"), &json!({"settings": {}})).await;
             // A connection of HTTP that is open goes on as it is; a client that is new gets a new one.
             let (name, host) = if want == Dialect::Mux { ("other", 3) } else { ("client", 1) };

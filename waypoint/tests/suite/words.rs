@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
 use weft_core::identity::Identity;
 use weft_core::names::{Network, NetworkAddr, NodeName, ServiceName, WorkloadUid};
-use weft_core::service::{AppProtocol, IpFamilies, LoadBalancing, Service, ServicePort, Vip};
+use weft_core::service::{AppProtocol, IpFamilies, LoadBalancing, Service, ServicePort, Vip, VipKind};
 use weft_core::workload::{
     GatewayAddr, GatewayDestination, Health, Locality, NetworkMode, PortPair, TunnelProtocol, Workload,
     WorkloadKind,
@@ -66,7 +66,7 @@ pub(crate) fn service(name: &str, vip: SocketAddr, waypoint: IpAddr, app_protoco
     Service {
         name: service_name(name),
         short_name: name.into(),
-        vips: vec![Vip { network, range }],
+        vips: vec![Vip { network, range, kind: VipKind::Cluster }],
         ports: vec![port],
         subject_alt_names: Vec::new(),
         waypoint: Some(GatewayAddr { destination, hbone_port: 15008 }),

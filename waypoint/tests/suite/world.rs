@@ -12,7 +12,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+use weft_control_ca::{CaDirectory, CaSettings};
 use weft_core::names::ServiceName;
 use weft_core::service::{AppProtocol, Service};
 use weft_core::workload::TunnelProtocol;
@@ -20,6 +21,7 @@ use weft_l7::policy::Policy;
 use weft_l7::telemetry::Telemetry;
 use weft_l7::traffic::Traffic;
 use weft_proto::{ADDRESS_TYPE, REQUEST_POLICY_TYPE, TELEMETRY_TYPE, TRAFFIC_TYPE};
+use weft_tunnel::accept::Dialect;
 
 /// Longer than anything that happens.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -38,6 +40,15 @@ pub(crate) fn run(test: impl Future<Output = ()>) {
     runtime.block_on(local.run_until(in_time));
 }
 
+/// Runs a test once for each dialect that clients may speak. The output of one that fails ends with the dialect that it
+/// failed for.
+pub(crate) fn in_both<F: Future<Output = ()>>(test: impl Fn(Dialect) -> F) {
+    for dialect in [Dialect::Mux, Dialect::Hbone] {
+        println!("clients speak {dialect:?}");
+        run(test(dialect));
+    }
+}
+
 /// What it takes before it is so.
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(mut what: impl FnMut() -> F) -> T {
     loop {
@@ -51,6 +62,8 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(mut what: impl 
 pub(crate) struct World {
     pub(crate) control: Control,
     pub(crate) process: Child,
+    /// What clients speak.
+    pub(crate) dialect: Dialect,
     folder: tempfile::TempDir,
     subnet: [u8; 2],
     generation: std::cell::Cell<u64>,
@@ -94,12 +107,27 @@ impl World {
             .stderr(Stdio::from(file("log")))
             .spawn()
             .unwrap();
-        let world = Self { control, process, folder, subnet, generation: 0.into() };
+        let dialect = Dialect::Hbone;
+        let world = Self { control, process, dialect, folder, subnet, generation: 0.into() };
         world.put_workload(&workload("waypoint", world.ip(2), "", TunnelProtocol::Hbone));
         world.put_workload(&workload("client", world.ip(1), "", TunnelProtocol::Hbone));
         world.put_service("web", AppProtocol::Http11);
         eventually(|| async { world.is_ready().then_some(()) }).await;
         world
+    }
+
+    /// Its clients speak this from now on.
+    pub(crate) fn spoken_to_in(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self
+    }
+
+    /// Gives the waypoint another root to trust, and only that.
+    pub(crate) fn distrust_everybody(&self) {
+        let (folder, now) = (self.folder.path(), SystemTime::now());
+        let another =
+            CaDirectory::open_or_create(&folder.join("another"), CaSettings::new("cluster.local"), now);
+        std::fs::write(folder.join("roots.pem"), another.unwrap().authority().roots_pem()).unwrap();
     }
 
     pub(crate) fn ip(&self, host: u8) -> IpAddr {

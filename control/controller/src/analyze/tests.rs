@@ -80,6 +80,11 @@ spec:
   hosts: [lost]
   http:
   - route: [{destination: {host: lost}, wieght: 3}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: gate, namespace: shop, labels: {weft.dev/waypoint: gate}}
+spec: {clusterIP: 10.96.0.4, selector: {app: gate}, ports: [{name: http, port: 80}]}
 "#;
 
 #[test]
@@ -124,6 +129,7 @@ fn every_mistake_is_told_with_file_line_and_field() {
         ("routes.yaml", "  - backendRefs", "spec.rules[0].backendRefs[1]", "no Service shop/nowhere"),
         ("routes.yaml", "  rules: [{from", "spec.rules", "sees the waypoint's identity"),
         ("routes.yaml", "  - route: [{destination: {host: lost}", "spec.http[0].route[0].wieght", "unknown"),
+        ("routes.yaml", "metadata: {name: gate", "metadata.name", "does not go through waypoint shop/gate"),
         (
             "shop.yaml",
             "spec: {clusterIP: None",

@@ -14,6 +14,9 @@ pub enum FileNews {
     Read(Manifests),
     /// It is there and cannot be read: what it held still holds.
     Unreadable(Problem),
+    /// It cannot be read, and a process before this one has kept what it held: that holds. There is no problem of
+    /// its own if the folder that it is in cannot be looked into.
+    Recalled(Manifests, Option<Problem>),
     /// It is gone.
     Gone,
 }
@@ -31,6 +34,8 @@ struct File {
     objects: BTreeMap<ObjectKey, Change>,
     problems: Vec<Problem>,
     unreadable: Option<Problem>,
+    /// What it holds is known, by this process or by one before.
+    known: bool,
 }
 
 impl Catalogue {
@@ -44,6 +49,10 @@ impl Catalogue {
                 FileNews::Gone => self.replace(&file, None, &mut before),
                 FileNews::Unreadable(problem) => {
                     self.files.entry(file).or_default().unreadable = Some(problem);
+                }
+                FileNews::Recalled(manifests, problem) => {
+                    self.replace(&file, Some(manifests), &mut before);
+                    self.files.entry(file).or_default().unreadable = problem;
                 }
             }
         }
@@ -83,7 +92,7 @@ impl Catalogue {
         if gone {
             self.files.remove(file);
         } else {
-            self.files.insert(file.clone(), File { objects, problems, unreadable: None });
+            self.files.insert(file.clone(), File { objects, problems, unreadable: None, known: true });
         }
     }
 
@@ -93,9 +102,25 @@ impl Catalogue {
         self.files.get(file)?.objects.get(key)
     }
 
-    /// The names of all files that are known.
+    /// The names of all files that there are.
     pub fn files(&self) -> impl Iterator<Item = &Arc<str>> {
         self.files.keys()
+    }
+
+    /// True if it is known what the file holds, or held when it could be read.
+    pub fn knows(&self, file: &str) -> bool {
+        self.files.get(file).is_some_and(|file| file.known)
+    }
+
+    /// Files of which nobody knows what they held.
+    pub fn unknown(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.files.iter().filter(|(_, file)| !file.known).map(|(name, _)| name)
+    }
+
+    /// All objects, in the order of their keys.
+    pub fn objects(&self) -> Vec<Change> {
+        let keys: BTreeSet<_> = self.holders.keys().collect();
+        keys.into_iter().filter_map(|key| self.counting(key).cloned()).collect()
     }
 
     /// What is wrong with files, in the order of their names; objects' own problems are the index's.

@@ -1,6 +1,7 @@
 //! Looks through the folder and reads what is new.
 
 use crate::directory::catalogue::FileNews;
+use crate::directory::last_good::LastGood;
 use crate::directory::manifest::{FILE_BYTES_MAX, parse_manifests};
 use crate::directory::watch::Pending;
 use std::collections::{HashMap, HashSet};
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use weft_control_api::problem::{Problem, Severity};
 
-/// Deepest folder that is looked into. Links may lead back to a folder above; this ends it.
+/// Deepest folder that is looked into: what nests deeper is no configuration but a mistake.
 const FOLDER_DEPTH_MAX: usize = 16;
 
 /// Files that are looked at. More are no configuration but a mistake, such as `/` for a folder.
@@ -31,6 +32,8 @@ pub(crate) struct Scanner {
     /// Of each file, how it looked last.
     stamps: HashMap<Arc<str>, Stamp>,
     looks: Looks,
+    /// The folders that held files when they were last seen to.
+    folders: HashMap<PathBuf, FolderId>,
     /// Files that were not there at the last look, while something was unsteady: they may have moved.
     missing: HashSet<Arc<str>>,
 }
@@ -46,14 +49,16 @@ enum Looks {
 #[derive(Debug, Default)]
 pub(crate) struct Look {
     pub(crate) news: Vec<(Arc<str>, FileNews)>,
-    /// Folders that could not be looked into; what they held still holds.
+    /// What is wrong with folders, and with keeping copies.
     pub(crate) problems: Vec<Problem>,
+    /// Folders that could not be looked into; what they held still holds.
+    pub(crate) closed: Vec<PathBuf>,
     /// A file changed under the reader, or without word of it: look again soon.
     pub(crate) unsteady: bool,
 }
 
 /// By what a file is recognised as unchanged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Stamp {
     device: u64,
     inode: u64,
@@ -97,16 +102,23 @@ impl Stamp {
 
 impl Scanner {
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, stamps: HashMap::new(), looks: Looks::None, missing: HashSet::new() }
+        let (stamps, folders, missing) = (HashMap::new(), HashMap::new(), HashSet::new());
+        Self { root, stamps, looks: Looks::None, folders, missing }
     }
 
-    /// Looks through the folder, and reads files that are new, look different, or are said to have changed.
-    pub(crate) fn look(&mut self, pending: &Pending, now: SystemTime) -> Look {
-        let mut listing = Listing::default();
-        listing.folder(&self.root, 0);
-        let mut look = Look { problems: listing.problems, ..Look::default() };
+    /// A file that is not seen now counts as there: later it may be seen to be gone.
+    pub(crate) fn adopt(&mut self, file: Arc<str>) {
+        self.stamps.entry(file).or_default();
+    }
+
+    /// Looks through the folder, and reads files that are new, look different, or are said to have changed. What can be
+    /// read is kept as the last good version of its file, by whoever keeps some.
+    pub(crate) fn look(&mut self, pending: &Pending, now: SystemTime, last_good: Option<&LastGood>) -> Look {
+        let listing = self.list(last_good);
+        let mut look = Look { problems: listing.problems, closed: listing.closed.clone(), ..Look::default() };
         for (name, path) in &listing.files {
-            if let Some(news) = self.look_at(name, path, pending, now, &mut look.unsteady) {
+            let news = self.look_at((name, path.as_path()), pending, now, last_good, &mut look);
+            if let Some(news) = news {
                 look.news.push((name.clone(), news));
             }
         }
@@ -128,19 +140,63 @@ impl Scanner {
         look
     }
 
+    /// What is in the folder, where folders that a volume seems to be missing from are closed.
+    fn list(&mut self, last_good: Option<&LastGood>) -> Listing {
+        let mut listing = Listing::default();
+        listing.folder(&self.root, &mut Vec::new());
+        let unmounted =
+            listing.folders.iter().filter(|(folder, seen)| self.is_unmounted(folder, seen, last_good));
+        let unmounted: Vec<_> = unmounted.map(|(folder, _)| folder.clone()).collect();
+        for folder in unmounted {
+            listing.close(&folder, UNMOUNTED.to_owned());
+            self.folders.entry(folder).or_insert(FolderId::NOBODYS);
+        }
+        let closed = self
+            .folders
+            .extract_if(|folder, _| listing.closed.iter().any(|closed| folder.starts_with(closed)));
+        let mut folders: HashMap<_, _> = closed.collect();
+        let full = listing.folders.iter().filter(|(_, seen)| seen.files > 0);
+        folders.extend(full.map(|(folder, seen)| (folder.clone(), seen.id)));
+        self.folders = folders;
+        listing
+    }
+
+    /// True for a folder without any file where there were some, and that is not the folder that held them: of a
+    /// volume that is not mounted the mount point is left. What is below it may have been made anew by anybody, and
+    /// counts only if it is on another device.
+    fn is_unmounted(&self, folder: &Path, seen: &Seen, last_good: Option<&LastGood>) -> bool {
+        if seen.files > 0 {
+            return false;
+        }
+        match self.folders.get(folder) {
+            Some(before) if folder == self.root => *before != seen.id,
+            Some(before) => before.device != seen.id.device,
+            // Which folder it was is not known after a start.
+            None => {
+                folder == self.root
+                    && self.looks == Looks::None
+                    && last_good.is_some_and(|kept| !kept.files(folder).is_empty())
+            }
+        }
+    }
+
     fn look_at(
         &mut self,
-        name: &Arc<str>,
-        path: &Path,
+        (name, path): (&Arc<str>, &Path),
         pending: &Pending,
         now: SystemTime,
-        unsteady: &mut bool,
+        last_good: Option<&LastGood>,
+        look: &mut Look,
     ) -> Option<FileNews> {
-        let unreadable = |error: &io::Error| Some(FileNews::Unreadable(cannot(path, &error.to_string())));
+        let closed = |error: &io::Error| Some(FileNews::Unreadable(problem(path, unreadable(error))));
+        let unsteady = &mut look.unsteady;
         let stamp = match fs::metadata(path) {
             Ok(metadata) if metadata.is_file() => Stamp::of(&metadata, now),
             Ok(_) => return None,
-            Err(error) => return unreadable(&error),
+            Err(error) => {
+                self.adopt(name.clone());
+                return closed(&error);
+            }
         };
         if pending.is_being_written(path) {
             *unsteady = true;
@@ -167,7 +223,7 @@ impl Scanner {
         }
         let bytes = match read(path) {
             Ok(bytes) => bytes,
-            Err(error) => return unreadable(&error),
+            Err(error) => return closed(&error),
         };
         let after = fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata, now));
         // A writer may have begun since, and may have come this far and no further.
@@ -175,8 +231,21 @@ impl Scanner {
             *unsteady = true;
             return None;
         }
-        self.stamps.insert(name.clone(), Stamp { read: true, ..stamp });
-        Some(parse_manifests(&bytes, name).map_or_else(FileNews::Unreadable, FileNews::Read))
+        let manifests = match parse_manifests(&bytes, name) {
+            Ok(manifests) => manifests,
+            Err(problem) => {
+                self.stamps.insert(name.clone(), Stamp { read: true, ..stamp });
+                return Some(FileNews::Unreadable(problem));
+            }
+        };
+        match last_good.map_or(Ok(()), |kept| kept.keep(name, &bytes)) {
+            Ok(()) => {
+                self.stamps.insert(name.clone(), Stamp { read: true, ..stamp });
+            }
+            // It does not count as read, so that the next look tries again.
+            Err(problem) => look.problems.push(problem),
+        }
+        Some(FileNews::Read(manifests))
     }
 }
 
@@ -187,57 +256,103 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn cannot(path: &Path, reason: &str) -> Problem {
+fn unreadable(error: &io::Error) -> String {
+    format!("cannot be read: {error}")
+}
+
+/// What is wrong with a file or a folder as a whole.
+pub(crate) fn problem(path: &Path, reason: String) -> Problem {
     Problem {
         source: path.to_string_lossy().into(),
         line: None,
         object: None,
         field: String::new(),
-        reason: format!("cannot be read: {reason}"),
+        reason,
         severity: Severity::Error,
     }
+}
+
+/// Why a folder with nothing in it is not taken at its word.
+const UNMOUNTED: &str = "is empty, and not the folder that held manifests before: a volume may not be mounted. What it \
+                         held stays in force. If it is to hold nothing, put an empty file with a name such as none.yaml in it";
+
+/// Which folder a folder is, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FolderId {
+    device: u64,
+    inode: u64,
+}
+
+impl FolderId {
+    /// Of a folder that is known by its files alone.
+    const NOBODYS: Self = Self { device: 0, inode: 0 };
+}
+
+/// A folder as it was seen.
+struct Seen {
+    id: FolderId,
+    /// In it and below.
+    files: usize,
 }
 
 #[derive(Default)]
 struct Listing {
     files: HashMap<Arc<str>, PathBuf>,
+    folders: HashMap<PathBuf, Seen>,
     closed: Vec<PathBuf>,
     problems: Vec<Problem>,
 }
 
 impl Listing {
-    fn folder(&mut self, folder: &Path, depth: usize) {
-        let entries = match fs::read_dir(folder) {
-            Ok(entries) => entries,
+    /// Lists a folder; `above` are those that it is in.
+    fn folder(&mut self, folder: &Path, above: &mut Vec<FolderId>) {
+        let opened = fs::metadata(folder).and_then(|metadata| Ok((metadata, fs::read_dir(folder)?)));
+        let (metadata, entries) = match opened {
+            Ok(opened) => opened,
             // A folder below the root that is gone is gone with all that it held. The root is not: a volume
             // that is away for a moment must not empty the mesh.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && depth > 0 => return,
-            Err(error) => return self.close(folder, &error.to_string()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !above.is_empty() => return,
+            Err(error) => return self.close(folder, unreadable(&error)),
         };
+        let id = FolderId { device: metadata.dev(), inode: metadata.ino() };
+        if above.contains(&id) {
+            return; // A link that leads back: what is there is listed already.
+        }
+        let (files, closed) = (self.files.len(), self.closed.len());
+        above.push(id);
+        self.entries(folder, entries, above);
+        above.pop();
+        // Of a folder that could not be looked into nobody knows how much is in it.
+        if self.closed.len() == closed {
+            self.folders.insert(folder.to_owned(), Seen { id, files: self.files.len() - files });
+        }
+    }
+
+    fn entries(&mut self, folder: &Path, entries: fs::ReadDir, above: &mut Vec<FolderId>) {
         for entry in entries {
             let path = match entry {
                 Ok(entry) => entry.path(),
-                Err(error) => return self.close(folder, &error.to_string()),
+                Err(error) => return self.close(folder, unreadable(&error)),
             };
             if is_hidden(&path) {
                 continue;
             }
             if path.is_dir() {
-                match depth < FOLDER_DEPTH_MAX {
-                    true => self.folder(&path, depth + 1),
-                    false => self.close(&path, "the folders are nested too deep"),
+                match above.len() <= FOLDER_DEPTH_MAX {
+                    true => self.folder(&path, above),
+                    false => self.close(&path, "cannot be read: the folders are nested too deep".to_owned()),
                 }
             } else if is_manifest(&path) {
                 if self.files.len() >= FILES_MAX {
-                    return self.close(folder, "there are too many files");
+                    return self.close(folder, "cannot be read: there are too many files".to_owned());
                 }
                 self.files.insert(path.to_string_lossy().into(), path);
             }
         }
     }
 
-    fn close(&mut self, folder: &Path, reason: &str) {
-        self.problems.push(cannot(folder, reason));
+    fn close(&mut self, folder: &Path, reason: String) {
+        self.problems.push(problem(folder, reason));
         self.closed.push(folder.to_owned());
     }
 }

@@ -1,12 +1,15 @@
 //! Follows a folder of manifests and tells what changed in it.
 
-use crate::directory::catalogue::Catalogue;
-use crate::directory::scan::{Look, Scanner};
+use crate::directory::catalogue::{Catalogue, FileNews};
+use crate::directory::last_good::LastGood;
+use crate::directory::manifest::{Manifests, parse_manifests};
+use crate::directory::scan::{self, Look, Scanner};
 use crate::directory::watch::{Pending, Watch};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -25,8 +28,10 @@ pub struct Batch {
 }
 
 /// Which batch a batch is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BatchKind {
+    /// None yet, and why: with what a file held that nobody knows, whoever went on from before would lose it.
+    Waiting(String),
     /// The first: all that there is.
     Initial,
     /// A change since.
@@ -84,27 +89,36 @@ pub enum OpenError {
 pub struct DirectorySource {
     root: PathBuf,
     timing: Timing,
+    last_good: LastGood,
+}
+
+/// Whether this is a folder that can be followed.
+///
+/// # Errors
+/// [`OpenError`] if it is not.
+pub fn check_folder(root: &Path) -> Result<(), OpenError> {
+    match fs::metadata(root) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(OpenError::NotAFolder { path: root.to_owned() }),
+        Err(source) => Err(OpenError::Look { path: root.to_owned(), source }),
+    }
 }
 
 impl DirectorySource {
-    /// Takes a folder that exists.
+    /// Takes a folder that exists, and where the last good versions of its files are kept.
     ///
     /// # Errors
     /// [`OpenError`] if it is none. A folder that goes away later keeps what it held, with a problem.
-    pub fn open(root: impl Into<PathBuf>, timing: Timing) -> Result<Self, OpenError> {
-        let root = root.into();
-        match fs::metadata(&root) {
-            Ok(metadata) if metadata.is_dir() => Ok(Self { root, timing }),
-            Ok(_) => Err(OpenError::NotAFolder { path: root }),
-            Err(source) => Err(OpenError::Look { path: root, source }),
-        }
+    pub fn open(root: PathBuf, timing: Timing, last_good: LastGood) -> Result<Self, OpenError> {
+        check_folder(&root)?;
+        Ok(Self { root, timing, last_good })
     }
 
     /// Tells of the folder until the receiver is gone: first everything, then what changes.
     pub async fn run(self, batches: mpsc::Sender<Batch>) {
-        let Self { root, timing } = self;
+        let Self { root, timing, last_good } = self;
         let mut watch = Watching::start(&root, &timing);
-        let mut work = Work { scanner: Scanner::new(root.clone()), catalogue: Catalogue::default() };
+        let mut work = Work::new(root.clone(), last_good);
         let mut told = None;
         loop {
             let pending = watch.pending();
@@ -116,9 +130,9 @@ impl DirectorySource {
             };
             work = next;
             let problems: Vec<_> = done.problems.into_iter().chain(watch.problem.clone()).collect();
-            let kind = if told.is_none() { BatchKind::Initial } else { BatchKind::Change };
-            if kind == BatchKind::Initial || !done.changes.is_empty() || told.as_ref() != Some(&problems) {
-                let batch = Batch { changes: done.changes, problems: problems.clone(), kind };
+            let news = done.kind == BatchKind::Initial || !done.changes.is_empty();
+            if news || told.as_ref() != Some(&problems) {
+                let batch = Batch { changes: done.changes, problems: problems.clone(), kind: done.kind };
                 if batches.send(batch).await.is_err() {
                     return;
                 }
@@ -137,22 +151,137 @@ impl DirectorySource {
 struct Work {
     scanner: Scanner,
     catalogue: Catalogue,
+    last_good: LastGood,
+    root: PathBuf,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nothing has been told.
+    Beginning,
+    /// Everything has, and changes are.
+    Following,
 }
 
 struct Done {
     changes: Vec<Change>,
     problems: Vec<Problem>,
     unsteady: bool,
+    kind: BatchKind,
 }
 
 impl Work {
+    fn new(root: PathBuf, last_good: LastGood) -> Self {
+        let (scanner, catalogue) = (Scanner::new(root.clone()), Catalogue::default());
+        Self { scanner, catalogue, last_good, root, stage: Stage::Beginning }
+    }
+
     fn look(mut self, pending: &Pending) -> (Self, Done) {
-        let Look { news, mut problems, unsteady } = self.scanner.look(pending, SystemTime::now());
-        let changes = self.catalogue.update(news);
+        let Look { news, mut problems, closed, unsteady } =
+            self.scanner.look(pending, SystemTime::now(), Some(&self.last_good));
+        let hidden = self.recall_hidden(&closed);
+        let news = news.into_iter().map(|(file, news)| {
+            let news = self.recalled(&file, news);
+            (file, news)
+        });
+        let news: Vec<_> = news.chain(hidden).collect();
+        for (file, _) in news.iter().filter(|(_, news)| *news == FileNews::Gone) {
+            if let Err(error) = self.last_good.forget(file) {
+                tracing::warn!(file = &**file, %error, "the last good version of a file that is gone is not forgotten");
+            }
+        }
+        let mut changes = self.catalogue.update(news);
         problems.extend(self.catalogue.problems());
-        (self, Done { changes, problems, unsteady })
+        let lost = if self.stage == Stage::Beginning { self.lost(&closed) } else { None };
+        problems.extend(lost.as_ref().map(|lost| scan::problem(&self.root, lost.clone())));
+        let kind = match self.stage {
+            Stage::Following => BatchKind::Change,
+            Stage::Beginning => match lost.or_else(|| unsteady.then(|| WRITTEN.to_owned())) {
+                Some(reason) => {
+                    changes.clear();
+                    BatchKind::Waiting(reason)
+                }
+                None => {
+                    self.begin();
+                    changes = self.catalogue.objects();
+                    BatchKind::Initial
+                }
+            },
+        };
+        (self, Done { changes, problems, unsteady, kind })
+    }
+
+    /// Of a file that cannot be read, and that this process never could: what a process before it has kept.
+    fn recalled(&self, file: &Arc<str>, news: FileNews) -> FileNews {
+        match news {
+            FileNews::Unreadable(problem) if !self.catalogue.knows(file) => match self.last_version(file) {
+                Some(manifests) => FileNews::Recalled(manifests, Some(problem)),
+                None => FileNews::Unreadable(problem),
+            },
+            news => news,
+        }
+    }
+
+    /// The same for the files of folders that cannot be looked into.
+    fn recall_hidden(&mut self, closed: &[PathBuf]) -> Vec<(Arc<str>, FileNews)> {
+        let mut recalled = Vec::new();
+        for file in closed.iter().flat_map(|folder| self.last_good.files(folder)) {
+            if !self.catalogue.knows(&file)
+                && let Some(manifests) = self.last_version(&file)
+            {
+                self.scanner.adopt(file.clone());
+                recalled.push((file, FileNews::Recalled(manifests, None)));
+            }
+        }
+        recalled
+    }
+
+    fn last_version(&self, file: &Arc<str>) -> Option<Manifests> {
+        match self.last_good.recall(file) {
+            Ok(content) => parse_manifests(&content?, file)
+                .inspect_err(
+                    |problem| tracing::error!(%problem, "the last good version of a file cannot be used"),
+                )
+                .ok(),
+            Err(error) => {
+                tracing::error!(file = &**file, %error, "the last good version of a file cannot be read");
+                None
+            }
+        }
+    }
+
+    /// Why nothing can be told yet, if files are lost.
+    fn lost(&self, closed: &[PathBuf]) -> Option<String> {
+        let complete = self.last_good.is_complete();
+        // Of what has no copy in a complete set nothing was in force. What has one that is of no use was.
+        let lost = |file: &&Arc<str>| !complete || self.last_good.has(file);
+        let files = self.catalogue.unknown().filter(lost).map(|file| file.to_string());
+        let folders = closed.iter().filter(|_| !complete).map(|folder| folder.display().to_string());
+        let lost: Vec<_> = files.chain(folders).take(LOST_SHOWN).collect();
+        (!lost.is_empty()).then(|| {
+            format!(
+                "nothing of it is in force yet: {} cannot be read, and no good version is kept in {}; mend or remove it",
+                lost.join(", "),
+                self.last_good.folder().display()
+            )
+        })
+    }
+
+    fn begin(&mut self) {
+        self.stage = Stage::Following;
+        if let Err(error) = self.last_good.complete(|file| self.catalogue.knows(file)) {
+            let folder = self.last_good.folder().display();
+            tracing::warn!(%folder, %error, "the last good versions of manifests are not complete");
+        }
     }
 }
+
+/// Why nothing can be told yet, if all can be read in a moment.
+const WRITTEN: &str = "waits for files that are being written";
+
+/// Files that are named when several are waited for.
+const LOST_SHOWN: usize = 5;
 
 /// A watch, or why there is none.
 struct Watching {

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -76,26 +76,16 @@ impl Control {
         std::fs::create_dir(at("manifests")).unwrap();
         std::fs::write(at("manifests/cluster.yaml"), CLUSTER).unwrap();
         std::fs::write(at("manifests/policy.yaml"), policy("other")).unwrap();
-        let mut process = Command::new(BINARY)
-            .env("WEFT_DIRECTORY", at("manifests"))
-            .env("WEFT_CA_DIR", at("ca"))
-            .env("WEFT_ROOTS_FILE", at("roots.pem"))
-            .env("WEFT_ADMIN_SOCKET", at("admin.sock"))
-            .env("WEFT_LISTEN", "127.0.0.1:0")
-            .env("WEFT_METRICS_ADDR", "127.0.0.1:0")
-            .env("WEFT_LOG_FORMAT", "json")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let serving = lines.by_ref().map(Result::unwrap).inspect(|line| eprintln!("{line}"));
-        let serving = serving.into_iter().find(|line| line.contains("\"serving\"")).expect("it serves");
-        let serving: serde_json::Value = serde_json::from_str(&serving).unwrap();
-        let addr = |name: &str| serving[name].as_str().unwrap().parse().unwrap();
-        let (grpc, metrics) = (addr("grpc"), addr("metrics"));
-        // The rest of the log is for whoever reads a failure.
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("{line}")));
+        let (process, grpc, metrics) = run(folder.path());
         Self { folder, process, grpc, metrics }
+    }
+
+    /// Ends it, changes something, and starts another on the same folders.
+    pub(crate) fn restart(&mut self, change: impl FnOnce(&Self)) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        change(self);
+        (self.process, self.grpc, self.metrics) = run(self.folder.path());
     }
 
     pub(crate) fn at(&self, name: &str) -> PathBuf {
@@ -181,6 +171,31 @@ impl Control {
             .unwrap();
         body(stream)
     }
+}
+
+/// Starts one, and says where it serves.
+fn run(folder: &Path) -> (Child, SocketAddr, SocketAddr) {
+    let at = |name: &str| folder.join(name);
+    let mut process = Command::new(BINARY)
+        .env("WEFT_DIRECTORY", at("manifests"))
+        .env("WEFT_CA_DIR", at("ca"))
+        .env("WEFT_ROOTS_FILE", at("roots.pem"))
+        .env("WEFT_ADMIN_SOCKET", at("admin.sock"))
+        .env("WEFT_LISTEN", "127.0.0.1:0")
+        .env("WEFT_METRICS_ADDR", "127.0.0.1:0")
+        .env("WEFT_LOG_FORMAT", "json")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    let serving = lines.by_ref().map(Result::unwrap).inspect(|line| eprintln!("{line}"));
+    let serving = serving.into_iter().find(|line| line.contains("\"serving\"")).expect("it serves");
+    let serving: serde_json::Value = serde_json::from_str(&serving).unwrap();
+    let addr = |name: &str| serving[name].as_str().unwrap().parse().unwrap();
+    let (grpc, metrics) = (addr("grpc"), addr("metrics"));
+    // The rest of the log is for whoever reads a failure.
+    std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("{line}")));
+    (process, grpc, metrics)
 }
 
 fn body(mut stream: impl Read) -> String {

@@ -84,6 +84,34 @@ async fn manifests_reach_clients_and_so_do_their_changes() {
     assert_eq!(conditions[0]["reason"], "NoMatchingParent", "{found:#}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_in_a_broken_file_outlives_a_restart() {
+    let mut control = Control::start();
+    let (mut view, proxy) = control.client::<Mesh>(Role::NodeProxy, "weft-node-proxy");
+    until(&mut view, |now| web_policy(now).is_some()).await;
+    drop((view, proxy));
+    control.restart(|control| control.write("policy.yaml", "a: ["));
+    let (mut view, proxy) = control.client::<Mesh>(Role::NodeProxy, "weft-node-proxy");
+    until(&mut view, |now| now.workload(&WorkloadUid::new("Kubernetes//Pod/default/web-1")).is_some()).await;
+    assert!(web_policy(&view.now()).is_some_and(|policy| policy.action == Action::Deny), "it still denies");
+    assert!(control.get("/status").contains("is not YAML"));
+    drop((view, proxy));
+
+    // Nobody knows what it held: nothing is told, and whoever goes on from before keeps what he has.
+    control.restart(|control| std::fs::remove_dir_all(control.at("ca/manifests")).unwrap());
+    let deadline = Instant::now() + DEADLINE;
+    while !control.get("/readyz").contains("manifests: not ready: nothing of it is in force yet") {
+        assert!(Instant::now() < deadline, "{}", control.get("/readyz"));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(control.get("/status").contains("policy.yaml cannot be read"), "{}", control.get("/status"));
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&control.get("/status")).unwrap()["generation"], 0);
+    control.write("policy.yaml", &policy("mended"));
+    let (mut view, _proxy) = control.client::<Mesh>(Role::NodeProxy, "weft-node-proxy");
+    until(&mut view, |now| format!("{:?}", web_policy(now)).contains("mended")).await;
+    assert!(control.get("/readyz").contains("manifests: ok"));
+}
+
 const ROUTE: &str = "
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute

@@ -6,10 +6,12 @@ use crate::facts::service::ServiceFacts;
 use crate::facts::service_entry::{ServiceEntryFacts, key as service_entry};
 use crate::facts::workload_entry::EntryFacts;
 use crate::name::Name;
+use crate::policy::Target;
 use ipnet::IpNet;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use weft_control_api::kind::{Kind, ObjectKey};
-use weft_core::service::{LoadBalancingMode, Vip};
+use weft_core::service::{LoadBalancingMode, Vip, VipKind};
 
 impl Cluster {
     pub(crate) fn set_service_entry(
@@ -35,7 +37,20 @@ impl Cluster {
         for claimant in before.iter().chain(&after).chain([name]) {
             dirty.askers.insert(service_entry(claimant));
             dirty.entries.insert(service_entry(claimant));
+            self.mark_aimed(claimant, &hosts, dirty);
         }
+    }
+
+    /// Marks what names a ServiceEntry, and the hosts of which it speaks now, or spoke.
+    fn mark_aimed(&self, entry: &Name, hosts: &BTreeSet<Name>, dirty: &mut Dirty) {
+        let target = Target::Entry(entry.clone());
+        dirty.telemetries.extend(self.telemetries.aimed_at(&target).cloned());
+        let policies: Vec<Name> = self.authorizations.aimed_at(&target).cloned().collect();
+        if !policies.is_empty() {
+            // Whether anybody may come past their waypoint follows from policy.
+            dirty.services(hosts);
+        }
+        dirty.requests.extend(policies);
     }
 
     fn claimants_of(&self, now: Option<&ServiceEntryFacts>, name: &Name) -> Vec<Name> {
@@ -53,7 +68,11 @@ impl Cluster {
         if facts.told.vips.is_empty() && facts.told.load_balancing.mode != LoadBalancingMode::Passthrough {
             let network = self.config.network.clone();
             let ip = self.entries.made_up(host).map(IpAddr::from);
-            facts.told.vips.extend(ip.map(|ip| Vip { network, range: IpNet::from(ip) }));
+            facts.told.vips.extend(ip.map(|ip| Vip {
+                network,
+                range: IpNet::from(ip),
+                kind: VipKind::Cluster,
+            }));
         }
         Some(facts)
     }

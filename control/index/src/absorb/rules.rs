@@ -34,6 +34,7 @@ impl Cluster {
     fn mark_target(&self, target: &Target, dirty: &mut Dirty) {
         match target {
             Target::Service(service) => dirty.services([service]),
+            Target::Entry(entry) => dirty.services(self.entries.had_by(entry)),
             Target::Gateway(gateway) => self.mark_gateway(gateway, false, dirty),
             Target::Class(class) => {
                 let of_class = self.gateways.iter().filter(|(_, facts)| facts.class == *class);

@@ -67,6 +67,12 @@ impl Entries {
         self.claims.get(host)?.first().map(|(_, name)| name)
     }
 
+    /// The hosts that a ServiceEntry has: of those that it names the ones that no older one does.
+    pub(crate) fn had_by<'a>(&'a self, entry: &'a Name) -> impl Iterator<Item = &'a Name> {
+        let named = self.services.get(entry).into_iter().flat_map(|facts| &facts.services);
+        named.map(|(host, _)| host).filter(move |host| self.owner(host) == Some(entry))
+    }
+
     /// All ServiceEntries that want a host.
     pub(crate) fn claimants(&self, host: &Name) -> impl Iterator<Item = &Name> {
         self.claims.get(host).into_iter().flatten().map(|(_, name)| name)

@@ -73,15 +73,18 @@ fn endpoint(one: &Written, path: &str, slice: &Name, notes: &mut Vec<Note>) -> E
         Some(Name::new(namespace, target.name.as_deref()?))
     });
     let conditions = one.conditions.clone().unwrap_or_default();
-    // `serving` is readiness without regard to termination; where it is not said, `ready` is the next best.
-    let serving = conditions.serving.or(conditions.ready).unwrap_or(true);
+    let terminating = conditions.terminating == Some(true);
+    let ready = conditions.ready.unwrap_or(true);
+    // `serving` is readiness without regard to termination, and to publishNotReadyAddresses. One that terminates is
+    // never ready; any other has to be, as for kube-proxy.
+    let serves = conditions.serving.unwrap_or(ready) && (ready || terminating);
     Endpoint {
         addresses,
         pod,
         node: NodeName::new(one.node_name.as_deref().unwrap_or_default()),
         zone: one.zone.as_deref().unwrap_or_default().into(),
-        health: if serving { Health::Healthy } else { Health::Unhealthy },
-        terminating: conditions.terminating == Some(true),
+        health: if serves { Health::Healthy } else { Health::Unhealthy },
+        terminating,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What matters of a Node: where it is, and whether it speaks Weft's own tunnel.
 
+use crate::facts::versions;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use weft_control_api::k8s_openapi::api::core::v1::Node;
@@ -13,9 +14,6 @@ pub(crate) struct NodeFacts {
     pub(crate) locality: Locality,
     pub(crate) tunnel: Option<NodeTunnel>,
 }
-
-/// Versions of Weft's dialect that the node's proxy speaks, separated by commas.
-const TUNNEL_VERSIONS: &str = "weft.dev/tunnel-versions";
 
 pub(crate) fn read(node: &Node, notes: &mut Vec<Note>) -> NodeFacts {
     NodeFacts { locality: locality(node), tunnel: tunnel(node, notes) }
@@ -34,20 +32,12 @@ fn locality(node: &Node) -> Locality {
 }
 
 fn tunnel(node: &Node, notes: &mut Vec<Note>) -> Option<NodeTunnel> {
-    let text = node.metadata.annotations.as_ref()?.get(TUNNEL_VERSIONS)?;
-    let mut versions = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        match part.parse() {
-            Ok(version) => versions.push(version),
-            Err(_) => notes.push(Note::warning(
-                format!("metadata.annotations.{TUNNEL_VERSIONS}"),
-                format!("{part:?} is no version"),
-            )),
-        }
+    let versions = versions::read(&node.metadata, notes);
+    if versions.is_empty() {
+        return None;
     }
     let addresses = internal_addresses(node, notes);
-    let known = !versions.is_empty() && !addresses.is_empty();
-    known.then_some(NodeTunnel { place: TunnelPlace::Node(addresses), versions })
+    (!addresses.is_empty()).then_some(NodeTunnel { place: TunnelPlace::Node(addresses), versions })
 }
 
 fn internal_addresses(node: &Node, notes: &mut Vec<Note>) -> Vec<SocketAddr> {

@@ -3,7 +3,7 @@
 use crate::config::IndexConfig;
 use crate::facts::enrolment::{self, Wish};
 use crate::facts::waypoint::{self, Use};
-use crate::facts::{owner, port, said};
+use crate::facts::{owner, port, said, versions};
 use crate::name::Name;
 use crate::selector::Labels;
 use std::net::IpAddr;
@@ -41,6 +41,8 @@ pub(crate) struct PodFacts {
     /// TCP ports of its containers that have a name.
     pub(crate) named_ports: Vec<(Arc<str>, u16)>,
     pub(crate) netns: Option<Arc<str>>,
+    /// Of Weft's own dialect of the tunnel, if it ends tunnels itself.
+    pub(crate) tunnel_versions: Vec<u16>,
     /// What the pod itself says.
     pub(crate) acceleration: Option<Acceleration>,
     /// What the pod itself says.
@@ -88,6 +90,7 @@ pub(crate) fn read(pod: &Pod, name: &Name, config: &IndexConfig, notes: &mut Vec
         canonical_revision,
         named_ports: named_ports(spec, notes),
         netns: annotation(pod, "weft.dev/netns").map(Into::into),
+        tunnel_versions: versions::read(&pod.metadata, notes),
         acceleration: said::read(&pod.metadata, notes),
         existing: said::read(&pod.metadata, notes),
         labels,

@@ -97,7 +97,7 @@ pub(crate) fn read(
     let no_spec = ServiceSpec::default();
     let spec = service.spec.as_ref().unwrap_or(&no_spec);
     let key = key(name, config);
-    let external = spec.type_.as_deref() == Some("ExternalName");
+    let external = is_external(spec, notes);
     let ports = if external { Vec::new() } else { backend_ports(spec, notes) };
     let selector = spec.selector.clone().filter(|labels: &Labels| !external && !labels.is_empty());
     let labels = service.metadata.labels.clone().unwrap_or_default();
@@ -115,7 +115,7 @@ pub(crate) fn read(
         canonical: true,
         guarded: false,
     };
-    let headless = spec.cluster_ip.as_deref() == Some("None");
+    let headless = is_headless(spec);
     let (selector, health) = (selector.map(Selector::labels), told.load_balancing.health);
     ServiceFacts {
         told,
@@ -208,12 +208,32 @@ fn told_ports(spec: &ServiceSpec, ports: &[BackendPort]) -> Vec<core::ServicePor
     told.collect()
 }
 
+fn is_headless(spec: &ServiceSpec) -> bool {
+    spec.cluster_ip.as_deref() == Some("None")
+}
+
+fn is_external(spec: &ServiceSpec, notes: &mut Vec<Note>) -> bool {
+    match spec.type_.as_deref() {
+        None | Some("" | "ClusterIP" | "NodePort" | "LoadBalancer") => false,
+        Some("ExternalName") => true,
+        Some(other) => {
+            notes.push(Note::error("spec.type", format!("{other:?} is no type of a Service")));
+            false
+        }
+    }
+}
+
+/// Its addresses: the cluster's own first, and those for clients outside. A headless one has none of either kind:
+/// nothing stands for its pods, and kube-proxy passes it over as well.
 fn vips(
     service: &Service,
     spec: &ServiceSpec,
     config: &IndexConfig,
     notes: &mut Vec<Note>,
 ) -> Vec<core::Vip> {
+    if is_headless(spec) {
+        return Vec::new();
+    }
     let listed = spec.cluster_ips.iter().flatten().enumerate();
     let listed = listed.map(|(index, ip)| (format!("spec.clusterIPs[{index}]"), ip.as_str()));
     let single = spec.cluster_ip.as_deref().map(|ip| ("spec.clusterIP".to_owned(), ip));
@@ -221,19 +241,31 @@ fn vips(
     let external = external.map(|(index, ip)| (format!("spec.externalIPs[{index}]"), ip.as_str()));
     let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     let ingress = balancer.and_then(|balancer| balancer.ingress.as_ref());
-    let ingress = ingress.into_iter().flatten().enumerate().filter_map(|(index, one)| {
-        Some((format!("status.loadBalancer.ingress[{index}].ip"), one.ip.as_deref()?))
-    });
+    let mut ours = Vec::new();
+    for (index, one) in ingress.into_iter().flatten().enumerate() {
+        let at = |field: &str| format!("status.loadBalancer.ingress[{index}].{field}");
+        match one.ip_mode.as_deref() {
+            None | Some("" | "VIP") => ours.extend(one.ip.as_deref().map(|ip| (at("ip"), ip))),
+            // The balancer has to see what is for it, from within the cluster too (KEP-1860).
+            Some("Proxy") => {}
+            Some(other) => {
+                notes.push(Note::error(at("ipMode"), format!("{other:?} is neither VIP nor Proxy")));
+            }
+        }
+    }
     let mut found: Vec<core::Vip> = Vec::new();
-    let all = listed.chain(single).chain(external).chain(ingress);
-    for (field, text) in all.filter(|(_, text)| !matches!(*text, "" | "None")) {
+    // Cluster IPs come first: discovery says how many of the addresses are ones.
+    let given = listed.chain(single).map(|(field, text)| (field, text, core::VipKind::Cluster));
+    let shared = external.chain(ours).map(|(field, text)| (field, text, core::VipKind::External));
+    let all = given.chain(shared);
+    for (field, text, kind) in all.filter(|(_, text, _)| !matches!(*text, "" | "None")) {
         let Ok(ip) = text.parse::<IpAddr>() else {
             notes.push(Note::error(field, format!("{text:?} is no address")));
             continue;
         };
-        let vip = core::Vip { network: config.network.clone(), range: IpNet::from(ip.to_canonical()) };
-        if !found.contains(&vip) {
-            found.push(vip);
+        let range = IpNet::from(ip.to_canonical());
+        if !found.iter().any(|known| known.range == range) {
+            found.push(core::Vip { network: config.network.clone(), range, kind });
         }
     }
     found
@@ -241,22 +273,30 @@ fn vips(
 
 fn load_balancing(spec: &ServiceSpec, notes: &mut Vec<Note>) -> core::LoadBalancing {
     use core::Scope::{Network, Node, Region, Subzone, Zone};
-    let (mode, preference) =
-        match (spec.internal_traffic_policy.as_deref(), spec.traffic_distribution.as_deref()) {
-            (Some("Local"), _) => (core::LoadBalancingMode::Strict, vec![Node]),
-            (_, Some("PreferClose" | "PreferSameZone")) => {
-                (core::LoadBalancingMode::Failover, vec![Network, Region, Zone])
-            }
-            (_, Some("PreferSameNode")) => {
-                (core::LoadBalancingMode::Failover, vec![Network, Region, Zone, Subzone, Node])
-            }
-            (_, None | Some("")) => (core::LoadBalancingMode::Any, Vec::new()),
-            (_, Some(other)) => {
-                let reason = format!("{other:?} is not known; endpoints count alike");
-                notes.push(Note::warning("spec.trafficDistribution", reason));
-                (core::LoadBalancingMode::Any, Vec::new())
-            }
-        };
+    let internal = spec.internal_traffic_policy.as_deref();
+    if !matches!(internal, None | Some("" | "Cluster" | "Local")) {
+        let reason = format!("{:?} is neither Cluster nor Local", internal.unwrap_or_default());
+        notes.push(Note::error("spec.internalTrafficPolicy", reason));
+    }
+    if internal == Some("Local") && spec.external_ips.iter().flatten().next().is_some() {
+        let reason = "Local holds here for what pods send to spec.externalIPs as well";
+        notes.push(Note::warning("spec.internalTrafficPolicy", reason));
+    }
+    let (mode, preference) = match (internal, spec.traffic_distribution.as_deref()) {
+        (Some("Local"), _) => (core::LoadBalancingMode::Strict, vec![Node]),
+        (_, Some("PreferClose" | "PreferSameZone")) => {
+            (core::LoadBalancingMode::Failover, vec![Network, Region, Zone])
+        }
+        (_, Some("PreferSameNode")) => {
+            (core::LoadBalancingMode::Failover, vec![Network, Region, Zone, Subzone, Node])
+        }
+        (_, None | Some("")) => (core::LoadBalancingMode::Any, Vec::new()),
+        (_, Some(other)) => {
+            let reason = format!("{other:?} is not known; endpoints count alike");
+            notes.push(Note::warning("spec.trafficDistribution", reason));
+            (core::LoadBalancingMode::Any, Vec::new())
+        }
+    };
     let health = match spec.publish_not_ready_addresses {
         Some(true) => core::HealthPolicy::All,
         Some(false) | None => core::HealthPolicy::OnlyHealthy,

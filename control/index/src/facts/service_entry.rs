@@ -149,7 +149,7 @@ fn told(spec: &ServiceEntrySpec, host: &Name, config: &IndexConfig) -> core::Ser
         Resolution::None => core::LoadBalancingMode::Passthrough,
         _ => core::LoadBalancingMode::Any,
     };
-    let vip = |range| core::Vip { network: config.network.clone(), range };
+    let vip = |range| core::Vip { network: config.network.clone(), range, kind: core::VipKind::External };
     core::Service {
         name: ServiceName::new(host.namespace.clone(), host.name.clone()),
         short_name: host.name.clone(),

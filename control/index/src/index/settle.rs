@@ -30,9 +30,11 @@ impl Index {
             let now = waypoint::told_service(&self.cluster, name);
             let key = facts::service::key(name, &self.cluster.config);
             self.services.set(&key, now, &mut diff.services);
-            let target = Target::Service(name.clone());
-            dirty.requests.extend(self.cluster.authorizations.aimed_at(&target).cloned());
-            dirty.telemetries.extend(self.cluster.telemetries.aimed_at(&target).cloned());
+            let entry = self.cluster.entries.owner(name).cloned().map(Target::Entry);
+            for target in [Target::Service(name.clone())].into_iter().chain(entry) {
+                dirty.requests.extend(self.cluster.authorizations.aimed_at(&target).cloned());
+                dirty.telemetries.extend(self.cluster.telemetries.aimed_at(&target).cloned());
+            }
             dirty.traffic.extend(self.said.leading_to(name));
         }
         self.settle_traffic(&mut dirty, diff);

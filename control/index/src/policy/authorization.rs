@@ -176,7 +176,7 @@ fn alternatives(matches: Vec<Match>, written_empty: bool, field: String, reader:
 /// `None` for a source that never matches.
 fn source(from: &api::From, path: &str, reader: &mut Reader<'_>) -> Option<Match> {
     let path = format!("{path}.source");
-    let Some(source) = from.source.as_ref().filter(|source| **source != api::Source::default()) else {
+    let Some(source) = from.source.as_ref().filter(|source| !source.says_nothing()) else {
         reader.error(path, "says nothing; leave `from` out to match anything");
         return None;
     };
@@ -209,7 +209,7 @@ fn source(from: &api::From, path: &str, reader: &mut Reader<'_>) -> Option<Match
 /// `None` for an operation that never matches.
 fn operation(to: &api::To, path: &str, reader: &mut Reader<'_>) -> Option<Match> {
     let path = format!("{path}.operation");
-    let Some(operation) = to.operation.as_ref().filter(|one| **one != api::Operation::default()) else {
+    let Some(operation) = to.operation.as_ref().filter(|one| !one.says_nothing()) else {
         reader.error(path, "says nothing; leave `to` out to match anything");
         return None;
     };

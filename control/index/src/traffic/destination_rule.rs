@@ -1,13 +1,15 @@
 //! What a DestinationRule says, in the words of `weft-l7`.
 
+use super::annotations;
+use super::in_force::InForce;
 use super::origination::{self, Around};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use weft_control_api::duration::IstioDuration;
 use weft_control_api::istio::destination_rule::balancer::{
-    ConsistentHash, HashAlgorithm, HashKey as WrittenKey, LoadBalancer, LoadBalancerSettings,
-    LocalityLoadBalancerSetting, SimpleLb, Warmup,
+    ConsistentHash, Distribute as WrittenDistribute, HashAlgorithm, HashKey as WrittenKey, LoadBalancer,
+    LoadBalancerSettings, LocalityLoadBalancerSetting, SimpleLb, Warmup,
 };
 use weft_control_api::istio::destination_rule::pool::{
     ConnectionPoolSettings, H2UpgradePolicy, OutlierDetection, TcpKeepalive,
@@ -17,15 +19,25 @@ use weft_control_api::istio::destination_rule::{
     DestinationRuleSpec, PortTrafficPolicy, RetryBudget as WrittenBudget, Subset as WrittenSubset,
     TrafficPolicy,
 };
+use weft_core::service::{LoadBalancing, LoadBalancingMode};
 use weft_l7::destination::{
-    Balancer, Destination, Distribute, Failover, HashKey, KeepAlive, Limits, Locality, Outlier, Settings,
-    Subset, Upgrade, WarmUp,
+    Balancer, Destination, Distribute, EmptySubset, Failover, HashKey, KeepAlive, Limits, Locality, Outlier,
+    Settings, Subset, Upgrade, WarmUp,
 };
 use weft_l7::resilience::RetryBudget;
 use weft_l7::share::Share;
 
-/// What the rule says of its host. Its TLS depends on what is around it.
-pub(super) fn read(spec: &DestinationRuleSpec, around: &Around<'_>) -> Destination {
+/// What a rule is read beside.
+pub(super) struct Beside<'a> {
+    /// For its TLS.
+    pub(super) around: Around<'a>,
+    /// Which endpoints the Service itself prefers.
+    pub(super) preference: &'a LoadBalancing,
+}
+
+/// What the rules in force say of their host.
+pub(super) fn read(rules: &InForce<'_>, beside: &Beside<'_>) -> Destination {
+    let spec = &*rules.spec();
     let own = spec.traffic_policy.clone().unwrap_or_default();
     let subset = |one: &WrittenSubset| {
         let policy = over(one.traffic_policy.clone().unwrap_or_default(), &own);
@@ -33,14 +45,31 @@ pub(super) fn read(spec: &DestinationRuleSpec, around: &Around<'_>) -> Destinati
             one.labels.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect();
         (
             Arc::from(one.name.as_str()),
-            Subset { labels, settings: settings(&policy, around), ports: ports(&policy, around) },
+            Subset {
+                labels,
+                empty: EmptySubset::default(),
+                settings: settings(&policy, beside),
+                ports: ports(&policy, beside),
+            },
         )
     };
-    Destination {
-        settings: settings(&own, around),
-        ports: ports(&own, around),
+    let mut destination = Destination {
+        settings: settings(&own, beside),
+        ports: ports(&own, beside),
         subsets: spec.subsets.iter().map(subset).collect(),
-    }
+    };
+    annotations::lay_over(rules.metadata(), &mut destination);
+    destination
+}
+
+/// Whether any part of it says when endpoints are left alone.
+pub(super) fn has_outlier(spec: &DestinationRuleSpec) -> bool {
+    let says = |policy: &TrafficPolicy| {
+        let mut ports = policy.port_level_settings.iter();
+        policy.outlier_detection.is_some() || ports.any(|port| port.outlier_detection.is_some())
+    };
+    let subsets = spec.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
+    spec.traffic_policy.iter().chain(subsets).any(says)
 }
 
 /// The settings of TLS to endpoints that it asks for, and their fields.
@@ -77,7 +106,7 @@ fn over(subset: TrafficPolicy, host: &TrafficPolicy) -> TrafficPolicy {
     }
 }
 
-fn ports(policy: &TrafficPolicy, around: &Around<'_>) -> BTreeMap<u16, Settings> {
+fn ports(policy: &TrafficPolicy, beside: &Beside<'_>) -> BTreeMap<u16, Settings> {
     let one = |port: &PortTrafficPolicy| {
         // They stand instead of the others, whole (Istio, PortTrafficPolicy).
         let policy = TrafficPolicy {
@@ -88,22 +117,22 @@ fn ports(policy: &TrafficPolicy, around: &Around<'_>) -> BTreeMap<u16, Settings>
             retry_budget: policy.retry_budget,
             ..TrafficPolicy::default()
         };
-        (port.port.number.get(), settings(&policy, around))
+        (port.port.number.get(), settings(&policy, beside))
     };
     policy.port_level_settings.iter().map(one).collect()
 }
 
-fn settings(policy: &TrafficPolicy, around: &Around<'_>) -> Settings {
+fn settings(policy: &TrafficPolicy, beside: &Beside<'_>) -> Settings {
     let balancing = policy.load_balancer.clone().unwrap_or_default();
     let outlier = policy.outlier_detection;
     Settings {
         balancer: balancer(&balancing),
         warm_up: warm_up(&balancing),
-        locality: locality(balancing.locality_lb_setting.as_ref(), outlier.is_some()),
+        locality: locality(balancing.locality_lb_setting.as_ref(), outlier.as_ref(), beside.preference),
         limits: policy.connection_pool.as_ref().map(limits).unwrap_or_default(),
         outlier: outlier.as_ref().map(read_outlier),
         retry_budget: policy.retry_budget.as_ref().map(retry_budget),
-        tls: policy.tls.as_ref().and_then(|tls| around.read(tls)),
+        tls: policy.tls.as_ref().and_then(|tls| beside.around.read(tls)),
     }
 }
 
@@ -173,28 +202,48 @@ fn percent_share(percent: f64) -> Share {
     Share::millionths((percent * 10_000.0).round().clamp(0.0, 1_000_000.0) as u32).unwrap_or(Share::ALL)
 }
 
-/// Istio looks at places only where it is told when an endpoint is unhealthy.
-fn locality(written: Option<&LocalityLoadBalancerSetting>, has_outlier: bool) -> Locality {
-    let Some(written) = written.filter(|written| written.enabled != Some(false)) else {
-        let off = written.is_some_and(|written| written.enabled == Some(false));
-        return Locality {
-            failover: if off { Failover::Off } else { Failover::AsService },
-            ..Locality::default()
-        };
-    };
-    let distribute = |one: &weft_control_api::istio::destination_rule::balancer::Distribute| Distribute {
+/// Istio looks at places only where it is told when an endpoint is unhealthy. There it does so of itself (the mesh's own
+/// `localityLbSetting` is on, if nobody has turned it off), unless the Service has a preference.
+fn locality(
+    written: Option<&LocalityLoadBalancerSetting>,
+    outlier: Option<&OutlierDetection>,
+    preference: &LoadBalancing,
+) -> Locality {
+    let distribute = |one: &WrittenDistribute| Distribute {
         from: one.from.as_str().into(),
         to: one.to.iter().map(|(place, share)| (place.as_str().into(), *share)).collect(),
     };
-    let failover = if !has_outlier {
-        Failover::AsService
-    } else if !written.failover_priority.is_empty() {
-        Failover::Labels(written.failover_priority.iter().map(|label| label.as_str().into()).collect())
-    } else {
-        let pairs = written.failover.iter().map(|one| (one.from.as_str().into(), one.to.as_str().into()));
-        Failover::Near { regions: pairs.collect() }
+    let is_off = |written: &LocalityLoadBalancerSetting| written.enabled == Some(false);
+    let (failover, shares) = match (written, outlier) {
+        (Some(written), _) if is_off(written) => (Failover::Off, &[][..]),
+        (Some(written), Some(_)) => (failover(written), &*written.distribute),
+        (Some(written), None) => (Failover::AsService, &*written.distribute),
+        (None, Some(_)) if preference.mode == LoadBalancingMode::Any => {
+            (Failover::Near { regions: Vec::new() }, &[][..])
+        }
+        (None, _) => (Failover::AsService, &[][..]),
     };
-    Locality { failover, distribute: written.distribute.iter().map(distribute).collect(), healthy_min: None }
+    // Below it all are asked, healthy or not; Istio's default of zero is never below.
+    let healthy_min = some(outlier.and_then(|one| one.min_health_percent));
+    Locality {
+        failover,
+        distribute: shares.iter().map(distribute).collect(),
+        healthy_min: healthy_min.map(percentage),
+    }
+}
+
+fn failover(written: &LocalityLoadBalancerSetting) -> Failover {
+    if !written.failover_priority.is_empty() {
+        return Failover::Labels(
+            written.failover_priority.iter().map(|label| label.as_str().into()).collect(),
+        );
+    }
+    let pairs = written.failover.iter().map(|one| (one.from.as_str().into(), one.to.as_str().into()));
+    Failover::Near { regions: pairs.collect() }
+}
+
+fn percentage(percent: u32) -> Share {
+    Share::fraction(percent, 100).unwrap_or(Share::ALL)
 }
 
 /// Zero and nothing are no limit.
@@ -218,11 +267,13 @@ fn limits(pool: &ConnectionPoolSettings) -> Limits {
         streams_per_connection: some(http.max_concurrent_streams),
         connect: tcp.connect_timeout.map(IstioDuration::get),
         idle: http.idle_timeout.or(tcp.idle_timeout).map(IstioDuration::get).filter(|idle| !idle.is_zero()),
+        bytes_idle: tcp.idle_timeout.map(IstioDuration::get),
         age: tcp.max_connection_duration.map(IstioDuration::get),
         upgrade: match (http.use_client_protocol, http.h2_upgrade_policy) {
-            (Some(true), _) | (_, Some(H2UpgradePolicy::DoNotUpgrade)) => Upgrade::Never,
+            // Then the other field counts for nothing (Istio, HTTPSettings).
+            (Some(true), _) => Upgrade::AsItCame,
             (_, Some(H2UpgradePolicy::Upgrade)) => Upgrade::Always,
-            (_, Some(H2UpgradePolicy::Default) | None) => Upgrade::AsItCame,
+            (_, Some(H2UpgradePolicy::Default | H2UpgradePolicy::DoNotUpgrade) | None) => Upgrade::AsPortSays,
         },
         keep_alive: tcp.tcp_keepalive.map(keep_alive),
     }
@@ -236,7 +287,6 @@ const EJECTION_MAX: Duration = Duration::from_secs(300);
 const EJECTED_PERCENT: u32 = 10;
 
 fn read_outlier(one: &OutlierDetection) -> Outlier {
-    let share = |percent: u32| Share::fraction(percent, 100).unwrap_or(Share::ALL);
     let split = one.split_external_local_origin_errors.unwrap_or(false);
     let base = one.base_ejection_time.map_or(EJECTION, IstioDuration::get);
     let old = one.consecutive_errors;
@@ -252,17 +302,66 @@ fn read_outlier(one: &OutlierDetection) -> Outlier {
         interval: one.interval.map_or(INTERVAL, IstioDuration::get),
         base,
         max: base.max(EJECTION_MAX),
-        ejected_max: share(one.max_ejection_percent.unwrap_or(EJECTED_PERCENT)),
-        healthy_min: share(one.min_health_percent.unwrap_or(0)),
+        ejected_max: percentage(one.max_ejection_percent.unwrap_or(EJECTED_PERCENT)),
+        healthy_min: percentage(one.min_health_percent.unwrap_or(0)),
     }
 }
 
+/// Istio hands it to Envoy, whose defaults these are (CircuitBreakers.Thresholds.RetryBudget).
+const BUDGET_PERCENT: f64 = 20.0;
+const RETRIES_ALWAYS: u32 = 3;
+
 fn retry_budget(one: &WrittenBudget) -> RetryBudget {
-    let interval = one.budget_interval.map_or(INTERVAL, IstioDuration::get);
-    RetryBudget {
-        share: percent_share(one.percent.unwrap_or(20.0)),
-        interval,
-        always: one.min_retry_concurrency.unwrap_or(3),
-        always_interval: interval,
+    RetryBudget::AtATime {
+        share: percent_share(one.percent.unwrap_or(BUDGET_PERCENT)),
+        always: one.min_retry_concurrency.unwrap_or(RETRIES_ALWAYS),
+        interval: one.budget_interval.map(IstioDuration::get).filter(|interval| !interval.is_zero()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn limits_of_time() {
+        let seconds = |count| Some(Duration::from_secs(count));
+        for (case, tcp, http, idle, bytes_idle) in [
+            ("nothing", json!({}), json!({}), None, None),
+            ("of TCP, for both", json!({"idleTimeout": "7s"}), json!({}), seconds(7), seconds(7)),
+            ("of HTTP", json!({}), json!({"idleTimeout": "5s"}), seconds(5), None),
+            (
+                "each its own",
+                json!({"idleTimeout": "7s"}),
+                json!({"idleTimeout": "5s"}),
+                seconds(5),
+                seconds(7),
+            ),
+            ("never", json!({"idleTimeout": "0s"}), json!({}), None, seconds(0)),
+        ] {
+            let limits = read(json!({"tcp": tcp, "http": http}));
+            assert_eq!((limits.idle, limits.bytes_idle), (idle, bytes_idle), "{case}");
+        }
+        assert_eq!(read(json!({"tcp": {"maxConnectionDuration": "9s"}})).age, seconds(9));
+    }
+
+    #[test]
+    fn versions_of_http() {
+        for (http, want) in [
+            (json!({}), Upgrade::AsPortSays),
+            (json!({"h2UpgradePolicy": "DEFAULT"}), Upgrade::AsPortSays),
+            (json!({"h2UpgradePolicy": "DO_NOT_UPGRADE"}), Upgrade::AsPortSays),
+            (json!({"h2UpgradePolicy": "UPGRADE"}), Upgrade::Always),
+            (json!({"useClientProtocol": false, "h2UpgradePolicy": "UPGRADE"}), Upgrade::Always),
+            (json!({"useClientProtocol": true}), Upgrade::AsItCame),
+            (json!({"useClientProtocol": true, "h2UpgradePolicy": "UPGRADE"}), Upgrade::AsItCame),
+        ] {
+            assert_eq!(read(json!({"http": http.clone()})).upgrade, want, "{http}");
+        }
+    }
+
+    fn read(pool: Value) -> Limits {
+        limits(&serde_json::from_value(pool).expect("a connection pool"))
     }
 }

@@ -4,6 +4,7 @@
 
 use super::gateway_route::{Family, Spec};
 use super::hosts::Hosts;
+use super::in_force::InForce;
 use super::virtual_service::destinations;
 use super::{Said, delegation};
 use crate::cluster::Cluster;
@@ -84,15 +85,20 @@ fn destination(
         return Some(Note::error(format!("{field}.port.number"), reason));
     }
     let subset = one.subset.as_ref()?;
-    let rule = said.destination_rule_of(&service);
+    let rules = said.destination_rules_of(cluster, &service);
+    let spec = rules.as_ref().map(InForce::spec);
     let known: BTreeSet<&str> =
-        rule.iter().flat_map(|(_, rule)| &rule.spec.subsets).map(|one| one.name.as_str()).collect();
+        spec.iter().flat_map(|spec| &spec.subsets).map(|one| one.name.as_str()).collect();
     if known.contains(subset.as_str()) {
         return None;
     }
-    let why = match rule {
-        None => format!("no DestinationRule names subsets of Service {service}"),
-        Some((rule, _)) => format!("DestinationRule {rule} does not name it; it names {}", list(&known)),
+    let names: Vec<String> = rules.iter().flat_map(InForce::names).map(Name::to_string).collect();
+    let why = match names.as_slice() {
+        [] => format!("no DestinationRule names subsets of Service {service}"),
+        [rule] => format!("DestinationRule {rule} does not name it; it names {}", list(&known)),
+        rules => {
+            format!("DestinationRules {} do not name it; they name {}", rules.join(", "), list(&known))
+        }
     };
     let reason = format!("there is no subset {subset}: {why}; what goes there fails");
     Some(Note::error(format!("{field}.subset"), reason))

@@ -7,11 +7,10 @@ use std::sync::Arc;
 use weft_control_api::gateway_api::filter::headers::{Header, HeaderModifier};
 use weft_control_api::gateway_api::filter::mirror::RequestMirror;
 use weft_control_api::gateway_api::matching::{MatchType, ValueMatch};
-use weft_control_api::gateway_api::session::{CookieLifetime, SessionPersistence, SessionType};
 use weft_l7::headers::{HeaderChange, Name as HeaderName, Value};
 use weft_l7::matches::{NamedMatch, RequestMatch};
 use weft_l7::pattern::Pattern;
-use weft_l7::rule::{Action, Backend, Forward, Mirror, Rule, RuleOrigin, Session, SessionCarrier};
+use weft_l7::rule::{Action, Backend, Forward, Mirror, Rule, RuleOrigin};
 use weft_l7::share::Share;
 use weft_l7::target::{Target, Weighted};
 use weft_l7::text::TextMatch;
@@ -85,24 +84,4 @@ fn mirror_share(one: &RequestMirror) -> Share {
         (None, None) => None,
     };
     share.unwrap_or(Share::ALL)
-}
-
-/// The cookie or header of a session that has no name.
-const SESSION_NAME: &str = "weft-session";
-
-/// How requests of one session are kept together.
-pub(super) fn session(one: &SessionPersistence) -> Session {
-    let name = one.session_name.as_deref().unwrap_or(SESSION_NAME);
-    let permanent = one.cookie_config.is_some_and(|cookie| cookie.lifetime_type == CookieLifetime::Permanent);
-    let cookie = || SessionCarrier::Cookie { name: name.into(), permanent };
-    Session {
-        carrier: match one.session_type {
-            SessionType::Cookie => cookie(),
-            SessionType::Header => {
-                name.parse().map_or_else(|_| cookie(), |name| SessionCarrier::Header(HeaderName(name)))
-            }
-        },
-        absolute: one.absolute_timeout.map(|duration| duration.get()),
-        idle: one.idle_timeout.map(|duration| duration.get()),
-    }
 }

@@ -3,7 +3,8 @@
 
 use super::backend::Around;
 use super::gateway_route::UnknownFilter;
-use super::gateway_words::{Line, Rank, first_of_each, header_change, mirror, nowhere, origin, session};
+use super::gateway_words::{Line, Rank, first_of_each, header_change, mirror, nowhere, origin};
+use super::session::session;
 use std::cmp::Reverse;
 use std::sync::Arc;
 use weft_control_api::gateway_api::filter::grpc::GrpcFilter;
@@ -24,10 +25,11 @@ pub(super) fn lines(spec: &GrpcRouteSpec, around: &Around<'_>) -> Vec<Line> {
     for (number, rule) in spec.rules.iter().enumerate() {
         let any = [GrpcRouteMatch::default()];
         let matches = if rule.matches.is_empty() { &any[..] } else { &rule.matches };
-        let read = Arc::new(read_rule(rule, number, around));
         for one in matches {
             let Some(when) = request_match(one) else { continue };
-            lines.push(Line { rank: rank(one), when, rule: read.clone() });
+            // Where a session holds depends on the path, so each match has a rule of its own.
+            let rule = Arc::new(read_rule(rule, number, &when, around));
+            lines.push(Line { rank: rank(one), when, rule });
         }
     }
     lines
@@ -71,14 +73,18 @@ fn path(one: &GrpcMethodMatch) -> Option<TextMatch> {
     }
 }
 
-fn read_rule(rule: &GrpcRouteRule, number: usize, around: &Around<'_>) -> Rule {
+fn read_rule(rule: &GrpcRouteRule, number: usize, when: &RequestMatch, around: &Around<'_>) -> Rule {
     let filters = &rule.filters;
+    let origin = origin(rule.name.as_deref(), number, around);
     let action = match filters.iter().find_map(UnknownFilter::of_grpc) {
         Some(unknown) => nowhere(&unknown),
-        None => Action::Forward(Box::new(read_forward(rule, around))),
+        None => {
+            let session = rule.session_persistence.as_ref().map(|one| session(one, &origin, when));
+            Action::Forward(Box::new(Forward { session, ..read_forward(rule, around) }))
+        }
     };
     Rule {
-        origin: origin(rule.name.as_deref(), number, around),
+        origin,
         action,
         request_headers: request_headers(filters),
         response_headers: response_headers(filters),
@@ -100,7 +106,6 @@ fn read_forward(rule: &GrpcRouteRule, around: &Around<'_>) -> Forward {
     Forward {
         backends: rule.backend_refs.iter().map(backend).collect(),
         mirrors: mirrors(&rule.filters, around),
-        session: rule.session_persistence.as_ref().map(session),
         ..Forward::default()
     }
 }

@@ -2,7 +2,9 @@
 
 use super::backend::Around;
 use super::gateway_route::UnknownFilter;
-use super::gateway_words::{Line, Rank, first_of_each, header_change, mirror, nowhere, origin, session};
+use super::gateway_words::{Line, Rank, first_of_each, header_change, mirror, nowhere, origin};
+use super::paths;
+use super::session::session;
 use std::cmp::Reverse;
 use std::sync::Arc;
 use weft_control_api::gateway_api::filter::cors;
@@ -15,7 +17,8 @@ use weft_control_api::gateway_api::http_route::{
 use weft_l7::headers::HeaderChange;
 use weft_l7::matches::{PathMatch, RequestMatch};
 use weft_l7::pattern::Pattern;
-use weft_l7::resilience::{Backoff, Retry, RetryCondition, RetryOn, Timeouts};
+use weft_l7::resilience::{Backoff, Jitter, Retry, RetryCondition, RetryOn, Timeouts};
+use weft_l7::retry::conditions::DEFAULT_BACKOFF;
 use weft_l7::rule::{
     Action, Backend, Cors, Forward, Mirror, PathChange, Redirect, RedirectPort, Rewrite, Rule, RuleOrigin,
 };
@@ -35,8 +38,9 @@ pub(super) fn lines(spec: &HttpRouteSpec, around: &Around<'_>) -> Vec<Line> {
         let origin = origin(rule.name.as_deref(), number, around);
         for one in matches {
             let Some(when) = request_match(one) else { continue };
-            // What takes the place of the prefix depends on the prefix, so each match has a rule of its own.
-            let rule = Arc::new(read_rule(rule, one, &origin, around));
+            // What takes the place of the prefix depends on the prefix, and where a session holds on the path, so each match
+            // has a rule of its own.
+            let rule = Arc::new(read_rule(rule, (one, &when), &origin, around));
             lines.push(Line { rank: rank(one), when, rule });
         }
     }
@@ -44,27 +48,41 @@ pub(super) fn lines(spec: &HttpRouteSpec, around: &Around<'_>) -> Vec<Line> {
 }
 
 /// What comes first (Gateway API, `HTTPRouteRule.matches`). Of patterns the specification says nothing; Istio has them
-/// behind prefixes.
+/// behind prefixes, but before a match that takes everything, beside which they would never count.
 fn rank(one: &HttpRouteMatch) -> Rank {
     let path = match one.path.match_type {
-        PathMatchType::Exact => 2,
-        PathMatchType::PathPrefix => 1,
-        PathMatchType::RegularExpression => 0,
+        PathMatchType::Exact => 3,
+        PathMatchType::PathPrefix if takes_everything(one) => 0,
+        PathMatchType::PathPrefix => 2,
+        PathMatchType::RegularExpression => 1,
+    };
+    let length = match one.path.match_type {
+        PathMatchType::Exact | PathMatchType::PathPrefix => {
+            paths::whole(&one.path.value).map(|path| path.len())
+        }
+        PathMatchType::RegularExpression => Ok(one.path.value.len()),
     };
     let method = usize::from(one.method.is_some());
-    Reverse([path, one.path.value.len(), method, one.headers.len(), one.query_params.len()])
+    Reverse([path, length.unwrap_or(0), method, one.headers.len(), one.query_params.len()])
+}
+
+fn takes_everything(one: &HttpRouteMatch) -> bool {
+    is_any_path(one) && one.method.is_none() && one.headers.is_empty() && one.query_params.is_empty()
+}
+
+fn is_any_path(one: &HttpRouteMatch) -> bool {
+    one.path.match_type == PathMatchType::PathPrefix && one.path.value == "/"
 }
 
 fn request_match(one: &HttpRouteMatch) -> Option<RequestMatch> {
     let value = one.path.value.as_str();
     let path = match one.path.match_type {
-        PathMatchType::Exact => PathMatch::Text(TextMatch::Exact(value.into())),
-        PathMatchType::PathPrefix => PathMatch::Within(value.into()),
+        PathMatchType::Exact => PathMatch::Text(TextMatch::Exact(paths::whole(value).ok()?)),
+        PathMatchType::PathPrefix => PathMatch::Within(paths::whole(value).ok()?),
         PathMatchType::RegularExpression => PathMatch::Text(TextMatch::Pattern(Pattern::new(value).ok()?)),
     };
-    let everything = one.path.match_type == PathMatchType::PathPrefix && value == "/";
     Some(RequestMatch {
-        path: (!everything).then_some(path),
+        path: (!is_any_path(one)).then_some(path),
         method: one.method.map(|method| TextMatch::Exact(format!("{method:?}").to_uppercase().into())),
         headers: first_of_each(&one.headers, |name| name.to_ascii_lowercase())?,
         query: first_of_each(&one.query_params, str::to_owned)?,
@@ -74,13 +92,14 @@ fn request_match(one: &HttpRouteMatch) -> Option<RequestMatch> {
 
 fn read_rule(
     rule: &HttpRouteRule,
-    matched: &HttpRouteMatch,
+    (matched, when): (&HttpRouteMatch, &RequestMatch),
     origin: &RuleOrigin,
     around: &Around<'_>,
 ) -> Rule {
     let filters = &rule.filters;
-    let prefix =
-        (matched.path.match_type == PathMatchType::PathPrefix).then_some(matched.path.value.as_str());
+    let is_prefix = matched.path.match_type == PathMatchType::PathPrefix;
+    let prefix = paths::whole(&matched.path.value).ok().filter(|_| is_prefix);
+    let prefix = prefix.as_deref();
     let redirect = filters.iter().find_map(|filter| match filter {
         HttpFilter::RequestRedirect(one) => Some(read_redirect(one, prefix)),
         _ => None,
@@ -88,7 +107,10 @@ fn read_rule(
     let action = match (filters.iter().find_map(UnknownFilter::of_http), redirect) {
         (Some(unknown), _) => nowhere(&unknown),
         (None, Some(redirect)) => Action::Redirect(redirect),
-        (None, None) => Action::Forward(Box::new(read_forward(rule, prefix, around))),
+        (None, None) => {
+            let session = rule.session_persistence.as_ref().map(|one| session(one, origin, when));
+            Action::Forward(Box::new(Forward { session, ..read_forward(rule, prefix, around) }))
+        }
     };
     Rule {
         origin: origin.clone(),
@@ -120,7 +142,7 @@ fn read_forward(rule: &HttpRouteRule, prefix: Option<&str>, around: &Around<'_>)
         mirrors: mirrors(&rule.filters, around),
         timeouts: rule.timeouts.as_ref().map(timeouts).unwrap_or_default(),
         retry: rule.retry.as_ref().map(retry),
-        session: rule.session_persistence.as_ref().map(session),
+        session: None,
     }
 }
 
@@ -185,9 +207,9 @@ fn read_redirect(one: &RequestRedirect, prefix: Option<&str>) -> Redirect {
         scheme: scheme.map(Arc::from),
         host: one.hostname.as_deref().map(Arc::from),
         port: match (one.port, scheme) {
-            (Some(port), _) => Some(RedirectPort::Number(port.get())),
-            (None, Some(_)) => Some(RedirectPort::OfScheme),
-            (None, None) => Some(RedirectPort::OfRequest),
+            (Some(port), _) => RedirectPort::Number(port.get()),
+            (None, Some(_)) => RedirectPort::OfScheme,
+            (None, None) => RedirectPort::OfRequest,
         },
         path: one.path.as_ref().map(|path| path_change(path, prefix)),
     }
@@ -230,13 +252,14 @@ fn timeouts(one: &HttpRouteTimeouts) -> Timeouts {
 
 /// Tries beyond the first, where a route says that there are some and not how many.
 const RETRIES: u32 = 2;
-/// The pause before the first of them, where a route does not say.
-const BACKOFF: std::time::Duration = std::time::Duration::from_millis(25);
 /// The pause grows to so many times the first one.
 const BACKOFF_GROWTH: u32 = 10;
 
 fn retry(one: &HttpRouteRetry) -> Retry {
-    let base = one.backoff.map_or(BACKOFF, |backoff| backoff.get());
+    let backoff = one.backoff.map_or(DEFAULT_BACKOFF, |backoff| {
+        let base = backoff.get();
+        Backoff { base, max: base * BACKOFF_GROWTH, jitter: Jitter::More }
+    });
     let conditions = vec![
         RetryCondition::ConnectFailure,
         RetryCondition::RefusedStream,
@@ -246,7 +269,7 @@ fn retry(one: &HttpRouteRetry) -> Retry {
     Retry {
         retries: one.attempts.unwrap_or(RETRIES),
         on: RetryOn { conditions, statuses: one.codes.clone(), ..RetryOn::default() },
-        backoff: Backoff { base, max: base * BACKOFF_GROWTH },
+        backoff,
         try_head: None,
         elsewhere_first: true,
         other_localities: false,

@@ -2,8 +2,9 @@
 
 use super::attached::groups;
 use super::hosts::Hosts;
+use super::in_force::InForce;
 use super::virtual_service::{Place, destinations};
-use super::{Audience, Said, destination_rule, is_ruled, origination, virtual_routes};
+use super::{Audience, Said, clients, destination_rule, is_ruled, origination, virtual_routes};
 use crate::cluster::Cluster;
 use crate::name::Name;
 use crate::waypoint;
@@ -87,14 +88,16 @@ fn of_host(
             "Service {service} has routes of Gateway API there, which come before Istio's: these have no effect for it"
         ));
     }
-    // Those that are for some namespaces only leave the others alone.
+    // Those that are for some namespaces only leave the others alone, and come before those that are for all.
+    let for_some = clients::of(cluster, service, name, one).is_some();
     let all = said.virtual_services_of(service);
     let older = all.iter().take_while(|(other, _)| *other != name);
-    let mut wide = older.filter(|(name, other)| super::exported_to(name, other).is_none());
-    let first = wide.find(|(other, one)| free.iter().all(|port| says(other, one, port)));
-    first.map(|(first, _)| {
+    let mut wide = older.filter(|(name, other)| clients::of(cluster, service, name, other).is_none());
+    let first = wide.find(|(other, one)| !for_some && free.iter().all(|port| says(other, one, port)));
+    let passed_over = first.map(|(first, _)| {
         format!("VirtualService {first}, which is older, is for Service {service} too: this one has no effect for it")
-    })
+    });
+    passed_over.or_else(|| clients::beyond(cluster, service, name, one))
 }
 
 /// A DestinationRule: a host that is nowhere, one of which no waypoint needs to know, and an older rule.
@@ -108,19 +111,17 @@ pub(super) fn of_destination_rule(
         return Vec::new();
     };
     let host = &rule.spec.host;
-    let why = match (Hosts { cluster }).name(host, &name.namespace) {
+    let service = (Hosts { cluster }).name(host, &name.namespace);
+    let rules = service.as_ref().and_then(|service| said.destination_rules_of(cluster, service));
+    let why = match &service {
         None => Some(format!("{host} is no Service: the rule has no effect")),
-        Some(service) => {
-            let first = said.destination_rule_of(&service).map(|(first, _)| first);
-            match first.filter(|first| *first != name) {
-                Some(first) => Some(format!(
-                    "DestinationRule {first}, which is older, is for Service {service} too: this one has no effect"
-                )),
-                None => of_backend(cluster, audience, &service, "the rule has no effect"),
-            }
-        }
+        Some(service) => InForce::passed_over(rules.as_ref(), name, &cluster.config, service)
+            .or_else(|| of_backend(cluster, audience, service, "the rule has no effect")),
     };
     let mut notes: Vec<Note> = why.map(|why| Note::warning("spec.host", why)).into_iter().collect();
+    if notes.is_empty() {
+        notes.extend(rules.iter().flat_map(|rules| rules.in_vain(name)));
+    }
     if notes.is_empty() {
         notes.extend(of_tls(cluster, said, audience, name, rule));
     }

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use weft_control_api::istio::destination_rule::balancer::LocalityLoadBalancerSetting;
-use weft_control_api::istio::destination_rule::{DestinationRule, TrafficPolicy};
+use weft_control_api::istio::destination_rule::{DestinationRuleSpec, TrafficPolicy};
 use weft_control_api::istio::virtual_service::VirtualService;
 
 /// What a DestinationRule asks its endpoints for: its subsets are made of them, and some are preferred by them.
-pub(super) fn of_endpoints(rule: &DestinationRule) -> BTreeSet<String> {
-    let subsets = &rule.spec.subsets;
+pub(super) fn of_endpoints(rule: &DestinationRuleSpec) -> BTreeSet<String> {
+    let subsets = &rule.subsets;
     let own = subsets.iter().flat_map(|subset| subset.labels.keys().cloned());
-    let policies = subsets.iter().map(|subset| &subset.traffic_policy).chain([&rule.spec.traffic_policy]);
+    let policies = subsets.iter().map(|subset| &subset.traffic_policy).chain([&rule.traffic_policy]);
     let preferred = policies.flatten().flat_map(of_policy);
     own.chain(preferred).collect()
 }

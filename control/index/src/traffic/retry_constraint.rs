@@ -32,7 +32,7 @@ pub(super) fn lay_over(spec: &BackendTrafficPolicySpec, destination: &mut Destin
 fn read(one: &RetryConstraint) -> RetryBudget {
     let percent = one.budget.and_then(|budget| budget.percent).unwrap_or(BUDGET_PERCENT);
     let rate = one.min_retry_rate;
-    RetryBudget {
+    RetryBudget::Rate {
         share: Share::fraction(percent, 100).unwrap_or(Share::ALL),
         interval: one.budget.and_then(|one| one.interval).map_or(BUDGET_INTERVAL, |one| one.get()),
         always: rate.and_then(|rate| rate.count).unwrap_or(RATE_COUNT),

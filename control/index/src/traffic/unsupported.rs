@@ -2,13 +2,13 @@
 //! was there before.
 
 use super::virtual_service::MESH;
-use super::{origination, tls_policy};
+use super::{annotations, origination, paths, tls_policy};
 use weft_control_api::gateway_api::backend_tls_policy::BackendTlsPolicySpec;
 use weft_control_api::gateway_api::backend_traffic_policy::BackendTrafficPolicySpec;
 use weft_control_api::istio::destination_rule::tls::ClientTlsSettings;
 use weft_control_api::istio::destination_rule::{DestinationRuleSpec, TrafficPolicy};
 use weft_control_api::istio::virtual_service::VirtualServiceSpec;
-use weft_control_api::istio::virtual_service::fault::{Failure, Wait};
+use weft_control_api::istio::virtual_service::fault::{Delay, Failure, HttpFaultInjection, Wait};
 use weft_control_api::istio::virtual_service::http::HttpRoute;
 use weft_control_api::object::Object;
 use weft_control_api::problem::Note;
@@ -16,8 +16,14 @@ use weft_control_api::problem::Note;
 /// Notes what of an object is not supported; an error refuses it.
 pub(crate) fn unsupported(object: &Object, cluster_domain: &str, notes: &mut Vec<Note>) {
     match object {
+        Object::HttpRoute(one) => paths::check_http_route(&one.spec, notes),
         Object::VirtualService(one) => virtual_service(&one.spec, cluster_domain, notes),
-        Object::DestinationRule(one) => destination_rule(&one.spec, cluster_domain, notes),
+        Object::DestinationRule(one) => {
+            destination_rule(&one.spec, cluster_domain, notes);
+            let (has_outlier, has_subsets) =
+                (super::destination_rule::has_outlier(&one.spec), !one.spec.subsets.is_empty());
+            annotations::check(&one.metadata, has_outlier, has_subsets, notes);
+        }
         Object::BackendTrafficPolicy(one) => backend_traffic_policy(&one.spec, notes),
         Object::BackendTlsPolicy(one) => backend_tls_policy(&one.spec, notes),
         _ => {}
@@ -56,21 +62,50 @@ fn http_route(at: &str, route: &HttpRoute, notes: &mut Vec<Note>) {
         let reason = "has no effect: metrics have no names of their own for matches";
         notes.push(Note::warning(format!("{at}.match[{place}].statPrefix"), reason));
     }
+    for (place, one) in route.matches.iter().enumerate() {
+        for (key, headers) in [("headers", &one.headers), ("withoutHeaders", &one.without_headers)] {
+            for name in headers.keys().filter(|name| name.starts_with(CLAIM)) {
+                let reason = "is a claim of a token, which is not supported: no waypoint reads tokens yet";
+                notes.push(Note::error(format!("{at}.match[{place}].{key}.{name}"), reason));
+            }
+        }
+    }
+    paths::check_uris(at, route, notes);
+    if let Some(fault) = &route.fault {
+        http_fault(&format!("{at}.fault"), fault, notes);
+    }
+}
+
+/// How a claim of a token is written where a header stands (Istio, "JWT claim based routing").
+const CLAIM: &str = "@request.auth.claims";
+
+fn http_fault(at: &str, fault: &HttpFaultInjection, notes: &mut Vec<Note>) {
+    let delays_nobody = |delay: &Delay| {
+        delay.percentage.is_none() && delay.percent.is_none() && matches!(delay.wait, Wait::Fixed(_))
+    };
+    if fault.delay.as_ref().is_some_and(delays_nobody) {
+        let reason = "is not written, so no request is delayed, as in Istio: write 100 for all";
+        notes.push(Note::warning(format!("{at}.delay.percentage"), reason));
+    }
     let mut refuse = |field: &str, reason: &str| notes.push(Note::error(format!("{at}.{field}"), reason));
-    let Some(fault) = &route.fault else {
+    if fault.delay.as_ref().is_some_and(|delay| matches!(delay.wait, Wait::Exponential(_))) {
+        refuse("delay.exponentialDelay", "is not supported: fixedDelay is");
+    }
+    let Some(abort) = &fault.abort else {
         return;
     };
-    if fault.delay.as_ref().is_some_and(|delay| matches!(delay.wait, Wait::Exponential(_))) {
-        refuse("fault.delay.exponentialDelay", "is not supported: fixedDelay is");
-    }
-    match fault.abort.as_ref().map(|abort| &abort.failure) {
-        Some(Failure::Http2(_)) => {
-            refuse("fault.abort.http2Error", "is not supported: httpStatus and grpcStatus are");
+    match &abort.failure {
+        Failure::Http2(_) => {
+            refuse("abort.http2Error", "is not supported: httpStatus and grpcStatus are");
         }
-        Some(Failure::Grpc(status)) if super::virtual_service::grpc_status(status).is_none() => {
-            refuse("fault.abort.grpcStatus", "is no status of gRPC: UNAVAILABLE and 14 are");
+        Failure::Grpc(status) if super::virtual_service::grpc_status(status).is_none() => {
+            refuse("abort.grpcStatus", "is no status of gRPC: UNAVAILABLE and 14 are");
         }
-        Some(Failure::Grpc(_) | Failure::Http(_)) | None => {}
+        Failure::Grpc(_) | Failure::Http(_) if abort.percentage.is_none() => {
+            let reason = "is not written, so no request is aborted, as in Istio: write 100 for all";
+            notes.push(Note::warning(format!("{at}.abort.percentage"), reason));
+        }
+        Failure::Grpc(_) | Failure::Http(_) => {}
     }
 }
 

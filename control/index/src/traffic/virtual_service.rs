@@ -2,10 +2,10 @@
 //! that matches counts.
 
 use super::hosts::Hosts;
+use super::paths;
 use crate::name::Name;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 use weft_control_api::istio::destination::Destination;
 use weft_control_api::istio::percent::Percent;
 use weft_control_api::istio::string_match::{HeaderMatch, StringMatch};
@@ -23,7 +23,8 @@ use weft_control_api::port::Port;
 use weft_l7::headers::{HeaderChange, Name as HeaderName, Value};
 use weft_l7::matches::{Client, NamedMatch, PathMatch, RequestMatch};
 use weft_l7::pattern::{Pattern, Search};
-use weft_l7::resilience::{Abort, AbortWith, Backoff, Delay, Fault, Retry, Timeouts};
+use weft_l7::resilience::{Abort, AbortWith, Backoff, Delay, Fault, Jitter, Retry, Timeouts};
+use weft_l7::retry::conditions;
 use weft_l7::rule::{
     Action, Backend, Cors, Forward, Mirror, PathChange, Redirect, RedirectPort, Respond, Rewrite, Rule,
     RuleOrigin,
@@ -120,7 +121,7 @@ fn request_match(one: &HttpMatchRequest) -> Option<RequestMatch> {
     Some(RequestMatch {
         path: match &one.uri {
             None => None,
-            Some(uri) => Some(PathMatch::Text(text(uri, ignoring_case)?)),
+            Some(uri) => Some(PathMatch::Text(text(&paths::of_uri(uri).ok()?, ignoring_case)?)),
         },
         method: optional(&one.method)?,
         scheme: optional(&one.scheme)?,
@@ -152,7 +153,7 @@ fn rule(route: &HttpRoute, matched: &HttpMatchRequest, number: usize, place: &Pl
     let own_name = route.name.clone().unwrap_or_else(|| number.to_string());
     let headers = route.headers.clone().unwrap_or_default();
     let action = match (&route.redirect, &route.direct_response) {
-        (Some(redirect), _) => Action::Redirect(read_redirect(redirect, matched)),
+        (Some(redirect), _) => Action::Redirect(read_redirect(redirect)),
         (None, Some(response)) => Action::Respond(respond(response)),
         (None, None) => Action::Forward(Box::new(forward(route, matched, place))),
     };
@@ -195,7 +196,7 @@ fn forward(route: &HttpRoute, matched: &HttpMatchRequest, place: &Place<'_>) -> 
             request: route.timeout.map(|timeout| timeout.get()).filter(|timeout| !timeout.is_zero()),
             try_whole: None,
         },
-        retry: Some(route.retries.as_ref().map_or_else(weft_l7::retry::conditions::istio_default, retry)),
+        retry: Some(route.retries.as_ref().map_or_else(conditions::istio_default, retry)),
         session: None,
     }
 }
@@ -226,7 +227,7 @@ fn path_change(
     }
     let by: Arc<str> = uri?.into();
     Some(match &matched.uri {
-        Some(StringMatch::Prefix(prefix)) => PathChange::Text { prefix: prefix.as_str().into(), by },
+        Some(StringMatch::Prefix(prefix)) => PathChange::Text { prefix: paths::beginning(prefix).ok()?, by },
         Some(StringMatch::Exact(_) | StringMatch::Regex(_)) => PathChange::Whole(by),
         // Every path begins with a slash.
         None => PathChange::Text { prefix: "/".into(), by },
@@ -237,23 +238,23 @@ fn mirrors(route: &HttpRoute, place: &Place<'_>) -> Vec<Mirror> {
     let old_percent = route.mirror_percent.or(route.mirror_percent_snake);
     let first = route.mirror.as_ref().map(|destination| Mirror {
         share: match (route.mirror_percentage, old_percent) {
-            (Some(percentage), _) => share(Some(percentage)),
+            (Some(percentage), _) => part(percentage),
             (None, Some(percent)) => Share::fraction(percent, 100).unwrap_or(Share::ALL),
             (None, None) => Share::ALL,
         },
         target: target(destination, place),
     });
-    let more = route
-        .mirrors
-        .iter()
-        .map(|one| Mirror { share: share(one.percentage), target: target(&one.destination, place) });
+    let more = route.mirrors.iter().map(|one| Mirror {
+        share: one.percentage.map_or(Share::ALL, part),
+        target: target(&one.destination, place),
+    });
     first.into_iter().chain(more).collect()
 }
 
-/// A part of a hundred; all if it was not written.
-fn share(percentage: Option<Percent>) -> Share {
-    let millionths = percentage.map(|one| (one.value * 10_000.0).round().clamp(0.0, 1_000_000.0) as u32);
-    millionths.and_then(|count| Share::millionths(count).ok()).unwrap_or(Share::ALL)
+/// A part of a hundred.
+fn part(percentage: Percent) -> Share {
+    Share::millionths((percentage.value * 10_000.0).round().clamp(0.0, 1_000_000.0) as u32)
+        .unwrap_or(Share::ALL)
 }
 
 fn header_change(one: &HeaderOperations) -> HeaderChange {
@@ -270,17 +271,25 @@ fn header_change(one: &HeaderOperations) -> HeaderChange {
     }
 }
 
-fn read_redirect(one: &HttpRedirect, matched: &HttpMatchRequest) -> Redirect {
+/// Where no port is written none is added: a host that is written stands alone, else the client's stays as the client named
+/// it. The path is replaced as a whole, however it matched (Istio, `HTTPRedirect.uri`).
+fn read_redirect(one: &HttpRedirect) -> Redirect {
+    // Istio cannot tell an empty text from none.
+    let text = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(Arc::<str>::from);
+    let host = text(&one.authority);
+    let port = match (one.port, &host) {
+        (Some(WrittenPort::Number(port)), _) => RedirectPort::Number(port.get()),
+        (Some(WrittenPort::Derived(DerivePort::FromProtocolDefault)), _) => RedirectPort::OfScheme,
+        (Some(WrittenPort::Derived(DerivePort::FromRequestPort)), _) => RedirectPort::OfConnection,
+        (None, Some(_)) => RedirectPort::OfScheme,
+        (None, None) => RedirectPort::OfRequest,
+    };
     Redirect {
         status: one.redirect_code.unwrap_or(301),
-        scheme: one.scheme.as_deref().map(Arc::from),
-        host: one.authority.as_deref().map(Arc::from),
-        port: one.port.map(|port| match port {
-            WrittenPort::Number(port) => RedirectPort::Number(port.get()),
-            WrittenPort::Derived(DerivePort::FromProtocolDefault) => RedirectPort::OfScheme,
-            WrittenPort::Derived(DerivePort::FromRequestPort) => RedirectPort::OfRequest,
-        }),
-        path: path_change(one.uri.as_deref(), None, matched),
+        scheme: text(&one.scheme),
+        host,
+        port,
+        path: text(&one.uri).map(PathChange::Whole),
     }
 }
 
@@ -310,13 +319,12 @@ fn cors(one: &CorsPolicy) -> Cors {
     }
 }
 
+/// Where no part is written nobody is meant, as in Istio; the author is told.
 fn fault(one: &HttpFaultInjection) -> Fault {
     let delay = one.delay.as_ref().and_then(|delay| match delay.wait {
         Wait::Fixed(wait) => {
             let old = delay.percent.and_then(|percent| Share::fraction(percent, 100));
-            let share =
-                if delay.percentage.is_some() { share(delay.percentage) } else { old.unwrap_or(Share::ALL) };
-            Some(Delay { share, wait: wait.get() })
+            Some(Delay { share: delay.percentage.map(part).or(old).unwrap_or(Share::NONE), wait: wait.get() })
         }
         Wait::Exponential(_) => None,
     });
@@ -326,7 +334,7 @@ fn fault(one: &HttpFaultInjection) -> Fault {
             Failure::Grpc(status) => AbortWith::Grpc(grpc_status(status)?),
             Failure::Http2(_) => return None,
         };
-        Some(Abort { share: share(abort.percentage), with })
+        Some(Abort { share: abort.percentage.map_or(Share::NONE, part), with })
     });
     Fault { delay, abort }
 }
@@ -336,22 +344,22 @@ pub(super) fn grpc_status(text: &str) -> Option<u32> {
     text.parse().ok().or_else(|| weft_l7::grpc::number(text))
 }
 
-/// The pause before the first try again, where a route does not say.
-const BACKOFF: Duration = Duration::from_millis(25);
-/// The pause grows to so many times the first one.
+/// The pause grows to so many times the first one (Envoy's `max_interval`, which Istio leaves alone).
 const BACKOFF_GROWTH: u32 = 10;
 
 fn retry(one: &HttpRetry) -> Retry {
-    let usual = weft_l7::retry::conditions::istio_default();
-    let base = one.backoff.map_or(BACKOFF, |backoff| backoff.get());
+    let usual = conditions::istio_default();
+    let backoff = one.backoff.map(|backoff| backoff.get());
+    // No conditions are as good as none written: Istio's own stand there.
+    let on = one.retry_on.as_deref().filter(|text| !text.is_empty());
     Retry {
         retries: one.attempts,
-        on: one
-            .retry_on
-            .as_deref()
-            .and_then(|text| weft_l7::retry::conditions::parse(text).ok())
-            .unwrap_or(usual.on),
-        backoff: Backoff { base, max: base * BACKOFF_GROWTH },
+        on: on.and_then(|text| conditions::parse(text).ok()).unwrap_or(usual.on),
+        backoff: backoff.map_or(usual.backoff, |base| Backoff {
+            base,
+            max: base * BACKOFF_GROWTH,
+            jitter: Jitter::Part,
+        }),
         try_head: one.per_try_timeout.map(|timeout| timeout.get()).filter(|timeout| !timeout.is_zero()),
         elsewhere_first: one.retry_ignore_previous_hosts.unwrap_or(usual.elsewhere_first),
         other_localities: one.retry_remote_localities.unwrap_or(false),

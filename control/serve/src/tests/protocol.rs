@@ -103,6 +103,40 @@ async fn a_slow_reader_gets_the_last_word_and_not_every_one() {
 }
 
 #[tokio::test]
+async fn names_beside_all_stay_when_all_is_left() {
+    let mut world = World::start().await;
+    world.apply(|batch| {
+        batch.put_workload(&workload("a", "10.0.0.1", &[]));
+        batch.put_workload(&workload("b", "10.0.0.2", &[]));
+    });
+    let mut raw = world.raw("ztunnel", Some(world.token("p", "n1"))).await.unwrap();
+    raw.send(wants(ADDRESS_TYPE, &["*", uid("a").as_str()])).await;
+    assert_eq!(raw.next().await.unwrap().names, [uid("a").to_string(), uid("b").to_string()]);
+    let leave = |name: &str| {
+        let mut leave = wants(ADDRESS_TYPE, &["/10.0.0.9"]);
+        leave.resource_names_unsubscribe = vec![name.to_owned()];
+        leave
+    };
+    raw.send(leave("*")).await;
+    // An answer says that it was heard.
+    assert_eq!(raw.next().await.unwrap().removed, ["/10.0.0.9"]);
+    world.apply(|batch| {
+        batch.put_workload(&workload("a", "10.0.0.3", &[]));
+        batch.put_workload(&workload("b", "10.0.0.4", &[]));
+    });
+    assert_eq!(raw.next().await.unwrap().names, [uid("a").to_string()]);
+
+    raw.send(leave(uid("a").as_str())).await;
+    assert_eq!(raw.next().await.unwrap().removed, ["/10.0.0.9"]);
+    world.apply(|batch| {
+        batch.remove_workload(&uid("a"));
+        batch.put_workload(&workload("c", "10.0.0.9", &[]));
+    });
+    let seen = raw.next().await.unwrap();
+    assert_eq!((seen.names, seen.removed), (vec![uid("c").to_string()], vec![]), "it has been let go of");
+}
+
+#[tokio::test]
 async fn names_are_answered_one_by_one_and_left_again() {
     let mut world = World::start().await;
     world.apply(|batch| {

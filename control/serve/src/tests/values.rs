@@ -5,7 +5,7 @@ use weft_core::enrolment::{Acceleration, AgentPod, Existing, Membership, PlainTe
 use weft_core::identity::Identity;
 use weft_core::names::{Network, NetworkAddr, NodeName, PolicyName, ServiceName, WorkloadUid};
 use weft_core::policy::{Action, Enforcement, Policy, PolicyScope, Rule, Ruleset};
-use weft_core::service::{IpFamilies, LoadBalancing, Service, Vip};
+use weft_core::service::{IpFamilies, LoadBalancing, Service, Vip, VipKind};
 use weft_core::workload::{Health, Locality, NetworkMode, PortPair, TunnelProtocol, Workload, WorkloadKind};
 
 pub(crate) fn uid(name: &str) -> WorkloadUid {
@@ -62,7 +62,7 @@ pub(crate) fn service(name: &str, vip: &str) -> Service {
     Service {
         name: service_name(name),
         short_name: name.into(),
-        vips: vec![Vip { network: Network::default_network(), range }],
+        vips: vec![Vip { network: Network::default_network(), range, kind: VipKind::Cluster }],
         ports: Vec::new(),
         subject_alt_names: Vec::new(),
         waypoint: None,

@@ -81,6 +81,13 @@ fn a_node_speaks_for_its_own_pods() {
             Some(OtherIdentity(ip("10.0.2.1"))),
         ),
         ("the mesh's port", as_client, (CLIENT, "10.0.2.1:15008"), "server", Some(MeshPort(15008))),
+        (
+            "the mesh's port, from nobody and to nobody: no delay could make it right",
+            as_client,
+            ("10.0.1.7:5", "10.0.2.7:15006"),
+            "server",
+            Some(MeshPort(15006)),
+        ),
         ("past a NetworkPolicy", as_client, (CLIENT, BOUND), "bound", Some(OwnTunnel(ip("10.0.2.2")))),
         (
             "for a pod that keeps its tunnels",
@@ -162,6 +169,52 @@ fn a_peer_of_hbone_is_nobody_else() {
     }
 }
 
+#[test]
+fn pods_that_share_an_address_are_told_apart_by_identity() {
+    let mut snapshot = world();
+    for name in ["agent", "gateway"] {
+        let mode = crate::workload::NetworkMode::HostNetwork;
+        snapshot.insert_workload(Arc::new(Workload { network_mode: mode, ..pod(name, "192.168.0.7", 1) }));
+    }
+    let server = Arc::new(pod("server", "10.0.2.1", 2));
+    for (case, peer, want) in [
+        ("the first by key", "agent", Ok("agent")),
+        ("the second", "gateway", Ok("gateway")),
+        ("neither", "client", Err(NotAdmitted::ForeignIdentity(ip("192.168.0.7")))),
+    ] {
+        let request = PodRequest {
+            peer: &who(peer),
+            peer_ip: ip("192.168.0.7"),
+            destination: SERVER.parse().unwrap(),
+            pod: &server,
+        };
+        let admitted = admit_pod_request(&snapshot, &request);
+        let source = admitted.map(|one| one.source.unwrap().name.to_string());
+        assert_eq!(source, want.map(str::to_owned), "{case}");
+    }
+}
+
+#[test]
+fn who_speaks_at_a_workloads_own_address_speaks_for_itself() {
+    use NotAdmitted::{ForeignAddr, ForeignIdentity, UnknownSource};
+    for (case, (peer, peer_ip), source, want) in [
+        ("itself", ("client", "10.0.1.1"), Some("10.0.1.1"), Ok(Some("client"))),
+        ("by its other address", ("client", "fd00::1"), Some("10.0.1.1"), Ok(Some("client"))),
+        ("for nobody", ("client", "10.0.1.1"), Some("10.0.1.7"), Err(UnknownSource(ip("10.0.1.7")))),
+        ("for a neighbour", ("client", "10.0.1.1"), Some("10.0.1.9"), Err(ForeignIdentity(ip("10.0.1.9")))),
+        ("from elsewhere", ("client", "10.0.1.9"), Some("10.0.1.1"), Err(ForeignAddr(ip("10.0.1.1")))),
+        ("by HBONE", ("client", "10.0.1.1"), None, Ok(Some("client"))),
+        ("by HBONE, from elsewhere", ("client", "10.0.1.9"), None, Err(ForeignIdentity(ip("10.0.1.9")))),
+        ("by HBONE, a gateway", ("gateway", "172.16.0.1"), None, Ok(None)),
+    ] {
+        let peer = who(peer);
+        let speaker = Speaker { peer: &peer, peer_ip: ip(peer_ip), source: source.map(ip) };
+        let (world, network) = (world(), Network::default_network());
+        let admitted = admit_speaker(&world, &network, &speaker);
+        assert_eq!(admitted.map(|one| one.map(|one| &*one.name)), want, "{case}");
+    }
+}
+
 /// A world with a waypoint before `web`, which `server` serves at 8080.
 fn guarded_world(guarded: bool) -> Snapshot {
     let name = crate::names::ServiceName::new("shop", "waypoint.shop.svc.cluster.local");
@@ -184,6 +237,35 @@ fn guarded_world(guarded: bool) -> Snapshot {
     let web = crate::service::Service { waypoint: Some(gateway), guarded, ..crate::samples::web() };
     snapshot.insert_service(Arc::new(web));
     snapshot
+}
+
+#[test]
+fn a_waypoint_of_another_namespace_stands_before_nothing_here() {
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    let mut snapshot = guarded_world(false);
+    let gateway = snapshot.service(&crate::samples::web_name()).unwrap().waypoint.clone();
+    let thief = crate::names::ServiceName::new("thief", "web.thief.svc.cluster.local");
+    let service = crate::samples::web();
+    let service =
+        crate::service::Service { name: thief.clone(), waypoint: gateway, guarded: true, ..service };
+    snapshot.insert_service(Arc::new(service));
+    // As a slice of that namespace says which names the pod.
+    let pair = crate::workload::PortPair { service_port: 80, target_port: 8080 };
+    let victim = Workload { services: vec![(thief, vec![pair])], ..pod("server", "10.0.2.1", 2) };
+    snapshot.insert_workload(Arc::new(victim.clone()));
+    let admitted = |(peer, at): (&str, &str)| {
+        let request = PodRequest {
+            peer: &who(peer),
+            peer_ip: ip(at),
+            destination: "10.0.2.1:8080".parse().unwrap(),
+            pod: &Arc::new(victim.clone()),
+        };
+        admit_pod_request(&snapshot, &request)
+    };
+    assert_eq!(admitted(("client", "10.0.1.1")).err(), None, "it keeps nobody away");
+    let waypoint = admitted(("waypoint", "10.0.2.5")).expect("it is a client like any other");
+    let named: Option<SocketAddr> = Some("10.0.1.1:5".parse().unwrap());
+    assert_eq!(spoken_for(&snapshot, &waypoint, 8080, named), None, "it speaks for nobody");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The truth table of [`next_hop`].
 
 use super::*;
-use crate::samples::{pod, serving, web};
-use crate::service::LoadBalancing;
+use crate::samples::{pod, serving, vip, web};
+use crate::service::{LoadBalancing, VipKind};
 use crate::workload::{GatewayAddr, GatewayDestination};
 
 fn world(change: impl FnOnce(&mut Vec<Workload>, &mut Service)) -> Snapshot {
@@ -39,7 +39,7 @@ fn hop_in(snapshot: &Snapshot, rules: &MeshRules, dst: &str, asked: Asked) -> St
 
 fn rules() -> MeshRules {
     MeshRules {
-        ranges: vec!["10.0.0.0/16".parse().unwrap(), "10.96.0.0/16".parse().unwrap()],
+        ranges: Ranges::Said(vec!["10.0.0.0/16".parse().unwrap(), "10.96.0.0/16".parse().unwrap()]),
         ..MeshRules::default()
     }
 }
@@ -65,6 +65,95 @@ fn where_a_connection_goes() {
         assert_eq!(hop_in(&snapshot, &rules(), dst, Asked::No), want, "{case}");
     }
     assert_eq!(hop_in(&snapshot, &rules(), "10.0.9.9:80", Asked::Yes), "Unknown(10.0.9.9)");
+}
+
+#[test]
+fn services_that_share_an_address_are_told_apart_by_port() {
+    let snapshot = world(|pods, web| {
+        web.vips.push(vip("192.168.0.2/32", VipKind::External));
+        let mode = NetworkMode::HostNetwork;
+        pods.push(Workload {
+            network_mode: mode,
+            protocol: TunnelProtocol::Plain,
+            ..pod("host", "192.168.0.2", 2)
+        });
+    });
+    for (case, dst, want) in [
+        ("the Service's port", "192.168.0.2:80", "SameNode 10.0.1.2:8080 of web"),
+        ("the node's own", "192.168.0.2:10250", "Plain 192.168.0.2:10250"),
+    ] {
+        assert_eq!(hop_in(&snapshot, &rules(), dst, Asked::No), want, "{case}");
+    }
+    let balancer = world(|_, web| web.vips.push(vip("192.0.2.1/32", VipKind::External)));
+    for (case, dst, want) in [
+        ("a balancer's address, the Service's port", "192.0.2.1:80", "SameNode 10.0.1.2:8080 of web"),
+        ("another port, which somebody else may serve", "192.0.2.1:22", "Passthrough 192.0.2.1:22"),
+    ] {
+        assert_eq!(hop_in(&balancer, &rules(), dst, Asked::No), want, "{case}");
+    }
+}
+
+#[test]
+fn a_service_for_whatever_address_takes_nothing_out_of_the_mesh() {
+    let snapshot = world(|_, web| {
+        web.vips = vec![vip("0.0.0.0/0", VipKind::External)];
+        web.load_balancing =
+            LoadBalancing { mode: LoadBalancingMode::Passthrough, ..LoadBalancing::default() };
+    });
+    for (case, dst, want) in [
+        ("a pod of the mesh", "10.0.2.1:80", format!("{FAR} 10.0.2.1:80")),
+        ("nobody, in the mesh's ranges", "10.0.9.9:80", "Ask /10.0.9.9".to_owned()),
+        ("outside", "203.0.113.1:80", "Passthrough 203.0.113.1:80".to_owned()),
+    ] {
+        assert_eq!(hop_in(&snapshot, &rules(), dst, Asked::No), want, "{case}");
+    }
+    let closed = MeshRules { egress: Egress::Refuse, ..rules() };
+    assert_eq!(hop_in(&snapshot, &closed, "203.0.113.1:80", Asked::No), "Egress(203.0.113.1)");
+}
+
+#[test]
+fn a_client_is_seen_by_its_address_of_the_applications_family() {
+    let snapshot = world(|pods, _| {
+        let mode = NetworkMode::HostNetwork;
+        pods.push(Workload { network_mode: mode, ..pod("host", "192.168.0.9,fd00:9::9", 1) });
+    });
+    let network = Network::default_network();
+    for (case, client, target, want) in [
+        ("the same family", "10.0.1.1:5", "10.0.2.1", "10.0.1.1:5"),
+        ("IPv6 to IPv4", "[fd00::1]:5", "10.0.2.1", "10.0.1.1:5"),
+        ("IPv4 to IPv6", "10.0.1.1:5", "fd00::2", "[fd00::1]:5"),
+        ("it has none of the family", "10.0.2.1:5", "fd00::2", "10.0.2.1:5"),
+        ("it shares its addresses", "192.168.0.9:5", "fd00::2", "192.168.0.9:5"),
+        ("nobody", "10.0.9.9:5", "fd00::2", "10.0.9.9:5"),
+    ] {
+        let seen = seen_by(&snapshot, &network, client.parse().unwrap(), target.parse().unwrap());
+        assert_eq!(seen.to_string(), want, "{case}");
+    }
+}
+
+#[test]
+fn where_nobody_says_what_the_ranges_are_discovery_is_asked() {
+    let snapshot = world(|_, _| {});
+    let (open, closed) = (MeshRules::default(), MeshRules { egress: Egress::Refuse, ..MeshRules::default() });
+    for dst in
+        ["10.9.9.9:80", "100.64.0.9:80", "[fd09::9]:80", "192.168.9.9:80", "1.1.1.1:443", "[2001:db8::9]:443"]
+    {
+        let addr: SocketAddr = dst.parse().unwrap();
+        let (ip, public) = (addr.ip(), addr.port() == 443);
+        for (case, rules, asked, want) in [
+            ("not asked yet", &open, Asked::No, format!("Ask /{ip}")),
+            ("nobody has it", &open, Asked::Yes, format!("Passthrough {dst}")),
+            ("nobody answers", &open, Asked::Unanswered, {
+                if public { format!("Passthrough {dst}") } else { format!("Unanswered({ip})") }
+            }),
+            ("not asked yet, closed", &closed, Asked::No, format!("Ask /{ip}")),
+            ("nobody has it, closed", &closed, Asked::Yes, format!("Egress({ip})")),
+        ] {
+            assert_eq!(hop_in(&snapshot, rules, dst, asked), want, "{dst}: {case}");
+        }
+    }
+    assert_eq!(hop_in(&snapshot, &open, "10.0.2.1:99", Asked::No), format!("{FAR} 10.0.2.1:99"));
+    assert_eq!(hop_in(&snapshot, &rules(), "10.0.9.9:80", Asked::Unanswered), "Unknown(10.0.9.9)");
 }
 
 #[test]
@@ -199,9 +288,10 @@ fn what_discovery_says_of_the_destination() {
             |_, web| {
                 let mode = LoadBalancingMode::Passthrough;
                 web.load_balancing = LoadBalancing { mode, ..LoadBalancing::default() };
+                web.vips = vec![vip("192.0.2.1/32", VipKind::External)];
             },
-            "10.96.0.1:80",
-            "Passthrough 10.96.0.1:80",
+            "192.0.2.1:80",
+            "Passthrough 192.0.2.1:80",
         ),
     ];
     for (case, change, dst, want) in cases {
@@ -211,6 +301,9 @@ fn what_discovery_says_of_the_destination() {
 
 #[test]
 fn through_a_waypoint() {
+    fn speaks(waypoint: &mut Workload, version: u16) {
+        waypoint.node_tunnel = Some(NodeTunnel { place: TunnelPlace::Workload, versions: vec![version] });
+    }
     let name = crate::names::ServiceName::new("shop", "waypoint.shop.svc.cluster.local");
     let gateway = GatewayAddr { destination: GatewayDestination::Service(name.clone()), hbone_port: 15008 };
     let with = |change: fn(&mut Workload)| {
@@ -250,6 +343,24 @@ fn through_a_waypoint() {
             "Waypoint",
         ),
         ("it takes no tunnel", |one| one.protocol = TunnelProtocol::Plain, "10.96.0.1:80", "Waypoint"),
+        (
+            "it speaks Weft's own dialect",
+            |one| speaks(one, 1),
+            "10.96.0.1:80",
+            "PodTunnel(10.0.1.5:15008) 10.96.0.1:80 of web",
+        ),
+        (
+            "a pod, and it speaks Weft's own dialect",
+            |one| speaks(one, 1),
+            "10.0.2.1:9",
+            "PodTunnel(10.0.1.5:15008) 10.0.2.1:9",
+        ),
+        (
+            "it speaks a later version",
+            |one| speaks(one, 7),
+            "10.96.0.1:80",
+            "Hbone(10.0.1.5:15008) 10.96.0.1:80 of web",
+        ),
     ] {
         assert_eq!(hop_in(&with(change), &rules(), dst, Asked::No), want, "{case}");
     }

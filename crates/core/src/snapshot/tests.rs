@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::policy::{Action, Enforcement, Ruleset};
-use crate::samples::{pod, serving, web, web_name};
+use crate::samples::{pod, serving, vip, web, web_name};
+use crate::service::{ServicePort, VipKind};
 use crate::workload::{GatewayAddr, GatewayDestination};
 
 fn addr(ip: &str) -> NetworkAddr {
@@ -40,10 +41,11 @@ fn services_are_found_by_address_range_and_name() {
     let mut snapshot = Snapshot::default();
     snapshot.insert_service(Arc::new(web()));
     let mut wide = Service { name: ServiceName::new("net", "wide.example"), ..web() };
-    wide.vips[0].range = "10.96.0.0/16".parse().unwrap();
+    wide.vips = vec![vip("10.96.0.0/16", VipKind::External)];
     snapshot.insert_service(Arc::new(wide));
-    let name_at = |snapshot: &Snapshot, ip: &str| {
-        snapshot.service_at(&addr(ip), "shop").map(|service| service.name.to_string())
+    let name_at = |snapshot: &Snapshot, ip: &str| match snapshot.target_at(&addr(ip), 80, "shop") {
+        Some(Target::Service(service)) => Some(service.name.to_string()),
+        Some(Target::Workload(_)) | None => None,
     };
     assert_eq!(name_at(&snapshot, "10.96.0.1").unwrap(), web_name().to_string());
     assert_eq!(name_at(&snapshot, "10.96.7.7").unwrap(), "net/wide.example");
@@ -52,6 +54,103 @@ fn services_are_found_by_address_range_and_name() {
     snapshot.remove_service(&web_name());
     assert_eq!(name_at(&snapshot, "10.96.0.1").unwrap(), "net/wide.example");
     assert!(snapshot.service_named("web.shop.svc.cluster.local", "x").is_none());
+}
+
+/// A service of this namespace, with one port and one address.
+fn at(namespace: &str, name: &str, port: u16, range: &str, kind: VipKind) -> Arc<Service> {
+    let ports = vec![ServicePort { service_port: port, ..web().ports[0] }];
+    let name = ServiceName::new(namespace, name);
+    Arc::new(Service { name, ports, vips: vec![vip(range, kind)], ..web() })
+}
+
+fn found(snapshot: &Snapshot, ip: &str, port: u16, near: &str) -> String {
+    match snapshot.target_at(&addr(ip), port, near) {
+        Some(Target::Service(service)) => service.name.to_string(),
+        Some(Target::Workload(workload)) => workload.name.to_string(),
+        None => "nobody".to_owned(),
+    }
+}
+
+#[test]
+fn services_share_an_address_by_their_ports() {
+    use VipKind::{Cluster, External};
+    let mut snapshot = Snapshot::default();
+    for (namespace, name, port, range, kind) in [
+        ("shop", "a", 80, "192.0.2.1/32", External),
+        ("shop", "b", 443, "192.0.2.1/32", External),
+        ("bank", "c", 443, "192.0.2.1/32", External),
+        ("shop", "of-node", 80, "192.168.0.1/32", External),
+        ("shop", "own", 80, "10.96.0.7/32", Cluster),
+        ("bank", "thief", 443, "10.96.0.7/32", External),
+        ("bank", "wide", 80, "203.0.113.0/24", External),
+        ("shop", "narrow", 443, "203.0.113.128/25", External),
+    ] {
+        snapshot.insert_service(at(namespace, name, port, range, kind));
+    }
+    let on_the_node = pod("host-network", "192.168.0.1", 1);
+    let mode = NetworkMode::HostNetwork;
+    snapshot.insert_workload(Arc::new(Workload { network_mode: mode, ..on_the_node }));
+    for (case, ip, port, near, want) in [
+        ("one has the port", "192.0.2.1", 80, "shop", "shop/a"),
+        ("the other has it", "192.0.2.1", 443, "shop", "shop/b"),
+        ("two have it: the one that is near", "192.0.2.1", 443, "bank", "bank/c"),
+        ("none has it", "192.0.2.1", 22, "shop", "nobody"),
+        ("a node's address, the Service's port", "192.168.0.1", 80, "shop", "shop/of-node"),
+        ("a node's address, another port", "192.168.0.1", 10250, "shop", "host-network"),
+        ("a cluster IP is the Service's alone", "10.96.0.7", 443, "bank", "shop/own"),
+        ("a cluster IP, no such port", "10.96.0.7", 22, "shop", "shop/own"),
+        ("in both ranges, the wide one's port", "203.0.113.200", 80, "shop", "bank/wide"),
+        ("in both ranges, the narrow one's port", "203.0.113.200", 443, "shop", "shop/narrow"),
+        ("in a range, no such port", "203.0.113.1", 443, "shop", "nobody"),
+    ] {
+        assert_eq!(found(&snapshot, ip, port, near), want, "{case}");
+    }
+    let names = |ip| snapshot.services_at(&addr(ip)).map(|one| one.name.to_string()).collect::<Vec<_>>();
+    assert_eq!(names("192.0.2.1"), ["shop/a", "shop/b", "bank/c"], "whoever lays claim to it");
+    assert_eq!(names("203.0.113.1"), ["bank/wide"]);
+}
+
+#[test]
+fn nobody_takes_the_address_of_a_pod_or_of_a_cluster_ip() {
+    use VipKind::{Cluster, External};
+    let mut snapshot = Snapshot::default();
+    for (namespace, name, port, range, kind) in [
+        ("a-thief", "exact", 80, "10.0.0.1/32", External),
+        ("a-thief", "wide", 80, "10.0.0.0/8", External),
+        ("a-thief", "cluster", 80, "10.96.0.7/32", External),
+        ("a-thief", "plain", 80, "10.0.0.2/32", External),
+        ("shop", "own", 80, "10.96.0.7/32", Cluster),
+        ("shop", "far", 80, "192.0.2.0/24", External),
+    ] {
+        snapshot.insert_service(at(namespace, name, port, range, kind));
+    }
+    let plain = |name, ip| Workload { protocol: TunnelProtocol::Plain, ..pod(name, ip, 1) };
+    let far = (ServiceName::new("shop", "far"), Vec::new());
+    for workload in [
+        pod("pod", "10.0.0.1", 1),
+        plain("named", "10.0.0.2"),
+        plain("plain", "10.0.0.3"),
+        Workload { services: vec![far], ..plain("endpoint", "192.0.2.1") },
+        plain("a-stale", "10.0.0.4"),
+        pod("in-mesh", "10.0.0.4", 1),
+        Workload { protocol: TunnelProtocol::LegacyMtls, ..pod("legacy", "10.0.0.5", 1) },
+    ] {
+        snapshot.insert_workload(Arc::new(workload));
+    }
+    for (case, ip, near, want) in [
+        ("a pod of the mesh", "10.0.0.1", "shop", "pod"),
+        ("a pod of the mesh, asked by the thief itself", "10.0.0.1", "a-thief", "pod"),
+        ("a cluster IP", "10.96.0.7", "shop", "shop/own"),
+        ("a cluster IP, asked by the thief itself", "10.96.0.7", "a-thief", "shop/own"),
+        ("one outside the mesh, by the very address, as in Kubernetes", "10.0.0.2", "shop", "a-thief/plain"),
+        ("one outside the mesh, by a range", "10.0.0.3", "shop", "plain"),
+        ("the endpoint of a range", "192.0.2.1", "shop", "shop/far"),
+        ("one of two is in the mesh", "10.0.0.4", "shop", "in-mesh"),
+        ("with a sidecar of its own", "10.0.0.5", "shop", "legacy"),
+        ("nobody that is known", "10.0.0.9", "shop", "a-thief/wide"),
+    ] {
+        assert_eq!(found(&snapshot, ip, 80, near), want, "{case}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ pub struct Asked<'a> {
     pub scheme: &'a str,
     /// The host, with the port if the client names one.
     pub authority: &'a str,
-    /// The port that the connection went to: what Gateway API calls the listener's.
+    /// The port that the connection went to.
     pub port: u16,
     /// The path.
     pub path: &'a str,
@@ -38,13 +38,11 @@ pub fn location(redirect: &Redirect, asked: Asked<'_>) -> String {
     let (own_host, own_port) = split(asked.authority);
     let host = redirect.host.as_deref().unwrap_or(own_host);
     let port = match redirect.port {
-        Some(RedirectPort::Number(port)) => Some(port),
-        Some(RedirectPort::OfScheme) => None,
-        Some(RedirectPort::OfRequest) => own_port,
-        // "If redirect scheme is not-empty, the redirect port MUST be the well-known port associated with the redirect
-        // scheme"; else the listener's.
-        None if redirect.scheme.is_some() && well_known(scheme).is_some() => None,
-        None => Some(asked.port),
+        RedirectPort::Number(port) => Some(port),
+        RedirectPort::OfScheme => None,
+        // What the scheme of the request said by itself is no port of another scheme.
+        RedirectPort::OfRequest => own_port.filter(|port| well_known(asked.scheme) != Some(*port)),
+        RedirectPort::OfConnection => Some(asked.port),
     };
     let path = match &redirect.path {
         Some(change) => rewrite::path(change, asked.path),
@@ -86,6 +84,7 @@ fn split(authority: &str) -> (&str, Option<u16>) {
 mod tests {
     use super::*;
     use crate::rule::PathChange;
+    use RedirectPort::{Number, OfConnection, OfRequest, OfScheme};
 
     const ASKED: Asked<'_> =
         Asked { scheme: "http", authority: "web:8080", port: 8080, path: "/a/b", query: Some("q=1") };
@@ -107,13 +106,31 @@ mod tests {
             ("nothing, at port 80", to(|_| {}), plain, "http://web/a/b"),
             ("nothing, at port 443", to(|_| {}), tls, "https://web/a/b"),
             (
-                "the listener's port, whatever the host names",
-                to(|_| {}),
+                "the connection's port, whatever the host names",
+                to(|to| to.port = OfConnection),
+                Asked { authority: "web", ..ASKED },
+                "http://web:8080/a/b?q=1",
+            ),
+            (
+                "the connection's port is the scheme's",
+                to(|to| to.port = OfConnection),
                 Asked { port: 80, ..ASKED },
                 "http://web/a/b?q=1",
             ),
-            ("scheme", to(|to| to.scheme = Some("https".into())), ASKED, "https://web/a/b?q=1"),
-            ("the scheme it had", to(|to| to.scheme = Some("http".into())), ASKED, "http://web/a/b?q=1"),
+            (
+                "the connection's port, with a host",
+                to(|to| (to.host, to.port) = (Some("x.org".into()), OfConnection)),
+                plain,
+                "http://x.org/a/b",
+            ),
+            ("scheme", to(|to| to.scheme = Some("https".into())), ASKED, "https://web:8080/a/b?q=1"),
+            (
+                "the port of the scheme it had",
+                to(|to| to.scheme = Some("https".into())),
+                Asked { authority: "web:80", ..plain },
+                "https://web/a/b",
+            ),
+            ("the scheme it had", to(|to| to.scheme = Some("http".into())), ASKED, "http://web:8080/a/b?q=1"),
             (
                 "a scheme without a port",
                 to(|to| to.scheme = Some("ws".into())),
@@ -122,40 +139,30 @@ mod tests {
             ),
             ("host", to(|to| to.host = Some("shop.org".into())), ASKED, "http://shop.org:8080/a/b?q=1"),
             ("host at port 80", to(|to| to.host = Some("shop.org".into())), plain, "http://shop.org/a/b"),
-            ("port", to(|to| to.port = Some(RedirectPort::Number(8083))), plain, "http://web:8083/a/b"),
-            ("port 80", to(|to| to.port = Some(RedirectPort::Number(80))), ASKED, "http://web/a/b?q=1"),
-            (
-                "port 443 of http",
-                to(|to| to.port = Some(RedirectPort::Number(443))),
-                plain,
-                "http://web:443/a/b",
-            ),
+            ("port", to(|to| to.port = Number(8083)), plain, "http://web:8083/a/b"),
+            ("port 80", to(|to| to.port = Number(80)), ASKED, "http://web/a/b?q=1"),
+            ("port 443 of http", to(|to| to.port = Number(443)), plain, "http://web:443/a/b"),
             (
                 "scheme and port",
-                to(|to| (to.scheme, to.port) = (Some("https".into()), Some(RedirectPort::Number(443)))),
+                to(|to| (to.scheme, to.port) = (Some("https".into()), Number(443))),
                 plain,
                 "https://web/a/b",
             ),
             (
                 "scheme and the other's port",
-                to(|to| (to.scheme, to.port) = (Some("https".into()), Some(RedirectPort::Number(80)))),
+                to(|to| (to.scheme, to.port) = (Some("https".into()), Number(80))),
                 plain,
                 "https://web:80/a/b",
             ),
-            (
-                "the scheme's port",
-                to(|to| to.port = Some(RedirectPort::OfScheme)),
-                ASKED,
-                "http://web/a/b?q=1",
-            ),
+            ("the scheme's port", to(|to| to.port = OfScheme), ASKED, "http://web/a/b?q=1"),
             (
                 "the port asked for",
-                to(|to| (to.scheme, to.port) = (Some("https".into()), Some(RedirectPort::OfRequest))),
+                to(|to| (to.scheme, to.port) = (Some("https".into()), OfRequest)),
                 ASKED,
                 "https://web:8080/a/b?q=1",
             ),
-            ("no port asked for", to(|to| to.port = Some(RedirectPort::OfRequest)), tls, "https://web/a/b"),
-            ("IPv6", to(|to| to.scheme = Some("https".into())), v6, "https://[::1]/a/b"),
+            ("no port asked for", to(|to| to.port = OfRequest), tls, "https://web/a/b"),
+            ("IPv6", to(|to| to.scheme = Some("https".into())), v6, "https://[::1]:8080/a/b"),
             ("path", to(|to| to.path = Some(PathChange::Whole("/new".into()))), plain, "http://web/new"),
             ("prefix", to(|to| to.path = segments("/x")), ASKED, "http://web:8080/x/b?q=1"),
             ("no slash", to(|to| to.path = Some(PathChange::Whole("new".into()))), plain, "http://web/new"),

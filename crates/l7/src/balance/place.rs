@@ -1,6 +1,6 @@
 //! Where endpoints stand, seen from a client: in which level, and in which group of it.
 
-use crate::destination::{Distribute, Failover, Locality as Words};
+use crate::destination::{Distribute, EmptySubset, Failover, Locality as Words, Subset};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use weft_core::service::{LoadBalancing, LoadBalancingMode, Scope};
@@ -170,22 +170,14 @@ fn is_at(locality: &Locality, place: &str) -> Option<usize> {
     Some(named)
 }
 
-/// Endpoints that carry the labels of a subset, by their places in the list; if there are none, what `otherwise` says.
-pub fn subset(endpoints: &[&Labels], wanted: &Labels, otherwise: EmptySubset) -> Vec<usize> {
-    let carries = |has: &Labels| wanted.iter().all(|(name, value)| has.get(name) == Some(value));
-    let members: Vec<usize> =
-        endpoints.iter().enumerate().filter(|(_, has)| carries(has)).map(|(place, _)| place).collect();
-    match (members.is_empty(), otherwise) {
-        (true, EmptySubset::Everybody) => (0..endpoints.len()).collect(),
-        _ => members,
+/// The endpoints of a subset; if there are none, what it says for that.
+pub fn subset<T>(endpoints: Vec<T>, labels: impl Fn(&T) -> &Labels, subset: &Subset) -> Vec<T> {
+    let carries = |one: &T| {
+        let has = labels(one);
+        subset.labels.iter().all(|(name, value)| has.get(name) == Some(value))
+    };
+    if subset.empty == EmptySubset::Everybody && !endpoints.iter().any(carries) {
+        return endpoints;
     }
-}
-
-/// Who is asked where a subset has no endpoints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EmptySubset {
-    /// Nobody: 503, as in Istio.
-    Nobody,
-    /// All of the service.
-    Everybody,
+    endpoints.into_iter().filter(carries).collect()
 }

@@ -67,11 +67,11 @@ pub fn write(
     let text = format!("{mark:016x}-{begun:x}-{now:x}");
     match &session.carrier {
         SessionCarrier::Header(name) => Some((name.0.clone(), HeaderValue::try_from(text).ok()?)),
-        SessionCarrier::Cookie { name, permanent } => {
+        SessionCarrier::Cookie { name, path, permanent } => {
             let left =
                 |absolute: Duration| absolute.saturating_sub(Duration::from_secs(now.saturating_sub(begun)));
             let lives = session.absolute.filter(|_| *permanent).map(left);
-            Some((header::SET_COOKIE, set_cookie(name, &text, Some("/"), lives)?))
+            Some((header::SET_COOKIE, set_cookie(name, &text, Some(path), lives)?))
         }
     }
 }
@@ -158,9 +158,11 @@ mod tests {
 
     #[test]
     fn cookies() {
-        let cookie = |permanent| session(SessionCarrier::Cookie { name: "s".into(), permanent });
+        let cookie =
+            |permanent| session(SessionCarrier::Cookie { name: "s".into(), path: "/a".into(), permanent });
         let token = Token { mark: mark(&pod("a")), begun: START - 100, seen: START - 1 };
-        for (permanent, want) in [(true, "; Max-Age=500; Path=/; HttpOnly"), (false, "; Path=/; HttpOnly")] {
+        for (permanent, want) in [(true, "; Max-Age=500; Path=/a; HttpOnly"), (false, "; Path=/a; HttpOnly")]
+        {
             let (name, value) = write(&cookie(permanent), Some(&token), &pod("a"), START).expect("news");
             let text = value.to_str().expect("text");
             assert!(name == "set-cookie" && text.starts_with("s=") && text.ends_with(want), "{text}");

@@ -35,6 +35,12 @@ fn watch(words: Outlier, count: usize, now: Instant) -> Watch {
     watch
 }
 
+/// What a core does with how a request went.
+fn heard(watch: &mut Watch, id: &WorkloadUid, outcome: Outcome, now: Instant) -> Option<Change> {
+    let cause = watch.fare(id)?.take_in(outcome, &watch.words)?;
+    watch.eject(id, cause, now)
+}
+
 /// What results make of an endpoint: `.` is 200, `5` is 500, `3` is 503, `!` is no response.
 fn causes(words: &Outlier, results: &str) -> Vec<(usize, Cause)> {
     let now = Instant::now();
@@ -46,7 +52,7 @@ fn causes(words: &Outlier, results: &str) -> Vec<(usize, Cause)> {
         _ => Outcome::Local,
     };
     let changes = results.chars().enumerate().filter_map(|(at, one)| {
-        let change = watch.on_result(&id(0), result(one), now)?;
+        let change = heard(&mut watch, &id(0), result(one), now)?;
         let State::Ejected(cause, _) = change.now else { panic!("{change:?}") };
         Some((at, cause))
     });
@@ -84,7 +90,7 @@ fn each_time_takes_longer_and_good_behaviour_is_remembered() {
     let start = Instant::now();
     let mut watch = watch(words(|words| words.consecutive_5xx = Some(1)), 3, start);
     let mut now = start;
-    let eject = |watch: &mut Watch, now| match watch.on_result(&id(0), Outcome::Status(500), now) {
+    let eject = |watch: &mut Watch, now| match heard(watch, &id(0), Outcome::Status(500), now) {
         Some(Change { now: State::Ejected(_, duration), .. }) => duration.as_secs(),
         other => panic!("{other:?}"),
     };
@@ -114,7 +120,7 @@ fn it_comes_back_with_the_first_look_after_its_time() {
     let start = Instant::now();
     let mut watch = watch(words(|words| words.consecutive_5xx = Some(1)), 3, start);
     let late = start + SECONDS(5);
-    assert!(watch.on_result(&id(0), Outcome::Status(500), late).is_some());
+    assert!(heard(&mut watch, &id(0), Outcome::Status(500), late).is_some());
     for (seconds, back) in [(10, 0), (20, 0), (30, 0), (40, 1), (50, 0)] {
         assert_eq!(watch.tick(start + SECONDS(seconds)).len(), back, "{seconds} s");
     }
@@ -141,7 +147,7 @@ fn how_many_may_be_left_alone() {
         watch.update((0..count).map(|number| (id(number), number >= ill)));
         let healthy = (0..count).rev();
         let got =
-            healthy.filter(|one| watch.on_result(&id(*one), Outcome::Status(500), now).is_some()).count();
+            healthy.filter(|one| heard(&mut watch, &id(*one), Outcome::Status(500), now).is_some()).count();
         assert_eq!(got, want, "{case}");
     }
 }
@@ -153,7 +159,7 @@ fn left_alone(words: Outlier, endpoints: &[(u32, u32)]) -> Vec<(WorkloadUid, Cau
     for (number, (requests, failures)) in endpoints.iter().enumerate() {
         for one in 0..*requests {
             let status = if one < *failures { 500 } else { 200 };
-            assert_eq!(watch.on_result(&id(number), Outcome::Status(status), start), None);
+            assert_eq!(heard(&mut watch, &id(number), Outcome::Status(status), start), None);
         }
     }
     let changes = watch.tick(start + SECONDS(10));
@@ -212,10 +218,33 @@ fn a_change_of_the_list_forgets_only_who_is_gone() {
     let now = Instant::now();
     let mut watch =
         watch(words(|words| (words.consecutive_5xx, words.ejected_max) = (Some(1), share(50))), 4, now);
-    let fails = |watch: &mut Watch, number| watch.on_result(&id(number), Outcome::Local, now).is_some();
+    let fails = |watch: &mut Watch, number| heard(watch, &id(number), Outcome::Local, now).is_some();
     assert!(fails(&mut watch, 0) && fails(&mut watch, 1) && !fails(&mut watch, 2), "a half");
     watch.update([0, 2, 3, 4].map(|number| (id(number), true)));
     assert!(!fails(&mut watch, 0), "it still is left alone");
     assert!(fails(&mut watch, 2), "there is room for the one that is gone");
     assert!(!fails(&mut watch, 9), "nobody knows it");
+}
+
+#[test]
+fn cores_count_together() {
+    let now = Instant::now();
+    let words = words(|words| words.consecutive_5xx = Some(100));
+    let mut watch = watch(words.clone(), 3, now);
+    let fare = watch.fare(&id(0)).expect("an endpoint").clone();
+    let results = |outcomes: &'static [Outcome]| {
+        let core = || outcomes.iter().filter_map(|outcome| fare.take_in(*outcome, &words)).count();
+        std::thread::scope(|scope| {
+            let cores: Vec<_> = (0..4).map(|_| scope.spawn(core)).collect();
+            cores.into_iter().map(|core| core.join().expect("it counts")).sum::<usize>()
+        })
+    };
+    assert_eq!(results(&[Outcome::Status(500); 24]), 0, "96 in a row");
+    assert_eq!(results(&[Outcome::Status(500); 1]), 1, "the hundredth");
+    assert!(watch.eject(&id(0), Cause::Consecutive5xx, now).is_some());
+    assert_eq!(watch.eject(&id(0), Cause::Consecutive5xx, now), None, "another core was first");
+    assert_eq!(watch.ejected().collect::<Vec<_>>(), [&id(0)]);
+    assert_eq!(results(&[Outcome::Status(500); 24]), 0, "the row was forgotten");
+    assert_eq!(results(&[Outcome::Status(200); 1]), 0);
+    assert_eq!(results(&[Outcome::Status(500); 24]), 0, "a success of any core ends it");
 }

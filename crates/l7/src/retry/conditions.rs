@@ -1,7 +1,7 @@
 //! What Istio writes as `retryOn`: names of conditions, as Envoy has them, and statuses.
 
 use crate::grpc;
-use crate::resilience::{Backoff, Retry, RetryCondition, RetryOn};
+use crate::resilience::{Backoff, Jitter, Retry, RetryCondition, RetryOn};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub const ISTIO_RETRY_ON: &str = "connect-failure,refused-stream,unavailable,can
 pub const ISTIO_RETRIES: u32 = 2;
 /// What Envoy waits where nothing is said: 25 ms, doubled up to ten times that.
 pub const DEFAULT_BACKOFF: Backoff =
-    Backoff { base: Duration::from_millis(25), max: Duration::from_millis(250) };
+    Backoff { base: Duration::from_millis(25), max: Duration::from_millis(250), jitter: Jitter::Part };
 
 /// A word that is no condition.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -8,7 +8,7 @@ const MILLIS: fn(u64) -> Duration = Duration::from_millis;
 
 fn policy(on: &str) -> Retry {
     let on = conditions::parse(on).expect("conditions");
-    let backoff = Backoff { base: MILLIS(25), max: MILLIS(100) };
+    let backoff = Backoff { base: MILLIS(25), max: MILLIS(100), jitter: Jitter::Part };
     Retry { retries: 3, on, backoff, try_head: None, elsewhere_first: true, other_localities: false }
 }
 
@@ -117,24 +117,38 @@ fn why_not() {
 
 #[test]
 fn waiting() {
+    use Jitter::{More, Part};
     let none: &[(&str, &str)] = &[];
-    for (number, roll, of, want) in [
-        (0, 1.0, none, 25),
-        (0, 0.0, none, 0),
-        (1, 1.0, none, 50),
-        (1, 0.5, none, 25),
-        (2, 1.0, none, 100),
-        (2, 0.0, none, 0),
-        (0, 0.0, &[("retry-after", "0")], 0),
-        (0, 0.0, &[("retry-after", "1")], 100),
-        (0, 1.0, &[("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT")], 100),
-        (0, 1.0, &[("retry-after", "soon")], 25),
+    for (jitter, number, roll, of, want) in [
+        (Part, 0, 1.0, none, Ok(25_000)),
+        (Part, 0, 0.0, none, Ok(0)),
+        (Part, 1, 1.0, none, Ok(50_000)),
+        (Part, 1, 0.5, none, Ok(25_000)),
+        (Part, 2, 1.0, none, Ok(100_000)),
+        (Part, 2, 0.0, none, Ok(0)),
+        (More, 0, 0.0, none, Ok(25_000)),
+        (More, 0, 1.0, none, Ok(31_250)),
+        (More, 1, 0.0, none, Ok(50_000)),
+        (More, 2, 1.0, none, Ok(125_000)),
+        (Part, 0, 0.0, &[("retry-after", "0")], Ok(0)),
+        (Part, 0, 1.0, &[("retry-after", "1")], Ok(1_000_000)),
+        (More, 2, 1.0, &[("retry-after", "10")], Ok(10_000_000)),
+        (Part, 0, 1.0, &[("retry-after", "11")], Err(Stop::Later)),
+        (Part, 0, 1.0, &[("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT")], Err(Stop::Later)),
+        (Part, 0, 1.0, &[("retry-after", "soon")], Ok(25_000)),
     ] {
         let headers = headers(of);
         let attempt = Attempt { number, ..first(Outcome::Response { status: 503, headers: &headers }) };
         let mut chance = |bound: u64| ((bound - 1) as f64 * roll) as u64;
-        let again = decide(&policy("5xx"), &attempt, || Ok(()), &mut chance).expect("once more");
-        assert_eq!((again.after, again.to), (MILLIS(want), To::OthersFirst), "try {number}, {roll}, {of:?}");
+        let mut policy = policy("5xx");
+        policy.backoff.jitter = jitter;
+        let again = decide(&policy, &attempt, || Ok(()), &mut chance);
+        let want = want.map(|micros| (Duration::from_micros(micros), To::OthersFirst));
+        assert_eq!(
+            again.map(|again| (again.after, again.to)),
+            want,
+            "{jitter:?}, try {number}, {roll}, {of:?}"
+        );
     }
     let huge = Retry { retries: u32::MAX, ..policy("reset") };
     let late = Attempt { number: 4_000_000, ..first(Outcome::Failed(Reset)) };

@@ -44,20 +44,7 @@ impl Effective {
         service: Option<&ServiceName>,
         all: impl IntoIterator<Item = &'a Telemetry>,
     ) -> Option<Self> {
-        let applies = |one: &&Telemetry| match (&one.scope, service) {
-            (PolicyScope::Waypoint, _) => true,
-            (PolicyScope::Services(named), Some(service)) => named.contains(service),
-            (PolicyScope::Services(_), None) => false,
-        };
-        let mut by_reach = BTreeMap::<Reach, &Telemetry>::new();
-        for one in all.into_iter().filter(applies) {
-            let order = |one: &Telemetry| (one.created, one.name.to_string());
-            let first = by_reach.entry(one.reach).or_insert(one);
-            if order(one) < order(first) {
-                *first = one;
-            }
-        }
-        let levels: Vec<&Telemetry> = by_reach.into_values().collect();
+        let levels = levels(service, all);
         (!levels.is_empty()).then(|| Self::merge(&levels))
     }
 
@@ -103,6 +90,37 @@ impl Effective {
     pub fn metric(&self, metric: Metric) -> &OfMetric {
         &self.metrics[metric as usize]
     }
+}
+
+/// Those of which something holds for some of a waypoint's requests, the widest first, then by name. The others have an
+/// older one before them wherever they would count.
+pub fn in_force<'a>(all: &[&'a Telemetry]) -> Vec<&'a Telemetry> {
+    let named = all.iter().flat_map(|one| one.services()).map(Some);
+    let services: BTreeSet<Option<&ServiceName>> = named.chain([None]).collect();
+    let levels = services.into_iter().flat_map(|service| levels(service, all.iter().copied()));
+    let found: BTreeMap<_, _> = levels.map(|one| ((one.reach, &one.name), one)).collect();
+    found.into_values().collect()
+}
+
+/// Those that hold for a service, or for all of which none is named: one of each reach, the widest first.
+fn levels<'a>(
+    service: Option<&ServiceName>,
+    all: impl IntoIterator<Item = &'a Telemetry>,
+) -> Vec<&'a Telemetry> {
+    let applies = |one: &&Telemetry| match (&one.scope, service) {
+        (PolicyScope::Waypoint, _) => true,
+        (PolicyScope::Services(named), Some(service)) => named.contains(service),
+        (PolicyScope::Services(_), None) => false,
+    };
+    let mut by_reach = BTreeMap::<Reach, &Telemetry>::new();
+    for one in all.into_iter().filter(applies) {
+        let order = |one: &Telemetry| (one.created, one.name.to_string());
+        let first = by_reach.entry(one.reach).or_insert(one);
+        if order(one) < order(first) {
+            *first = one;
+        }
+    }
+    by_reach.into_values().collect()
 }
 
 /// Where lines go. The sinks are the last ones that somebody wrote; an entry without sinks is about those that the entry
@@ -185,6 +203,41 @@ mod tests {
             ("of one age, the first by name", [of("b", 1, 2), of("a", 1, 1)], 1),
         ] {
             assert_eq!(Effective::of(None, &all).and_then(|one| one.sampled_ppm), Some(want), "{case}");
+        }
+    }
+
+    #[test]
+    fn those_that_are_nowhere_the_oldest_are_not_in_force() {
+        let of = |name: &str, reach: &str, scope: Value, created: i64| {
+            telemetry(name, reach, scope, json!({ "created": created }))
+        };
+        let (web, both) = (json!({"services": ["shop/web"]}), json!({"services": ["shop/db", "shop/web"]}));
+        for (case, all, want) in [
+            ("none", vec![], vec![]),
+            (
+                "the widest first",
+                vec![
+                    of("a", "named", web.clone(), 0),
+                    of("b", "mesh", wide(), 0),
+                    of("c", "namespace", wide(), 0),
+                ],
+                vec!["shop/b", "shop/c", "shop/a"],
+            ),
+            ("an older one", vec![of("a", "mesh", wide(), 2), of("b", "mesh", wide(), 1)], vec!["shop/b"]),
+            (
+                "an older one for a part of it",
+                vec![of("a", "named", both.clone(), 2), of("b", "named", web.clone(), 1)],
+                vec!["shop/a", "shop/b"],
+            ),
+            (
+                "an older one for all of it",
+                vec![of("a", "named", web, 2), of("b", "named", both, 1)],
+                vec!["shop/b"],
+            ),
+        ] {
+            let all: Vec<&Telemetry> = all.iter().collect();
+            let names: Vec<String> = in_force(&all).iter().map(|one| one.name.to_string()).collect();
+            assert_eq!(names, want, "{case}");
         }
     }
 

@@ -10,7 +10,8 @@ use weft_core::names::{Network, NetworkAddr, NodeName, PolicyName, ServiceName, 
 use weft_core::policy as core_policy;
 use weft_core::policy::{Action, Enforcement, Policy, PolicyScope, Rule, Ruleset, StringMatch};
 use weft_core::service::{
-    AppProtocol, HealthPolicy, IpFamilies, LoadBalancing, LoadBalancingMode, Scope, Service, ServicePort, Vip,
+    AppProtocol, HealthPolicy, IpFamilies, LoadBalancing, LoadBalancingMode, Scope, Service, ServicePort,
+    Vip, VipKind,
 };
 use weft_core::workload::*;
 
@@ -115,9 +116,14 @@ fn plain_service() -> Service {
 }
 
 fn full_service() -> Service {
-    let vip = |range: &str| Vip { network: Network::new("n"), range: range.parse().unwrap() };
+    let vip = |range: &str, kind| Vip { network: Network::new("n"), range: range.parse().unwrap(), kind };
     Service {
-        vips: vec![vip("10.96.0.1/32"), vip("fd00:96::1/128"), vip("203.0.113.0/24")],
+        vips: vec![
+            vip("10.96.0.1/32", VipKind::Cluster),
+            vip("fd00:96::1/128", VipKind::Cluster),
+            vip("192.0.2.1/32", VipKind::External),
+            vip("203.0.113.0/24", VipKind::External),
+        ],
         ports: vec![
             ServicePort { service_port: 80, target_port: 0, app_protocol: AppProtocol::Http11 },
             ServicePort { service_port: 443, target_port: 8443, app_protocol: AppProtocol::Tls },

@@ -51,6 +51,10 @@ impl Book {
         self.0.lock().entry(key(name, labels)).or_default().clone()
     }
 
+    pub(super) fn forget<'a>(&self, name: &str, labels: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        self.0.lock().remove(&key(name, labels));
+    }
+
     pub(super) fn find<'a>(
         &self,
         name: &str,

@@ -1,24 +1,22 @@
 //! An HBONE connection: its handle, and the two drivers that read and write for it.
 
+use super::STREAMS_MAX;
 use super::request::BadRequest;
 use super::shared::{Shared, State};
 use super::stream::HboneStream;
-use super::{ALPN, STREAMS_MAX};
 use crate::request::ConnectRequest;
 use crate::scratch::ReadBuffer;
 use crate::socket::Socket;
-use crate::tls::{Session, TlsError};
+use crate::tls::Session;
 use crate::tls_stream::{Flush, TlsStream};
 use bytes::Bytes;
 use h2::{Reason, client, server};
 use http::{Request, Response, StatusCode};
-use rustls::ClientConfig;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::CertificateDer;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 /// Bytes that may be under way on one stream: a gigabit per second at 60 ms.
@@ -42,12 +40,6 @@ const RESETS_UNANSWERED_MAX: u32 = 512;
 /// Why an HBONE connection ended.
 #[derive(Debug, thiserror::Error)]
 pub enum HboneError {
-    /// The TLS handshake.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The peer's TLS does not lead to HTTP/2.
-    #[error("the peer did not choose h2")]
-    Alpn,
     /// HTTP/2: the peer broke it, or the socket failed.
     #[error("in the HTTP/2 connection")]
     Http(#[source] h2::Error),
@@ -92,24 +84,11 @@ pub enum Incoming {
 }
 
 impl Hbone {
-    /// Connects as the client: TLS with ALPN `h2`, then HTTP/2.
+    /// The client's end of a session whose handshake is done.
     ///
     /// # Errors
-    /// As [`HboneError`] says; among them a server whose identity is not the expected one.
-    pub async fn connect(
-        socket: Socket,
-        config: Arc<ClientConfig>,
-        name: ServerName<'static>,
-    ) -> Result<(Self, ClientDriver), HboneError> {
-        let (session, leftover) = Session::connect(&socket, config, name).await?;
-        if session.alpn() != Some(ALPN) {
-            return Err(HboneError::Alpn);
-        }
-        Self::client(socket, session, leftover).await
-    }
-
-    /// The client's end of a session whose handshake is done. [`HboneError::Http`] if the socket fails at once.
-    async fn client(
+    /// [`HboneError::Http`] if the socket fails at once.
+    pub async fn client(
         socket: Socket,
         session: Session,
         leftover: ReadBuffer,

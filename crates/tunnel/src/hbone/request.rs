@@ -21,8 +21,8 @@ pub enum BadRequest {
     /// A `forwarded` header that cannot be read.
     #[error("the forwarded header cannot be read")]
     Forwarded(#[source] BadForwarded),
-    /// A `forwarded` header that stands twice or holds no text.
-    #[error("the forwarded header stands twice or holds no text")]
+    /// A `forwarded` header that holds no text.
+    #[error("the forwarded header holds no text")]
     ForwardedValue,
 }
 
@@ -46,15 +46,11 @@ impl ConnectRequest {
         let authority = request.uri().authority().map_or("", |authority| authority.as_str());
         let authority = authority.parse().map_err(BadRequest::Authority)?;
         let headers = request.headers();
-        let mut all = headers.get_all(http::header::FORWARDED).iter();
-        let forwarded = match (all.next(), all.next()) {
-            (None, _) => None,
-            (Some(value), None) => {
-                let text = value.to_str().map_err(|_| BadRequest::ForwardedValue)?;
-                Some(text.parse().map_err(BadRequest::Forwarded)?)
-            }
-            (Some(_), Some(_)) => return Err(BadRequest::ForwardedValue),
-        };
+        let lines = headers.get_all(http::header::FORWARDED).iter().map(HeaderValue::to_str);
+        let lines = lines.collect::<Result<Vec<_>, _>>().map_err(|_| BadRequest::ForwardedValue)?;
+        // Several lines are one list (RFC 7239 §4).
+        let forwarded = (!lines.is_empty()).then(|| lines.join(", ").parse()).transpose();
+        let forwarded = forwarded.map_err(BadRequest::Forwarded)?;
         Ok(Self {
             authority,
             baggage: text(headers, BAGGAGE).filter(|text| text.len() <= BAGGAGE_BYTES_MAX),
@@ -167,8 +163,10 @@ mod tests {
         let mut extended = with("x", &[]);
         extended.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
         assert_eq!(ConnectRequest::read(&extended), Err(BadRequest::Protocol));
-        let twice = with("forwarded", &["for=unknown", "for=unknown"]);
-        assert_eq!(ConnectRequest::read(&twice), Err(BadRequest::ForwardedValue));
+        let lines = with("forwarded", &["for=10.0.0.7", "for=unknown;host=web"]);
+        let list = with("forwarded", &["for=10.0.0.7, for=unknown;host=web"]);
+        assert_eq!(ConnectRequest::read(&lines), ConnectRequest::read(&list), "lines are a list");
+        assert!(ConnectRequest::read(&lines).unwrap().forwarded.is_some());
         let bad = with("forwarded", &["for"]);
         assert_eq!(ConnectRequest::read(&bad), Err(BadRequest::Forwarded(BadForwarded::Shape)));
         let long = "a".repeat(BAGGAGE_BYTES_MAX + 1);

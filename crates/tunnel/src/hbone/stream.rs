@@ -268,7 +268,7 @@ impl HboneStream {
     }
 
     /// Ready if the peer has reset the stream, whatever for.
-    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
         match &mut self.sending {
             Sending::Data(stream) | Sending::Finished(stream) => match ready!(stream.poll_reset(cx)) {
                 // It has said all, and wants to hear no more (RFC 9113 §8.1): as a process that closes its socket.

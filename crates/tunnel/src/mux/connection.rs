@@ -108,7 +108,8 @@ impl Mux {
         self.0.state.borrow().table.streams.len()
     }
 
-    /// Tells the client to open no more streams here; those that are open go on.
+    /// Tells the client to open no more streams here; those that are open go on, and with the last one the client ends the
+    /// connection.
     pub fn go_away(&self) {
         self.0.state.borrow_mut().outgoing.push(Kind::GoAway, 0, &[]);
     }
@@ -236,6 +237,9 @@ impl Driver {
                 continue;
             }
             if outgoing.is_empty() && !session.wants_key_update() {
+                if table.is_done() {
+                    return Poll::Ready(Ok(()));
+                }
                 outgoing.sleep(cx.waker());
                 return Poll::Pending;
             }

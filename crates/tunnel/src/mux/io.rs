@@ -5,7 +5,7 @@ use super::state::State;
 use super::stream::{MuxStream, Sent};
 use super::stream_state::{Owner, Remote, StreamState};
 use crate::end::Broken;
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use std::cell::RefMut;
 use std::io::IoSlice;
 use std::task::{Context, Poll, Waker, ready};
@@ -19,7 +19,7 @@ impl MuxStream {
         take: impl FnOnce(&[u8]) -> usize,
     ) -> Poll<Result<usize, Broken>> {
         let mut state = ready!(self.poll_waiting(cx))?;
-        let count = take(&state.waiting[state.written..]);
+        let count = take(state.waiting.rest());
         if count > 0 {
             state.taken(count, &mut self.mux.0.state.borrow_mut().outgoing);
         }
@@ -29,12 +29,21 @@ impl MuxStream {
     /// Takes all bytes that wait, without a copy; none if no more come.
     pub(crate) fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Broken>> {
         let mut state = ready!(self.poll_waiting(cx))?;
-        let mut bytes = Bytes::from(std::mem::take(&mut state.waiting));
-        bytes.advance(std::mem::take(&mut state.written));
+        let bytes = state.waiting.take_all();
         if !bytes.is_empty() {
             state.delivered(bytes.len(), &mut self.mux.0.state.borrow_mut().outgoing);
         }
         Poll::Ready(Ok(bytes))
+    }
+
+    /// Ready once the peer has reset the stream, or the tunnel has broken, whatever waits to be read.
+    pub(crate) fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        let mut state = self.state.borrow_mut();
+        if let Some(broken) = state.remote.broken() {
+            return Poll::Ready(broken);
+        }
+        remember(&mut state.task, cx);
+        Poll::Pending
     }
 
     /// Ready once bytes wait, or no more come.

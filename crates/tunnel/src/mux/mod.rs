@@ -5,6 +5,7 @@ pub mod connection;
 pub mod stream;
 mod state;
 mod stream_state;
+pub mod waiting;
 mod outgoing;
 pub mod open;
 pub mod frame;

@@ -168,6 +168,12 @@ impl State {
 }
 
 impl Table {
+    /// True if there is nothing more to do: the server wants no more streams, and the last one has ended. It is the client
+    /// that ends the connection, for what it has opened before it heard so is under way to the server.
+    pub(super) fn is_done(&self) -> bool {
+        self.side == Side::Client && self.going_away && self.streams.is_empty()
+    }
+
     /// The stream, or `None` if it has ended: frames may still be under way for it.
     fn stream(&self, id: u32) -> Result<Option<&Rc<RefCell<StreamState>>>, BadFrame> {
         if id == 0 || id > self.last_id {

@@ -134,7 +134,7 @@ impl MuxStream {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         while !state.waiting.is_empty() {
-            match app.poll_write(cx, &state.waiting[state.written..]) {
+            match app.poll_write(cx, state.waiting.rest()) {
                 Poll::Pending => break,
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(End::AppReset)),
                 Poll::Ready(Ok(bytes)) => {

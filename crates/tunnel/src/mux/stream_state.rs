@@ -2,6 +2,7 @@
 
 use super::frame::{BadFrame, CREDIT_INITIAL, CREDIT_MAX, CREDIT_STEP, Kind};
 use super::outgoing::{Outgoing, Place};
+use super::waiting::Waiting;
 use crate::end::{Broken, Refused};
 use crate::socket::Socket;
 use std::cell::Cell;
@@ -15,8 +16,7 @@ pub(super) struct StreamState {
     /// The application's socket, once there is one and until it has been told that no more bytes come.
     pub(super) app: Option<Rc<Socket>>,
     /// Received, and not yet written to the application.
-    pub(super) waiting: Vec<u8>,
-    pub(super) written: usize,
+    pub(super) waiting: Waiting,
     /// What the peer may still send.
     receive_credit: u32,
     /// What may be under way towards the application in all: grows while it takes what comes.
@@ -95,8 +95,7 @@ impl StreamState {
         Self {
             id,
             app: None,
-            waiting: Vec::new(),
-            written: 0,
+            waiting: Waiting::default(),
             receive_credit: CREDIT_INITIAL,
             window: CREDIT_INITIAL,
             unreported: 0,
@@ -160,11 +159,21 @@ impl StreamState {
                 }
             }
         }
+        let all: usize = slices.iter().map(|slice| slice.len()).sum();
+        if taken < all && !self.waiting.has_room(all - taken) {
+            tracing::warn!(
+                "too many bytes wait for applications that do not take them: a connection is reset"
+            );
+            self.waiting.clear();
+            self.remote = Remote::AppFailed;
+            self.wake();
+            return;
+        }
         let mut skip = taken;
         for slice in slices {
             let skipped = skip.min(slice.len());
             skip -= skipped;
-            self.waiting.extend_from_slice(&slice[skipped..]);
+            self.waiting.push(&slice[skipped..]);
         }
         if !self.waiting.is_empty()
             && let Some(task) = self.task.take()
@@ -176,16 +185,9 @@ impl StreamState {
         }
     }
 
-    /// The application has taken so many of the bytes that waited. An idle stream keeps no buffer, and a slow one
-    /// only what it has not taken.
+    /// The application has taken so many of the bytes that waited.
     pub(super) fn taken(&mut self, bytes: usize, outgoing: &mut Outgoing) {
-        self.written += bytes;
-        if self.written == self.waiting.len() {
-            (self.waiting, self.written) = (Vec::new(), 0);
-        } else if self.written > self.waiting.len() / 2 {
-            self.waiting.drain(..self.written);
-            self.written = 0;
-        }
+        self.waiting.take(bytes);
         self.delivered(bytes, outgoing);
     }
 }

@@ -8,8 +8,10 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::LocalSet;
+use tokio::task::{LocalSet, spawn_local};
 use weft_tunnel::accept::ALPNS;
+use weft_tunnel::handle::{Handle, TunnelError};
+use weft_tunnel::hbone::Hbone;
 use weft_tunnel::socket::Socket;
 
 /// A client's configuration that offers `alpn`, and the server's.
@@ -49,6 +51,20 @@ pub(crate) fn configs_with_certificate(
 
 pub(crate) fn name() -> ServerName<'static> {
     "server.test".try_into().unwrap()
+}
+
+/// The client's end of a tunnel of HBONE, the only dialect that `config` offers.
+pub(crate) async fn hbone(
+    near: Socket,
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+) -> Result<Hbone, TunnelError> {
+    let (handle, driver) = Handle::connect(near, config, name).await?;
+    spawn_local(driver.run());
+    match handle {
+        Handle::Hbone(hbone) => Ok(hbone),
+        Handle::Mux(_) => panic!("it was not offered"),
+    }
 }
 
 pub(crate) fn socket(stream: TcpStream) -> Socket {

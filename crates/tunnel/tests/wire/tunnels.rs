@@ -97,11 +97,7 @@ pub(crate) async fn tunnel(dialect: Dialect, on_open: impl FnMut(Stream) + 'stat
             spawn_local(driver.run(|_| panic!("a server opens no streams")));
             Handle::Mux(mux)
         }
-        Dialect::Hbone => {
-            let (hbone, driver) = Hbone::connect(near, client_config, name()).await.unwrap();
-            spawn_local(driver.run());
-            Handle::Hbone(hbone)
-        }
+        Dialect::Hbone => Handle::Hbone(crate::support::hbone(near, client_config, name()).await.unwrap()),
     };
     (client, server.await.unwrap())
 }

@@ -198,10 +198,15 @@ impl World {
     }
 
     pub(crate) fn open(&mut self) {
+        self.open_for(8);
+    }
+
+    /// For so many pods.
+    pub(crate) fn open_for(&mut self, max_pods: u32) {
         let config = HostConfig {
             bpffs_dir: self.bpffs.clone(),
             probe_cgroup: self.cgroup.clone(),
-            max_pods: 8,
+            max_pods,
             other_protocols: OtherProtocols::Pass,
             acceleration: self.acceleration,
         };

@@ -1,7 +1,8 @@
 //! The actor's threads: each does one thing that may block, and comes back with the result.
 
-use super::{Actor, Batch, Done, Remembering};
-use crate::enrol::{Task, chain};
+use super::words::Tried;
+use super::{Actor, Batch, Done, NETNS_EVERY, Remembering};
+use crate::enrol::{EnrolError, Task, chain, leads_elsewhere};
 use crate::reconcile::Key;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,7 +25,34 @@ impl Actor {
         let uid = task.wanted.uid.clone();
         self.working += 1;
         self.jobs.spawn_blocking(move || {
-            Done::Enrolled(uid, Box::new(guarded(|| enroller.enrol(task).map_err(|error| chain(&error)))))
+            let mut failed: fn(String) -> Tried = Tried::Failed;
+            let enrolled = guarded(|| {
+                enroller.enrol(task).map(Box::new).map_err(|error| {
+                    if matches!(error, EnrolError::Replaced) {
+                        failed = Tried::Replaced;
+                    }
+                    chain(&error)
+                })
+            });
+            Done::Enrolled(uid, enrolled.map_or_else(failed, Tried::Enrolled))
+        });
+    }
+
+    /// Looks whether the namespaces of pods are still where they were, if it is time: one that was removed and made
+    /// again under its name is in plain text, and nobody tells of it.
+    pub(super) fn look_for_replaced(&mut self) {
+        if self.netns_due > self.now {
+            return;
+        }
+        self.netns_due = self.now + NETNS_EVERY;
+        let pods = self
+            .kept
+            .iter()
+            .filter_map(|(uid, kept)| Some((uid.clone(), kept.path.clone()?, kept.netns.clone())));
+        let pods: Vec<_> = pods.collect();
+        self.jobs.spawn_blocking(move || {
+            let replaced = pods.into_iter().filter(|(_, path, netns)| leads_elsewhere(path, netns));
+            Done::Replaced(replaced.map(|(uid, _, netns)| (uid, netns.cookie)).collect())
         });
     }
 

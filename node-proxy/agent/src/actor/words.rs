@@ -7,6 +7,7 @@ use crate::reconcile::{Key, ProxyId, Told, Wanted};
 use crate::status::Status;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -60,7 +61,9 @@ pub enum Input {
 
 /// What a thread has done.
 pub(super) enum Done {
-    Enrolled(WorkloadUid, Box<Result<Enrolled, String>>),
+    Enrolled(WorkloadUid, Tried),
+    /// Pods whose path leads to another namespace than the one of this cookie.
+    Replaced(Vec<(WorkloadUid, u64)>),
     Released(WorkloadUid, Result<(), String>),
     OrphanReleased(Key, Result<(), String>),
     Made(Batch, Result<Vec<OwnedFd>, String>),
@@ -70,6 +73,14 @@ pub(super) enum Done {
     Existing(WorkloadUid, u64, Result<Vec<Connection>, String>),
     Remembered,
     Nothing,
+}
+
+/// How an enrolment ended.
+pub(super) enum Tried {
+    Enrolled(Box<Enrolled>),
+    Failed(String),
+    /// Another namespace is captured for this pod, and has to be released first.
+    Replaced(String),
 }
 
 /// Sockets that were asked for.
@@ -88,11 +99,14 @@ pub(super) struct Batch {
 pub(super) struct Kept {
     pub(super) key: Key,
     pub(super) netns: Netns,
+    /// Where that is to be found.
+    pub(super) path: Option<PathBuf>,
     pub(super) listeners: Vec<Listener<Arc<OwnedFd>>>,
     pub(super) namespace: Arc<str>,
     pub(super) name: Arc<str>,
     pub(super) addresses: Vec<IpAddr>,
     pub(super) not_contained: Vec<String>,
+    pub(super) cut_off: usize,
     pub(super) devices: Option<AbortHandle>,
     pub(super) existing: Watch,
 }

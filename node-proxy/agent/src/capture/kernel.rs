@@ -84,6 +84,10 @@ impl Capture for Kernel {
         enrolled.map_err(|error| CaptureError::new("attaching the programs", error))
     }
 
+    fn captured(&self, key: &Key) -> Option<u64> {
+        self.host.captured_netns(&key_of(key).ok()?)
+    }
+
     fn is_joining(&self, key: &Key) -> Result<bool, CaptureError> {
         let joining = self.host.is_joining(&key_of(key)?);
         joining.map_err(|error| CaptureError::new("asking whether the pod is joining", error))
@@ -108,7 +112,7 @@ impl Capture for Kernel {
         self.owner.own(socket).map_err(|error| CaptureError::new("marking the socket", error))
     }
 
-    fn exempt(&self, key: &Key, connections: &[Pair]) -> Result<(), CaptureError> {
+    fn exempt(&self, key: &Key, connections: &[Pair]) -> Result<usize, CaptureError> {
         let ends: Vec<_> = connections.iter().map(ends).collect();
         let exempted = self.host.exempt_established(&key_of(key)?, &ends);
         exempted.map_err(|error| CaptureError::new("noting older connections", error))

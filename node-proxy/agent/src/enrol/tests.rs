@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::capture::{CaptureError, Pair};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::File;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
@@ -11,8 +11,11 @@ use std::os::unix::fs::MetadataExt;
 #[derive(Default)]
 struct Notes {
     log: Mutex<Vec<String>>,
-    captured: Mutex<HashSet<Key>>,
+    captured: Mutex<HashMap<Key, u64>>,
     refuse: Option<&'static str>,
+    joining: bool,
+    /// Older connections that there is no room for.
+    no_room: usize,
 }
 
 impl Notes {
@@ -36,16 +39,20 @@ impl Capture for Notes {
 
     fn enrol(&self, pod: Attachment<'_>) -> Result<(), CaptureError> {
         self.note("enrol")?;
-        self.captured.lock().insert(pod.key.clone());
+        self.captured.lock().insert(pod.key.clone(), self.netns_cookie(pod.netns)?);
         Ok(())
+    }
+
+    fn captured(&self, key: &Key) -> Option<u64> {
+        self.captured.lock().get(key).copied()
     }
 
     fn is_joining(&self, _: &Key) -> Result<bool, CaptureError> {
-        Ok(false)
+        Ok(self.joining)
     }
 
     fn settle(&self, _: &Key) -> Result<(), CaptureError> {
-        Ok(())
+        self.note("settle")
     }
 
     fn register(&self, _: &Key, _: Chosen, _: BorrowedFd<'_>) -> Result<(), CaptureError> {
@@ -75,8 +82,8 @@ impl Capture for Notes {
         Ok(1)
     }
 
-    fn exempt(&self, _: &Key, _: &[Pair]) -> Result<(), CaptureError> {
-        self.note("exempt")
+    fn exempt(&self, _: &Key, _: &[Pair]) -> Result<usize, CaptureError> {
+        self.note("exempt").map(|()| self.no_room)
     }
 
     fn exempted(&self, _: &Key) -> Result<Vec<Pair>, CaptureError> {
@@ -176,6 +183,46 @@ fn namespaces_that_are_no_pods() {
         .release(&WorkloadUid::new("first"), &Key::parse("first").expect("a key"), None)
         .expect("released");
     enroller.claim(cookie, &WorkloadUid::new("second")).expect("free again");
+}
+
+#[test]
+fn a_namespace_made_again_under_its_path_is_noticed() {
+    let folder = tempfile::tempdir().expect("folder");
+    let netns = folder.path().join("netns");
+    File::create(&netns).expect("a namespace");
+    let notes = Arc::new(Notes::default());
+    let enroller = Enroller::new(notes.clone()).expect("an enroller");
+    let opened = open(&netns).expect("open");
+    let cookie = notes.netns_cookie(opened.as_fd()).expect("a cookie");
+    let held = Netns { fd: Arc::new(opened), cookie };
+    assert!(!leads_elsewhere(&netns, &held));
+    std::fs::remove_file(&netns).expect("removed");
+    assert!(!leads_elsewhere(&netns, &held), "gone is not another: it may come yet");
+    File::create(&netns).expect("another namespace");
+    assert!(leads_elsewhere(&netns, &held));
+    assert!(
+        !leads_elsewhere(Path::new("/proc/self/ns/net"), &held),
+        "what is on another device is none of ours"
+    );
+
+    let task = task("a", &netns, Before::Captured);
+    notes.captured.lock().insert(task.key.clone(), cookie);
+    assert!(matches!(enroller.enrol(task), Err(EnrolError::Replaced)), "an earlier agent has captured it");
+}
+
+#[test]
+fn older_connections_without_room_keep_no_pod_outside() {
+    let folder = tempfile::tempdir().expect("folder");
+    let netns = folder.path().join("netns");
+    File::create(&netns).expect("a namespace");
+    let notes = Arc::new(Notes { joining: true, no_room: 3, ..Notes::default() });
+    let enroller = Enroller::new(notes.clone()).expect("an enroller");
+    let key = Key::parse("a").expect("a key");
+    let task = task("a", &netns, Before::Nothing);
+    let fd = Arc::new(open(&netns).expect("open"));
+    let cut_off = enroller.capture_with(&key, &task.wanted, &Netns { fd, cookie: 1 }, &[]);
+    assert_eq!(cut_off.expect("enrolled"), 3);
+    assert_eq!(notes.log.lock().last().map(String::as_str), Some("settle"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The next step of one pod: what is wanted, compared with how far it is.
 
-use super::entry::{Ask, Desire, Entry, Key, Phase, Wanted};
+use super::entry::{Ask, Before, Desire, Entry, Key, Phase, Wanted};
 use super::{ENROL_WAIT, Effect, LEAVE_WAIT, Proxies, ProxyId, Tell};
 use std::time::Instant;
 use weft_agent_link::cni::Answer;
@@ -82,6 +82,27 @@ impl Entry {
         self.netns.clone_from(&wanted.netns);
         let key = self.key.get_or_insert_with(|| Key::of(wanted)).clone();
         effects.push(Effect::Enrol { wanted: wanted.clone(), key, before: self.before });
+    }
+
+    /// A namespace made again under the same path is another pod (design §1: the cookie tells them apart), though
+    /// nobody has said so. The old one is released; what is wanted then is enrolled anew.
+    pub(super) fn netns_replaced(
+        &mut self,
+        uid: &WorkloadUid,
+        proxies: &Proxies,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        match &self.phase {
+            Phase::Adopted { .. } | Phase::Enrolled { .. } => self.leave(uid, proxies, now, effects),
+            Phase::Failed { .. } if self.before == Before::Captured => self.leave(uid, proxies, now, effects),
+            Phase::Absent
+            | Phase::Enrolling { .. }
+            | Phase::Failed { .. }
+            | Phase::Leaving { .. }
+            | Phase::Releasing
+            | Phase::Stuck { .. } => {}
+        }
     }
 
     fn leave(&mut self, uid: &WorkloadUid, proxies: &Proxies, now: Instant, effects: &mut Vec<Effect>) {

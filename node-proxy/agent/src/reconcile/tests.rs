@@ -129,6 +129,24 @@ fn a_proxy_that_does_not_answer_is_not_waited_for_longer() {
 }
 
 #[test]
+fn a_namespace_made_again_under_its_path_is_another_pod() {
+    let mut world = enrolled_with_proxy();
+    let effects = world.on(Event::NetnsReplaced(uid("a")));
+    assert_eq!(effects, [Effect::CloseSockets(uid("a")), Effect::Tell(PROXY, Tell::PodGone(uid("a")))]);
+    assert_eq!(world.on(Event::NetnsReplaced(uid("a"))), [], "it is leaving");
+    assert_eq!(world.on(Event::PodReleased(PROXY, uid("a"))), [release("a")]);
+    let effects = world.on(Event::Released(uid("a"), Ok(())));
+    assert_eq!(effects, [Effect::Remember, enrol(wanted("a"), Before::Nothing)]);
+
+    let mut adopted = World::new(&["a"], &["a"]);
+    adopted.now += HELD_GRACE;
+    assert_eq!(adopted.on(told(&[wanted("a")])), [enrol(wanted("a"), Before::Captured)]);
+    adopted.on(Event::Enrolled(uid("a"), Err("another namespace".to_owned())));
+    let effects = adopted.on(Event::NetnsReplaced(uid("a")));
+    assert_eq!(effects, [Effect::CloseSockets(uid("a")), release("a")]);
+}
+
+#[test]
 fn a_pod_that_is_replaced_is_released_first() {
     let mut world = enrolled_with_proxy();
     let next = Wanted { pod_uid: "uid-next".into(), netns: Some("/run/netns/next".into()), ..wanted("a") };

@@ -26,6 +26,8 @@ pub enum Event {
     Released(WorkloadUid, Result<(), String>),
     /// A thread has released what nobody knew, or failed to.
     OrphanReleased(Key, Result<(), String>),
+    /// Where a captured pod's network namespace was, there is another one now.
+    NetnsReplaced(WorkloadUid),
     /// A proxy has connected.
     ProxyJoined(ProxyId),
     /// A proxy holds listeners of a pod.

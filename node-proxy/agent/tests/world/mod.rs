@@ -58,6 +58,10 @@ impl Capture for Notes {
         Ok(())
     }
 
+    fn captured(&self, _: &Key) -> Option<u64> {
+        None
+    }
+
     fn is_joining(&self, key: &Key) -> Result<bool, CaptureError> {
         Ok(self.joining.lock().expect("no panic").contains(key.as_str()))
     }
@@ -76,8 +80,8 @@ impl Capture for Notes {
         Ok(())
     }
 
-    fn exempt(&self, _: &Key, _: &[Pair]) -> Result<(), CaptureError> {
-        Ok(())
+    fn exempt(&self, _: &Key, _: &[Pair]) -> Result<usize, CaptureError> {
+        Ok(0)
     }
 
     fn exempted(&self, _: &Key) -> Result<Vec<Pair>, CaptureError> {

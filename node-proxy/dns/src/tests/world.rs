@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use weft_core::identity::Identity;
 use weft_core::names::{Network, NodeName, ServiceName, WorkloadUid};
-use weft_core::service::{HealthPolicy, IpFamilies, LoadBalancing, Service, Vip};
+use weft_core::service::{HealthPolicy, IpFamilies, LoadBalancing, Service, Vip, VipKind};
 use weft_core::snapshot::Snapshot;
 use weft_core::workload::{Health, Locality, NetworkMode, TunnelProtocol, Workload, WorkloadKind};
 
@@ -47,10 +47,12 @@ pub(super) fn workload(name: &str, addresses: &[&str], service: &str) -> Workloa
 
 pub(super) fn service(hostname: &str, vips: &[&str]) -> Service {
     let network = Network::default_network();
+    let vip =
+        |ip: &&str| Vip { network: network.clone(), range: ip.parse().unwrap(), kind: VipKind::Cluster };
     Service {
         name: ServiceName::new("shop", hostname),
         short_name: hostname.split('.').next().unwrap().into(),
-        vips: vips.iter().map(|ip| Vip { network: network.clone(), range: ip.parse().unwrap() }).collect(),
+        vips: vips.iter().map(vip).collect(),
         ports: vec![],
         subject_alt_names: vec![],
         waypoint: None,

@@ -2,17 +2,18 @@
 //! the pairs that it has seen.
 
 use super::{Parties, Security};
-use prometheus::{IntCounter, IntCounterVec};
-use std::cell::RefCell;
+use prometheus::IntCounterVec;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use weft_core::identity::Identity;
 use weft_core::labels::{self, Ends};
 use weft_core::names::{ServiceName, WorkloadUid};
 use weft_core::service::Service;
 use weft_core::workload::Workload;
-use weft_runtime::metrics::{MetricError, Metrics};
+use weft_runtime::metrics::{Family, MetricError, Metrics, Series};
 
 /// Who reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,11 +27,11 @@ pub enum Reporter {
 /// The families, shared by all workers.
 #[derive(Debug, Clone)]
 pub struct Families {
-    opened: IntCounterVec,
-    closed: IntCounterVec,
-    failed: IntCounterVec,
-    received: IntCounterVec,
-    sent: IntCounterVec,
+    opened: Family<IntCounterVec>,
+    closed: Family<IntCounterVec>,
+    failed: Family<IntCounterVec>,
+    received: Family<IntCounterVec>,
+    sent: Family<IntCounterVec>,
     ended: IntCounterVec,
 }
 
@@ -41,7 +42,7 @@ impl Families {
     /// If one of the names is taken.
     pub fn register(metrics: &Metrics) -> Result<Self, MetricError> {
         let names = [&labels::OF_ENDS[..], &labels::OF_CONNECTIONS].concat();
-        let family = |name: &str, help: &str| metrics.counters(name, help, &names);
+        let family = |name: &str, help: &str| metrics.counter_family(name, help, &names);
         Ok(Self {
             opened: family("istio_tcp_connections_opened_total", "Connections that were opened.")?,
             closed: family("istio_tcp_connections_closed_total", "Connections that were closed.")?,
@@ -63,16 +64,18 @@ pub struct Pair {
     /// The workloads whose labels these are: another version of them has other labels.
     source: Option<Arc<Workload>>,
     destination: Option<Arc<Workload>>,
+    /// Whether a connection has asked for it since the last look.
+    is_used: Cell<bool>,
     /// Connections opened.
-    pub opened: IntCounter,
+    pub opened: Series<IntCounterVec>,
     /// Connections closed.
-    pub closed: IntCounter,
+    pub closed: Series<IntCounterVec>,
     /// Connections that could not be opened.
-    pub failed: IntCounter,
+    pub failed: Series<IntCounterVec>,
     /// Bytes from the client.
-    pub received: IntCounter,
+    pub received: Series<IntCounterVec>,
     /// Bytes from the server.
-    pub sent: IntCounter,
+    pub sent: Series<IntCounterVec>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -90,15 +93,19 @@ struct Key {
 pub struct WorkerMetrics {
     families: Families,
     pairs: RefCell<HashMap<Key, Rc<Pair>>>,
+    looked: Cell<Instant>,
 }
 
 /// Pairs that a worker remembers. Beyond, it forgets all and looks them up again: that costs time, not truth.
 const PAIRS_MAX: usize = 10_000;
+/// A pair that no connection has and that none has asked for in so long is forgotten too: its series may go then
+/// ([`weft_runtime::metrics::UNUSED`]).
+const IDLE: Duration = Duration::from_secs(60);
 
 impl WorkerMetrics {
     /// Counters of one worker.
     pub fn new(families: Families) -> Self {
-        Self { families, pairs: RefCell::default() }
+        Self { families, pairs: RefCell::default(), looked: Cell::new(Instant::now()) }
     }
 
     /// Counts the end of a connection.
@@ -118,6 +125,7 @@ impl WorkerMetrics {
         };
         let mut pairs = self.pairs.borrow_mut();
         if let Some(pair) = pairs.get(&key).filter(|pair| pair.is_of(parties)) {
+            pair.is_used.set(true);
             return pair.clone();
         }
         if pairs.len() >= PAIRS_MAX {
@@ -128,13 +136,22 @@ impl WorkerMetrics {
         pair
     }
 
+    /// Forgets pairs that nobody uses, from time to time.
+    pub fn tick(&self, now: Instant) {
+        if now.saturating_duration_since(self.looked.get()) >= IDLE {
+            self.looked.set(now);
+            self.pairs.borrow_mut().retain(|_, pair| pair.is_used.take() || Rc::strong_count(pair) > 1);
+        }
+    }
+
     fn look_up(&self, reporter: Reporter, parties: &Parties) -> Pair {
         let values = values(reporter, parties);
         let values: Vec<&str> = values.iter().map(String::as_str).collect();
-        let counter = |family: &IntCounterVec| family.with_label_values(&values);
+        let counter = |family: &Family<IntCounterVec>| family.series(&values);
         Pair {
             source: parties.source.clone(),
             destination: parties.destination.clone(),
+            is_used: Cell::new(true),
             opened: counter(&self.families.opened),
             closed: counter(&self.families.closed),
             failed: counter(&self.families.failed),

@@ -60,7 +60,8 @@ impl Came {
 const PRIVILEGED: u16 = 1024;
 
 /// Connects to `target` in the pod's namespace, so that the application sees `client`: its address, and its port
-/// too unless that one is in use there. The permit proves that policy was asked.
+/// too unless that one is in use there. The permit proves that policy was asked. A client of the other family than the
+/// application's is to be given as [`weft_core::route::seen_by`] has it.
 pub(super) async fn deliver(
     pod: &Pod,
     _permit: &Permit,
@@ -99,7 +100,7 @@ pub(super) async fn dial(pod: &Pod, target: SocketAddr, limit: Duration) -> Resu
 enum Bound {
     /// To address and port.
     Port,
-    /// To the address, or to nothing: client and application are of different families.
+    /// To the address, or to nothing: the client has no address of the application's family.
     Loosely,
 }
 

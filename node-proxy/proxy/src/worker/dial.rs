@@ -51,16 +51,16 @@ impl Failure for DialError {
     }
 }
 
-/// Opens a tunnel to a node, by the first of its addresses that answers.
+/// Opens a tunnel from this node to another one, by the first of its addresses that answers.
 pub(super) async fn dial_node(
     knowledge: &Knowledge,
     leaf: &Leaf,
     destination: &Identity,
-    addresses: &[SocketAddr],
+    (from, to): (&[SocketAddr], &[SocketAddr]),
 ) -> Result<Dialed, DialError> {
     let mut failed = DialError::NoAddr;
-    for addr in addresses {
-        match dial_mux(knowledge, leaf, destination, *addr).await {
+    for to in to {
+        match dial_mux(knowledge, leaf, destination, (from, *to)).await {
             Ok(dialed) => return Ok(dialed),
             Err(error) => failed = error,
         }
@@ -72,15 +72,16 @@ async fn dial_mux(
     knowledge: &Knowledge,
     leaf: &Leaf,
     destination: &Identity,
-    to: SocketAddr,
+    (from, to): (&[SocketAddr], SocketAddr),
 ) -> Result<Dialed, DialError> {
     let connect = |source| DialError::Connect { to, source: Arc::new(source) };
-    let fresh = host_socket(to).map_err(connect)?;
+    let fresh = host_socket(from, to).map_err(connect)?;
     let socket = Socket::connect(fresh.into(), to, knowledge.limits.connect).await.map_err(connect)?;
-    begin(knowledge, leaf, destination, (socket, to), Dialect::Mux).await
+    begin(knowledge, leaf, destination, (socket, to), (Dialect::Mux, &[Dialect::Mux.alpn()])).await
 }
 
-/// Opens a tunnel to a pod's own address, from the client's namespace.
+/// Opens a tunnel to a pod's own address, or a waypoint's, from the client's namespace. HBONE is spoken there in any case:
+/// who turns out not to speak `dialect` is spoken to in that.
 pub(super) async fn dial_pod(
     knowledge: &Knowledge,
     leaf: &Leaf,
@@ -89,28 +90,28 @@ pub(super) async fn dial_pod(
     dialect: Dialect,
 ) -> Result<Dialed, DialError> {
     let socket = connect_pod(pod, to, knowledge.limits.connect).await?;
-    begin(knowledge, leaf, destination, (socket, to), dialect).await
+    begin(knowledge, leaf, destination, (socket, to), (dialect, dialect.offers())).await
 }
 
-/// The handshake of a dialect.
+/// The handshake, in which the other end chooses one of the dialects that are offered.
 async fn begin(
     knowledge: &Knowledge,
     leaf: &Leaf,
     destination: &Identity,
     (socket, to): (Socket, SocketAddr),
-    dialect: Dialect,
+    (dialect, offered): (Dialect, &[&[u8]]),
 ) -> Result<Dialed, DialError> {
     let failed = |why: String| DialError::Handshake { to, why: why.into() };
     let from = socket.local_addr().map_err(|source| DialError::Connect { to, source: Arc::new(source) })?;
     let trust = knowledge.trust.now();
-    let config = client_config(leaf, &trust, vec![destination.clone()], &[dialect.alpn()]);
+    let config = client_config(leaf, &trust, vec![destination.clone()], offered);
     let config = config.map(Arc::new).map_err(|error| failed(describe(&error)))?;
     let name = match dialect {
         Dialect::Mux => tunnel_server_name(destination),
         Dialect::Hbone => ip_server_name(to.ip()),
     };
     let limit = knowledge.limits.handshake;
-    let (handle, driver) = tokio::time::timeout(limit, Handle::connect(socket, config, name, dialect))
+    let (handle, driver) = tokio::time::timeout(limit, Handle::connect(socket, config, name))
         .await
         .map_err(|_| failed(format!("no answer within {limit:?}")))?
         .map_err(|error| failed(describe(&error)))?;
@@ -149,13 +150,25 @@ const ENROLS_WITHIN: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(160);
 
-/// A socket in the node's own namespace.
-fn host_socket(to: SocketAddr) -> io::Result<socket2::Socket> {
+/// A socket in the node's own namespace, at the first of the node's addresses of that family: those that discovery names are
+/// the ones that a peer admits ([`weft_core::admit`]), and a node may have others (further networks, IPv6 temporary
+/// addresses, RFC 8981) which the kernel would take for a route.
+fn host_socket(from: &[SocketAddr], to: SocketAddr) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(to), socket2::Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     watch_peer(&socket)?;
-    Ok(socket)
+    let Some(own) = from.iter().find(|own| own.is_ipv4() == to.is_ipv4()) else {
+        return Ok(socket);
+    };
+    match socket.bind(&SocketAddr::new(own.ip(), 0).into()) {
+        // Somebody on the way gives it to what comes from here (NAT), or the peer will say that it is not admitted.
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+            tracing::debug!(addr = %own.ip(), "discovery names an address of this node that no device of it has");
+            Ok(socket)
+        }
+        bound => bound.map(|()| socket),
+    }
 }
 
 /// Makes the kernel notice a peer that is gone without a word.

@@ -115,7 +115,9 @@ impl Worker {
                 let reply = match self.resolve(&client, server, query, Transport::Tcp) {
                     Outcome::Answer(bytes) => Some(bytes),
                     Outcome::Drop => None,
-                    Outcome::Forward => self.forward(pod, server, query).await,
+                    // Whoever asks may do so on a connection of its own (RFC 7766 §6.2.4), which is carried as a whole: here
+                    // an answer would have to fit into a datagram.
+                    Outcome::Forward => return DnsStream::Served,
                 };
                 let rest = rest.to_vec();
                 if let Some(framed) = reply.and_then(|reply| frame(&reply).ok())
@@ -202,7 +204,7 @@ async fn ask(pod: &Pod, upstream: SocketAddr, query: &[u8]) -> Option<Vec<u8>> {
     )]
     let socket = AsyncFd::new(socket).ok()?;
     rustix::net::send(socket.get_ref(), query, rustix::net::SendFlags::empty()).ok()?;
-    let mut reply = vec![0; 4_096];
+    let mut reply = vec![0; usize::from(u16::MAX)];
     loop {
         let mut ready = socket.readable().await.ok()?;
         let received = ready.try_io(|socket| {

@@ -14,6 +14,7 @@ use weft_core::admit::{NotPermitted, judge};
 use weft_core::names::{NetworkAddr, WorkloadUid, canonical};
 use weft_core::policy::{Connection, Permit};
 use weft_core::ports::is_mesh_port;
+use weft_core::route::seen_by;
 use weft_core::workload::Workload;
 use weft_tunnel::join::join;
 use weft_tunnel::socket::Socket;
@@ -89,6 +90,11 @@ impl Worker {
         let app =
             deliver(pod, &permit, (client, Came::IntoThePod), target, self.knowledge.limits.connect).await?;
         Ok((app, Judged { connection, source: None, workload: workload.uid.clone() }))
+    }
+
+    /// A client as the application at `target` shall see it.
+    pub(super) fn seen(&self, workload: &Workload, client: SocketAddr, target: SocketAddr) -> SocketAddr {
+        seen_by(&self.knowledge.view.now(), &workload.network, client, target.ip())
     }
 
     /// Asks waypoints and policy, on one snapshot, and notes what dry-run policies would have said, and which service it

@@ -2,6 +2,7 @@
 //! discovery and the certificate keeper publish.
 
 mod outbound;
+mod asked;
 mod inbound;
 mod pod_tunnel;
 mod node_tunnel;
@@ -16,11 +17,14 @@ pub mod registry;
 pub mod dns;
 mod datagram;
 mod stock;
+mod places;
 pub mod affinity;
 pub mod request;
 
+use self::places::Places;
 use crate::telemetry::metrics::{Families, WorkerMetrics};
 use affinity::Affinity;
+use asked::AskedFor;
 use dns::DnsRules;
 use peers::Peers;
 use pods::{Pod, Pods};
@@ -38,10 +42,11 @@ use tokio::time::Instant;
 use weft_agent_link::{Listener, ListenerKind};
 use weft_core::names::{NetworkAddr, OriginalDst, WorkloadUid};
 use weft_core::route::{Hop, MeshRules};
-use weft_core::snapshot::Snapshot;
+use weft_core::snapshot::{Snapshot, Target};
 use weft_core::workload::Workload;
 use weft_pki::{Fingerprint, TrustView};
 use weft_runtime::access::{AccessFormat, AccessLog};
+use weft_runtime::outlet::Outlet;
 use weft_tunnel::end::Stop;
 use weft_xds::leaves::Leaves;
 use weft_xds::{Mesh, View};
@@ -79,6 +84,8 @@ pub struct Limits {
     pub idle: Option<Duration>,
     /// How long open connections may go on after the word to drain.
     pub drain: Duration,
+    /// Connections of one listener at a time, on one worker.
+    pub connections: usize,
 }
 
 /// One worker's state. It never leaves its thread.
@@ -92,7 +99,11 @@ pub(crate) struct Worker {
     metrics: WorkerMetrics,
     access: AccessLog,
     node_tunnel: RefCell<Vec<AbortHandle>>,
+    /// Peers that have not proven who they are.
+    handshakes: Places,
     peers: Peers,
+    /// Addresses that nobody of the mesh has.
+    asked_for: RefCell<AskedFor>,
     chance: Cell<u64>,
     /// When idle connections are looked for again.
     idle_due: Cell<Instant>,
@@ -114,8 +125,12 @@ pub struct WorkerParts {
     pub families: Families,
     /// How access lines are written.
     pub access: AccessFormat,
+    /// Where they go.
+    pub lines: Outlet,
 }
 
+/// Peers at a time that have not proven who they are: anybody may be one.
+const HANDSHAKES_MAX: usize = 512;
 /// Access lines wait at most so long.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
 /// How often idle connections are looked for, at most and at least: an eighth of their limit is exact enough.
@@ -159,7 +174,7 @@ async fn serve(parts: WorkerParts, mut commands: mpsc::Receiver<Command>) {
 
 impl Worker {
     fn new(parts: WorkerParts) -> Self {
-        let WorkerParts { index, knowledge, requests, families, access } = parts;
+        let WorkerParts { index, knowledge, requests, families, access, lines } = parts;
         Self {
             index,
             pods: Pods::default(),
@@ -168,9 +183,11 @@ impl Worker {
             requests,
             open: Rc::default(),
             metrics: WorkerMetrics::new(families),
-            access: AccessLog::new(access),
+            access: AccessLog::new(access, lines),
             node_tunnel: RefCell::default(),
+            handshakes: Places::new(HANDSHAKES_MAX),
             peers: Peers::default(),
+            asked_for: RefCell::default(),
             chance: Cell::new(seed(index)),
             idle_due: Cell::new(Instant::now()),
             count_due: Cell::new(Instant::now()),
@@ -234,6 +251,7 @@ impl Worker {
         self.access.flush();
         self.stop_idle();
         self.count_bytes();
+        self.metrics.tick(std::time::Instant::now());
         let trust = self.knowledge.trust.now();
         let changed = self.trusted.replace(Some(trust.fingerprint())) != Some(trust.fingerprint());
         if changed {
@@ -262,8 +280,10 @@ impl Worker {
     /// Where session affinity sends this client, if it has been to the service before.
     fn sticky(&self, snapshot: &Snapshot, client: &Workload, dst: OriginalDst) -> Option<WorkloadUid> {
         let OriginalDst(dst) = dst;
-        let addr = NetworkAddr { network: client.network.clone(), ip: dst.ip() };
-        let service = snapshot.service_at(&addr, &client.namespace)?;
+        let addr = NetworkAddr { network: client.network.clone(), ip: dst.ip().to_canonical() };
+        let Some(Target::Service(service)) = snapshot.target_at(&addr, dst.port(), &client.namespace) else {
+            return None;
+        };
         let timeout = service.session_affinity?;
         self.knowledge.affinity.get(&service.name, *client.addresses.first()?, timeout, std_now())
     }

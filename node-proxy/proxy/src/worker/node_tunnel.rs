@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::task::spawn_local;
 use weft_core::admit::{
-    Admitted, Door, NotAdmitted, NotPermitted, WeftRequest, admit_weft_request, spoken_for,
+    Admitted, Door, NotAdmitted, NotPermitted, WeftRequest, admit_weft_request, may_be_delay, spoken_for,
 };
 use weft_core::identity::Identity;
 use weft_core::names::{Network, WorkloadUid};
@@ -47,6 +47,8 @@ pub(super) struct PeerSession {
 enum SessionError {
     #[error("no TLS handshake within the limit")]
     Timeout,
+    #[error("too many others are in their handshakes; it may try again")]
+    TooMany,
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error("configuring TLS")]
@@ -68,6 +70,8 @@ enum StreamError {
     NotHere(IpAddr),
     #[error("discovery does not know this pod ({0}) any more")]
     UnknownPod(WorkloadUid),
+    #[error("no pod is enrolled on this node, or discovery knows none of them")]
+    Nobody,
     #[error("{0}")]
     NotPermitted(NotPermitted),
     #[error(transparent)]
@@ -88,7 +92,7 @@ impl StreamError {
                 | NotAdmitted::ForeignNode(_)
                 | NotAdmitted::ForeignAddr(_),
             ) => Refused::ForeignSource,
-            Self::NotHere(_) | Self::UnknownPod(_) => Refused::NoWorkload,
+            Self::NotHere(_) | Self::UnknownPod(_) | Self::Nobody => Refused::NoWorkload,
             Self::NotPermitted(_) | Self::NotAdmitted(NotAdmitted::PastWaypoint(_)) => Refused::Policy,
             Self::Deliver(_) => Refused::AppUnreachable,
         }
@@ -98,7 +102,8 @@ impl StreamError {
 impl Failure for StreamError {
     fn cause(&self) -> Cause {
         match self {
-            Self::Name | Self::NotAdmitted(_) | Self::NotHere(_) | Self::UnknownPod(_) => Cause::Unknown,
+            Self::Name | Self::NotAdmitted(_) | Self::NotHere(_) => Cause::Unknown,
+            Self::UnknownPod(_) | Self::Nobody => Cause::Unknown,
             Self::NotPermitted(error) => error.cause(),
             Self::Deliver(error) => error.cause(),
         }
@@ -129,6 +134,7 @@ impl Worker {
         socket: &Socket,
         addr: SocketAddr,
     ) -> Result<(Session, weft_tunnel::scratch::ReadBuffer, PeerSession), SessionError> {
+        let _place = self.handshakes.take().ok_or(SessionError::TooMany)?;
         let leaf = Arc::new(SessionLeaf::new(self.knowledge.leaves.clone()));
         let config = server_config(leaf.clone(), self.knowledge.trust.clone(), &[ALPN])?;
         // A peer may hear of a new pod before the authority has signed for it.
@@ -223,8 +229,9 @@ impl Worker {
             let admitted = admit_weft_request(snapshot, &network, &question);
             admitted.map(|admitted| (spoken_for(snapshot, &admitted, target.port(), named), admitted))
         };
-        let admitted = self.await_known(admit).await.map_err(StreamError::NotAdmitted);
-        let (named, Admitted { source, destination }) = admitted?;
+        let admitted = self.knowledge.view.find(self.knowledge.limits.discovery, admit, may_be_delay);
+        let admitted = admitted.await.map_err(StreamError::NotAdmitted)?;
+        let (named, Admitted { source, destination }) = admitted;
         attempt.client = named.unwrap_or(attempt.client);
         attempt.parties.source = source.clone();
         attempt.parties.destination = Some(destination.clone());
@@ -244,17 +251,23 @@ impl Worker {
             .judge(attempt, &connection, source.as_deref(), &destination)
             .map_err(StreamError::NotPermitted)?;
         let limit = self.knowledge.limits.connect;
-        let app = deliver(&pod, &permit, (client, Came::FromAfar), target, limit).await?;
+        let seen = self.seen(&destination, client, target);
+        let app = deliver(&pod, &permit, (seen, Came::FromAfar), target, limit).await?;
         let source = source.map(|source| source.uid.clone());
         Ok((pod, app, Judged { connection, source, workload: destination.uid.clone() }))
     }
 
-    /// The network that a session's addresses belong to.
+    /// The network that a session's addresses belong to: the pod's, or that of any pod of this node.
     async fn network_of(&self, session: &PeerSession) -> Result<Network, StreamError> {
-        let Some(pod) = &session.pod else {
-            return Ok(Network::default_network());
+        if let Some(pod) = &session.pod {
+            let workload = self.await_workload(&pod.uid).await;
+            let network = workload.map(|one| one.network.clone());
+            return network.ok_or_else(|| StreamError::UnknownPod(pod.uid.clone()));
+        }
+        let network = |snapshot: &Snapshot| {
+            let of_pod = |uid: &WorkloadUid| snapshot.workload(uid).map(|one| one.network.clone());
+            self.pods.find(of_pod).ok_or(StreamError::Nobody)
         };
-        let workload = self.await_workload(&pod.uid).await;
-        workload.map(|one| one.network.clone()).ok_or_else(|| StreamError::UnknownPod(pod.uid.clone()))
+        self.knowledge.view.find(self.knowledge.limits.discovery, network, |_| true).await
     }
 }

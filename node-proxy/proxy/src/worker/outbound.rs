@@ -1,11 +1,13 @@
 //! Captured connections of a pod of this node to anywhere.
 
 use super::Worker;
+use super::asked::Discovery;
 use super::carry::{Attempt, Cause, Failure, Ongoing};
 use super::deliver::{Came, DeliverError, deliver, dial};
 use super::dial::DialError;
 use super::dns::{DNS_PORT, DnsStream};
 use super::listener::Listener;
+use super::places::Places;
 use super::pods::Pod;
 use super::pool::Via;
 use super::registry::{Direction, Judged};
@@ -14,14 +16,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 use weft_core::admit::NotPermitted;
-use weft_core::names::{OriginalDst, WorkloadUid, canonical};
+use weft_core::names::{NetworkAddr, OriginalDst, WorkloadUid, canonical};
 use weft_core::policy::Connection;
-use weft_core::route::{Asked, Hop, Path, Question, Refusal, WorkloadHop, next_hop};
+use weft_core::route::{Asked, Hop, Path, Question, Refusal, Whose, WorkloadHop, next_hop};
 use weft_core::snapshot::Snapshot;
-use weft_core::workload::Workload;
+use weft_core::workload::{NodeTunnel, Workload};
 use weft_tunnel::accept::Dialect;
 use weft_tunnel::end::End;
 use weft_tunnel::join::join;
@@ -29,7 +32,10 @@ use weft_tunnel::mux::OpenRequest;
 use weft_tunnel::request::ConnectRequest;
 use weft_tunnel::socket::Socket;
 use weft_tunnel::words::Authority;
+use weft_xds::Answer;
 
+/// How often it is said that a listener has its share.
+const SAID_AGAIN: Duration = Duration::from_secs(1);
 /// Tunnels that one connection may try: the node's proxy may be restarting.
 const TUNNEL_TRIES: usize = 8;
 
@@ -99,9 +105,27 @@ impl Worker {
                 return;
             }
         };
+        // So that one pod, or whoever knocks at one, leaves descriptors for all others.
+        let places = Places::new(self.knowledge.limits.connections);
+        let mut said: Option<Instant> = None;
         loop {
             match listener.accept().await {
-                Ok((socket, client)) => drop(spawn_local(serve(self.clone(), socket, client))),
+                Ok((socket, client)) => match places.take() {
+                    Some(place) => {
+                        let served = serve(self.clone(), socket, client);
+                        spawn_local(async move {
+                            served.await;
+                            drop(place);
+                        });
+                    }
+                    None if said.is_some_and(|said| said.elapsed() < SAID_AGAIN) => {}
+                    None => {
+                        said = Some(Instant::now());
+                        let most = self.knowledge.limits.connections;
+                        tracing::warn!(listener = name, %client, most, "closed a connection: this listener has its share of \
+                            all descriptors; raise the limit of open files (LimitNOFILE) if that is meant to be so");
+                    }
+                },
                 Err(error) => {
                     tracing::error!(%error, listener = name, "a listener failed and is given up");
                     return;
@@ -167,8 +191,9 @@ impl Worker {
         match &hop.path {
             Path::Plain => self.pass(pod, socket, attempt, hop.target).await,
             Path::SameNode => self.join_same_node(pod, socket, attempt, source, &hop).await,
-            Path::NodeTunnel(addresses) => {
-                self.through_tunnel(pod, socket, attempt, source, &hop, Via::Node(addresses)).await
+            Path::NodeTunnel(to) => {
+                let from = source.node_tunnel.as_ref().map_or(&[][..], NodeTunnel::addresses);
+                self.through_tunnel(pod, socket, attempt, source, &hop, Via::Node(from, to)).await
             }
             Path::PodTunnel(addr) => {
                 self.through_tunnel(pod, socket, attempt, source, &hop, Via::Pod(pod, *addr, Dialect::Mux))
@@ -192,12 +217,7 @@ impl Worker {
             let question = Question { client, dst, sticky: sticky.as_ref(), asked };
             let hop = next_hop(&snapshot, &self.knowledge.rules, &question, &mut |bound| self.below(bound));
             match hop {
-                Hop::Ask(addr) if asked == Asked::No => {
-                    let answer = self.knowledge.view.ask(addr);
-                    // Late or not, the snapshot says what is known now.
-                    let _ = tokio::time::timeout_at(deadline, answer).await;
-                    asked = Asked::Yes;
-                }
+                Hop::Ask(addr) if asked == Asked::No => asked = self.ask(addr, deadline).await,
                 // Control may be told of a new pod a moment after its first client.
                 Hop::Refuse(Refusal::Unknown(_))
                     if matches!(tokio::time::timeout_at(deadline, view.changed()).await, Ok(Some(_))) => {}
@@ -206,6 +226,27 @@ impl Worker {
                     return hop;
                 }
             }
+        }
+    }
+
+    /// Asks discovery who has an address, unless it has said lately that nobody does. The next snapshot says who.
+    async fn ask(&self, addr: NetworkAddr, deadline: Instant) -> Asked {
+        let away = self.knowledge.view.sync().connected_since.is_none();
+        let discovery = if away { Discovery::Away } else { Discovery::There };
+        if self.asked_for.borrow().has(&addr, discovery, Instant::now()) {
+            return Asked::Yes;
+        }
+        // The internet does not wait for a control plane that is away.
+        if away && self.knowledge.rules.ranges.whose(addr.ip) == Whose::Public {
+            return Asked::Unanswered;
+        }
+        match tokio::time::timeout_at(deadline, self.knowledge.view.ask(addr.clone())).await {
+            // Somebody may have it who does not have the port.
+            Ok(Answer::Unknown | Answer::Known(_)) => {
+                self.asked_for.borrow_mut().add(addr, Instant::now());
+                Asked::Yes
+            }
+            Ok(Answer::NotAsked) | Err(_) => Asked::Unanswered,
         }
     }
 
@@ -248,7 +289,8 @@ impl Worker {
             .judge(attempt, &connection, Some(source), &hop.workload)
             .map_err(OutboundError::NotPermitted)?;
         let limit = self.knowledge.limits.connect;
-        let peer = deliver(&server, &permit, (attempt.client, Came::FromAfar), hop.target, limit).await?;
+        let seen = self.seen(&hop.workload, attempt.client, hop.target);
+        let peer = deliver(&server, &permit, (seen, Came::FromAfar), hop.target, limit).await?;
         let judged =
             Judged { connection, source: Some(source.uid.clone()), workload: hop.workload.uid.clone() };
         let ongoing = self.begin(attempt, vec![pod.uid.clone(), server.uid.clone()], Some(judged));
@@ -309,23 +351,7 @@ impl Worker {
 
     /// The workload with this key; waits a moment, for the pod may be newer than what discovery has told.
     pub(super) async fn await_workload(&self, uid: &WorkloadUid) -> Option<Arc<Workload>> {
-        self.await_known(|snapshot| snapshot.workload(uid).cloned().ok_or(())).await.ok()
-    }
-
-    /// Asks the current snapshot, and each following one for as long as discovery may take.
-    pub(super) async fn await_known<T, E>(&self, ask: impl Fn(&Snapshot) -> Result<T, E>) -> Result<T, E> {
-        let mut answer = ask(&self.knowledge.view.now());
-        if answer.is_ok() {
-            return answer;
-        }
-        let mut view = self.knowledge.view.clone();
-        let deadline = Instant::now() + self.knowledge.limits.discovery;
-        while answer.is_err() {
-            match tokio::time::timeout_at(deadline, view.changed()).await {
-                Ok(Some(snapshot)) => answer = ask(&snapshot),
-                Ok(None) | Err(_) => break,
-            }
-        }
-        answer
+        let known = |snapshot: &Snapshot| snapshot.workload(uid).cloned().ok_or(());
+        self.knowledge.view.find(self.knowledge.limits.discovery, known, |()| true).await.ok()
     }
 }

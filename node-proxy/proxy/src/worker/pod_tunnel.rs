@@ -16,9 +16,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::task::spawn_local;
-use weft_core::admit::{Admitted, NotAdmitted, NotPermitted, PodRequest, admit_pod_request, spoken_for};
+use weft_core::admit::{
+    Admitted, NotAdmitted, NotPermitted, PodRequest, admit_pod_request, may_be_delay, spoken_for,
+};
 use weft_core::names::WorkloadUid;
 use weft_core::policy::Connection;
+use weft_core::snapshot::Snapshot;
 use weft_core::workload::Workload;
 use weft_pki::{Leaf, Peer, Usage, peer_of, server_config};
 use weft_tunnel::accept::{ALPNS, AcceptError, Tunnel, accept};
@@ -46,6 +49,8 @@ enum SessionError {
     NoLeaf(weft_core::identity::Identity),
     #[error("no TLS handshake within the limit")]
     Timeout,
+    #[error("too many others are in their handshakes; it may try again")]
+    TooMany,
     #[error(transparent)]
     Accept(#[from] AcceptError),
     #[error("configuring TLS")]
@@ -118,6 +123,7 @@ impl Worker {
         socket: Socket,
         addr: SocketAddr,
     ) -> Result<(), SessionError> {
+        let place = self.handshakes.take().ok_or(SessionError::TooMany)?;
         let workload = self.await_workload(&pod.uid).await;
         let workload = workload.ok_or_else(|| SessionError::UnknownPod(pod.uid.clone()))?;
         let leaf = self.knowledge.leaves.wait(&workload.identity).await;
@@ -129,6 +135,7 @@ impl Worker {
         let accepted = tokio::time::timeout(limit, handshake).await.map_err(|_| SessionError::Timeout)??;
         let trust = self.knowledge.trust.now();
         let peer = peer_of(Some(accepted.peer_certificates()), &trust, Usage::Client, SystemTime::now())?;
+        drop(place);
         match accepted.into_tunnel() {
             Tunnel::Hbone(hbone, driver) => {
                 let ends = own_end.min(peer.not_after());
@@ -206,15 +213,21 @@ impl Worker {
         let uid = &session.pod.uid;
         let (peer, target) = (session.peer.identity(), attempt.target);
         let peer_ip = session.addr.ip();
-        let admitted = self
-            .await_known(|snapshot| {
-                let pod: &Arc<Workload> =
-                    snapshot.workload(uid).ok_or_else(|| StreamError::UnknownPod(uid.clone()))?;
-                let request = PodRequest { peer, peer_ip, destination: target, pod };
-                let admitted = admit_pod_request(snapshot, &request).map_err(StreamError::NotAdmitted);
-                admitted.map(|admitted| (spoken_for(snapshot, &admitted, target.port(), named), admitted))
-            })
-            .await;
+        let admit = |snapshot: &Snapshot| {
+            let pod: &Arc<Workload> =
+                snapshot.workload(uid).ok_or_else(|| StreamError::UnknownPod(uid.clone()))?;
+            let request = PodRequest { peer, peer_ip, destination: target, pod };
+            let admitted = admit_pod_request(snapshot, &request).map_err(StreamError::NotAdmitted);
+            admitted.map(|admitted| (spoken_for(snapshot, &admitted, target.port(), named), admitted))
+        };
+        let delay = |error: &StreamError| match error {
+            StreamError::NotAdmitted(why) => may_be_delay(why),
+            StreamError::Name
+            | StreamError::UnknownPod(_)
+            | StreamError::NotPermitted(_)
+            | StreamError::Deliver(_) => false,
+        };
+        let admitted = self.knowledge.view.find(self.knowledge.limits.discovery, admit, delay).await;
         let (named, Admitted { source, destination }) = admitted?;
         attempt.client = named.unwrap_or(attempt.client);
         attempt.parties.source = source.clone();
@@ -230,7 +243,8 @@ impl Worker {
             .judge(attempt, &connection, source.as_deref(), &destination)
             .map_err(StreamError::NotPermitted)?;
         let limit = self.knowledge.limits.connect;
-        let app = deliver(&session.pod, &permit, (client, Came::FromAfar), target, limit).await?;
+        let seen = self.seen(&destination, client, target);
+        let app = deliver(&session.pod, &permit, (seen, Came::FromAfar), target, limit).await?;
         let source = source.map(|source| source.uid.clone());
         Ok((app, Judged { connection, source, workload: destination.uid.clone() }))
     }

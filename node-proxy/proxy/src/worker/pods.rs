@@ -79,6 +79,11 @@ impl Pods {
         }
     }
 
+    /// The first of the pods for which something is found.
+    pub(super) fn find<T>(&self, find: impl FnMut(&WorkloadUid) -> Option<T>) -> Option<T> {
+        self.by_uid.borrow().keys().find_map(find)
+    }
+
     /// Does something with every pod.
     pub(super) fn each(&self, mut act: impl FnMut(&Pod)) {
         for pod in self.by_uid.borrow().values() {

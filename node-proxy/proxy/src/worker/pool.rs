@@ -17,8 +17,8 @@ use weft_tunnel::pool;
 /// How a tunnel reaches its other end.
 #[derive(Clone, Copy)]
 pub(super) enum Via<'a> {
-    /// In Weft's own dialect, from this node to that one, by its addresses.
-    Node(&'a [SocketAddr]),
+    /// In Weft's own dialect, from this node to that one, by the addresses of both.
+    Node(&'a [SocketAddr], &'a [SocketAddr]),
     /// From the client's pod to the server's.
     Pod(&'a Rc<Pod>, SocketAddr, Dialect),
 }
@@ -32,7 +32,7 @@ struct Key {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum ViaKey {
-    Node(Vec<SocketAddr>),
+    Node(Vec<SocketAddr>, Vec<SocketAddr>),
     /// Wire facts §1: one source, one destination identity, one destination address.
     Pod(WorkloadUid, SocketAddr, Dialect),
 }
@@ -59,7 +59,7 @@ impl Pool {
         let leaf = leaf.ok_or_else(|| DialError::NoLeaf(source.clone()))?;
         let key = Key { source: source.clone(), destination: destination.clone(), via: via.key() };
         let dial = async || match via {
-            Via::Node(addresses) => dial_node(&self.knowledge, &leaf, destination, addresses).await,
+            Via::Node(from, to) => dial_node(&self.knowledge, &leaf, destination, (from, to)).await,
             Via::Pod(pod, addr, dialect) => {
                 dial_pod(&self.knowledge, &leaf, destination, (pod, addr), dialect).await
             }
@@ -86,7 +86,7 @@ impl Pool {
 impl Via<'_> {
     fn key(self) -> ViaKey {
         match self {
-            Via::Node(addresses) => ViaKey::Node(addresses.to_vec()),
+            Via::Node(from, to) => ViaKey::Node(from.to_vec(), to.to_vec()),
             Via::Pod(pod, addr, dialect) => ViaKey::Pod(pod.uid.clone(), addr, dialect),
         }
     }

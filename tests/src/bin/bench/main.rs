@@ -31,6 +31,9 @@ struct Args {
     /// What is measured.
     #[arg(value_enum, default_value = "mesh")]
     subject: Subject,
+    /// What an end of tunnels is told.
+    #[arg(hide = true)]
+    words: Vec<String>,
     /// Fewer and shorter rounds: numbers to look at, not to publish.
     #[arg(long)]
     quick: bool,
@@ -60,6 +63,9 @@ enum Subject {
     Mesh,
     /// The waypoint, against Envoy.
     Waypoint,
+    /// An end of tunnels beside a waypoint that is measured: what this program starts itself.
+    #[value(hide = true)]
+    Ends,
 }
 
 /// The texts that are printed and written.
@@ -75,6 +81,7 @@ fn main() -> ExitCode {
     let done = match args.subject {
         Subject::Mesh => mesh(&args),
         Subject::Waypoint => waypoint(&args),
+        Subject::Ends => waypoint::run_end(&args.words),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,6 +6,7 @@ mod results;
 mod change;
 mod memory;
 mod site;
+mod ends;
 mod rival;
 mod manifests;
 mod row;
@@ -14,6 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+pub(crate) use ends::run as run_end;
 pub(crate) use report::{chart, json, table};
 use results::{Case, Results, Sample};
 use row::{Contender, ROWS, Row};

@@ -21,7 +21,7 @@ pub struct HttpFaultInjection {
 pub struct Delay {
     /// How long.
     pub wait: Wait,
-    /// How many of a hundred; all if there is none, and no deprecated one.
+    /// How many of a hundred; none if there is neither this nor the deprecated one.
     pub percentage: Option<Percent>,
     /// How many of a hundred (deprecated).
     pub percent: Option<u32>,
@@ -42,7 +42,7 @@ pub enum Wait {
 pub struct Abort {
     /// How.
     pub failure: Failure,
-    /// How many of a hundred; all if there is none.
+    /// How many of a hundred; none if it is not written.
     pub percentage: Option<Percent>,
 }
 

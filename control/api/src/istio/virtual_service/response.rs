@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "HttpRedirectFields", into = "HttpRedirectFields")]
 pub struct HttpRedirect {
-    /// The path, or the prefix of it that was matched.
+    /// The path, in place of the whole one, however it was matched.
     pub uri: Option<String>,
     /// The host.
     pub authority: Option<String>,
     /// The scheme.
     pub scheme: Option<String>,
-    /// The port.
+    /// The port; if there is none, none is added.
     pub port: Option<RedirectPort>,
     /// The status; 301 if there is none.
     pub redirect_code: Option<u16>,
@@ -41,7 +41,7 @@ pub enum RedirectPort {
 pub enum DerivePort {
     /// The scheme: 80 or 443.
     FromProtocolDefault,
-    /// The request.
+    /// The connection that the request came by.
     FromRequestPort,
 }
 

@@ -12,8 +12,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Followed {
     folder: TempDir,
+    /// Where the last good versions are.
+    kept: TempDir,
     batches: mpsc::Receiver<Batch>,
     task: JoinHandle<()>,
+}
+
+fn source(root: &Path, kept: &TempDir, timing: Timing) -> DirectorySource {
+    let last_good = LastGood::open(root, kept.path().join("kept")).expect("a place for copies");
+    DirectorySource::open(root.to_owned(), timing, last_good).expect("a folder")
 }
 
 fn pod(name: &str) -> String {
@@ -28,14 +35,30 @@ impl Followed {
         let timing = Timing { rescan: PATIENCE * 10, ..Timing::default() };
         let mut followed = Self::follow(folder, timing);
         let first = followed.next().await;
-        assert_eq!((first.kind, told(&first)), (BatchKind::Initial, vec!["+a".to_owned()]));
+        assert_eq!((&first.kind, told(&first)), (&BatchKind::Initial, vec!["+a".to_owned()]));
         followed
     }
 
     fn follow(folder: TempDir, timing: Timing) -> Self {
-        let source = DirectorySource::open(folder.path(), timing).expect("a folder");
+        Self::follow_with(folder, TempDir::new().expect("a folder"), timing)
+    }
+
+    fn follow_with(folder: TempDir, kept: TempDir, timing: Timing) -> Self {
+        let source = source(folder.path(), &kept, timing);
         let (sender, batches) = mpsc::channel(1);
-        Self { folder, batches, task: tokio::spawn(source.run(sender)) }
+        Self { folder, kept, batches, task: tokio::spawn(source.run(sender)) }
+    }
+
+    /// Another process, on the same folder.
+    async fn restart(self, change: impl FnOnce(&Path)) -> (Self, Batch) {
+        let Self { folder, kept, batches, task } = self;
+        drop(batches);
+        task.await.expect("the source ends");
+        change(folder.path());
+        let mut followed =
+            Self::follow_with(folder, kept, Timing { rescan: PATIENCE * 10, ..Timing::default() });
+        let first = followed.next().await;
+        (followed, first)
     }
 
     async fn next(&mut self) -> Batch {
@@ -163,9 +186,12 @@ fn without_events_a_file_that_moves_is_never_gone() {
     // Nobody writes to it any more.
     let file = fs::File::open(folder.path().join("a.yaml")).unwrap();
     file.set_modified(SystemTime::now() - Duration::from_secs(1)).unwrap();
-    let mut work = Work { scanner: Scanner::new(folder.path().to_owned()), catalogue: Catalogue::default() };
+    let kept = TempDir::new().unwrap();
+    let last_good = || LastGood::open(folder.path(), kept.path().to_owned()).unwrap();
+    let mut work = Work::new(folder.path().to_owned(), last_good());
     let mut look = || {
-        let (next, done) = std::mem::replace(&mut work, nothing()).look(&Pending::default());
+        let (next, done) =
+            std::mem::replace(&mut work, Work::new(PathBuf::new(), last_good())).look(&Pending::default());
         work = next;
         let batch = Batch { changes: done.changes, problems: done.problems, kind: BatchKind::Change };
         (told(&batch), done.unsteady)
@@ -176,10 +202,6 @@ fn without_events_a_file_that_moves_is_never_gone() {
     assert_eq!(look(), (vec!["+a".to_owned()], false), "it comes from another file now");
     fs::remove_file(folder.path().join("b.yaml")).unwrap();
     assert_eq!(look(), (vec!["-a".to_owned()], false));
-}
-
-fn nothing() -> Work {
-    Work { scanner: Scanner::new(PathBuf::new()), catalogue: Catalogue::default() }
 }
 
 #[tokio::test]
@@ -227,9 +249,10 @@ async fn a_folder_that_goes_away_keeps_what_it_held() {
     fs::create_dir(&root).unwrap();
     fs::write(root.join("a.yaml"), pod("a")).unwrap();
     let timing = Timing { rescan: Duration::from_millis(50), ..Timing::default() };
-    let source = DirectorySource::open(&root, timing).unwrap();
+    let kept = TempDir::new().unwrap();
+    let source = source(&root, &kept, timing);
     let (sender, batches) = mpsc::channel(1);
-    let mut followed = Followed { folder, batches, task: tokio::spawn(source.run(sender)) };
+    let mut followed = Followed { folder, kept, batches, task: tokio::spawn(source.run(sender)) };
     assert_eq!(followed.told().await, ["+a"]);
     fs::rename(&root, followed.path("elsewhere")).unwrap();
     let batch = followed.next().await;
@@ -247,7 +270,130 @@ fn only_a_folder_is_followed() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("a.yaml");
     fs::write(&file, "").unwrap();
-    assert!(matches!(DirectorySource::open(&file, Timing::default()), Err(OpenError::NotAFolder { .. })));
+    assert!(matches!(check_folder(&file), Err(OpenError::NotAFolder { .. })));
     let missing = folder.path().join("missing");
-    assert!(matches!(DirectorySource::open(missing, Timing::default()), Err(OpenError::Look { .. })));
+    assert!(matches!(check_folder(&missing), Err(OpenError::Look { .. })));
+}
+
+#[tokio::test]
+async fn a_file_that_is_broken_at_the_start_holds_what_it_held_before() {
+    let mut followed = Followed::start().await;
+    followed.write("deny.yaml", &pod("deny"));
+    assert_eq!(followed.told().await, ["+deny"]);
+    let kept = fs::metadata(followed.kept.path().join("kept/deny.yaml")).unwrap();
+    assert_eq!(kept.mode() & 0o777, 0o600, "manifests may hold secrets");
+    let (mut followed, first) = followed
+        .restart(|folder| {
+            fs::write(folder.join("deny.yaml"), "a: [").unwrap();
+            fs::write(folder.join("never.yaml"), "a: [").unwrap();
+        })
+        .await;
+    assert_eq!((&first.kind, told(&first)), (&BatchKind::Initial, vec!["+a".to_owned(), "+deny".to_owned()]));
+    assert_eq!(first.problems.len(), 2, "{:?}", first.problems);
+    followed.write("deny.yaml", &pod("mended"));
+    assert_eq!(followed.told().await, ["-deny", "+mended"]);
+    fs::remove_file(followed.path("deny.yaml")).unwrap();
+    assert_eq!(followed.told().await, ["-mended"]);
+    let (_, first) = followed.restart(|folder| fs::write(folder.join("deny.yaml"), "a: [").unwrap()).await;
+    assert_eq!(told(&first), ["+a"], "what was removed is not recalled");
+}
+
+#[tokio::test]
+async fn without_kept_versions_a_broken_file_is_waited_for() {
+    let followed = Followed::start().await;
+    let kept = followed.kept.path().join("kept");
+    let (mut followed, first) = followed
+        .restart(|folder| {
+            fs::remove_dir_all(kept).unwrap();
+            fs::write(folder.join("deny.yaml"), "a: [").unwrap();
+        })
+        .await;
+    let BatchKind::Waiting(reason) = &first.kind else { panic!("{first:?}") };
+    assert!(reason.contains("deny.yaml") && first.changes.is_empty(), "{first:?}");
+    assert!(first.problems.iter().any(|problem| problem.reason == *reason), "it is told: {first:?}");
+    followed.write("deny.yaml", &pod("deny"));
+    let batch = followed.next().await;
+    assert_eq!((&batch.kind, told(&batch)), (&BatchKind::Initial, vec!["+a".to_owned(), "+deny".to_owned()]));
+}
+
+#[test]
+fn an_empty_folder_at_the_start_holds_what_it_held_before() {
+    let (folder, kept) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let file = |name: &str| folder.path().join(name);
+    let begin = || {
+        let last_good = LastGood::open(folder.path(), kept.path().to_owned()).unwrap();
+        Work::new(folder.path().to_owned(), last_good)
+    };
+    fs::write(file("a.yaml"), pod("a")).unwrap();
+    let (_, done) = begin().look(&Pending::default());
+    assert_eq!((done.kind, done.changes.len()), (BatchKind::Initial, 1));
+    fs::remove_file(file("a.yaml")).unwrap();
+    let (work, done) = begin().look(&Pending::default());
+    assert_eq!((done.kind, done.changes.len(), done.problems.len()), (BatchKind::Initial, 1, 1));
+    assert!(done.problems[0].reason.contains("volume"), "{:?}", done.problems);
+    let (mut work, done) = work.look(&Pending::default());
+    assert_eq!((done.changes, done.problems.len()), (vec![], 1), "it stays so");
+    fs::write(file("none.yaml"), "").unwrap();
+    // New, and without word of it: it has to look the same twice.
+    let mut gone = Vec::new();
+    while gone.is_empty() {
+        let (next, done) = work.look(&Pending::default());
+        (work, gone) = (next, done.changes);
+    }
+    assert!(
+        matches!(&gone[..], [Change::Delete(key)] if &*key.name == "a"),
+        "it is meant to be empty: {gone:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_volume_that_is_not_mounted_empties_nothing() {
+    let folder = TempDir::new().unwrap();
+    for (root, file) in [("volume", Some("a")), ("mount point", None), ("other", Some("b"))] {
+        fs::create_dir(folder.path().join(root)).unwrap();
+        if let Some(name) = file {
+            fs::write(folder.path().join(root).join("x.yaml"), pod(name)).unwrap();
+        }
+    }
+    let turn = |to: &str| {
+        symlink(to, folder.path().join("new")).unwrap();
+        fs::rename(folder.path().join("new"), folder.path().join("manifests")).unwrap();
+    };
+    turn("volume");
+    let timing = Timing { rescan: Duration::from_millis(50), ..Timing::default() };
+    let kept = TempDir::new().unwrap();
+    let source = source(&folder.path().join("manifests"), &kept, timing);
+    let (sender, mut batches) = mpsc::channel(1);
+    let running = tokio::spawn(source.run(sender));
+    let mut next =
+        async || tokio::time::timeout(PATIENCE, batches.recv()).await.expect("in time").expect("it runs");
+    assert_eq!(told(&next().await), ["+a"]);
+    turn("mount point");
+    let batch = next().await;
+    assert_eq!((told(&batch), batch.problems.len()), (vec![], 1), "{:?}", batch.problems);
+    assert!(batch.problems[0].reason.contains("volume"), "{:?}", batch.problems);
+    turn("volume");
+    let batch = next().await;
+    assert_eq!((told(&batch), batch.problems), (vec![], vec![]), "it is mounted again");
+    turn("other");
+    let mut changes = Vec::new();
+    while changes.len() < 2 {
+        changes.extend(told(&next().await));
+    }
+    assert_eq!(changes, ["-a", "+b"]);
+    fs::remove_file(folder.path().join("other/x.yaml")).unwrap();
+    assert_eq!(told(&next().await), ["-b"], "the same folder is emptied on purpose");
+    drop(running);
+}
+
+#[tokio::test]
+async fn links_that_lead_back_are_followed_once() {
+    let folder = TempDir::new().unwrap();
+    fs::create_dir(folder.path().join("team")).unwrap();
+    fs::write(folder.path().join("team/a.yaml"), pod("a")).unwrap();
+    symlink("..", folder.path().join("team/up")).unwrap();
+    symlink(".", folder.path().join("here")).unwrap();
+    let mut followed = Followed::follow(folder, Timing { rescan: PATIENCE * 10, ..Timing::default() });
+    let batch = followed.next().await;
+    assert_eq!((told(&batch), batch.problems), (vec!["+a".to_owned()], vec![]));
 }

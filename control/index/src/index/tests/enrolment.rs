@@ -109,6 +109,29 @@ fn tunnels_end_at_the_node_unless_a_network_policy_selects_the_pod() {
         ),
         ("selected, no such node", vec![meshed(), network_policy(by_name())], Some((POD, &[][..]))),
         (
+            "whom it selects cannot be read",
+            vec![meshed(), node("n1"), network_policy(json!({"matchLabels": {"app": 1}}))],
+            at_pod,
+        ),
+        (
+            "an operator that is none",
+            vec![
+                meshed(),
+                node("n1"),
+                network_policy(json!({"matchExpressions": [{"key": "a", "operator": "in"}]})),
+            ],
+            at_pod,
+        ),
+        (
+            "another is selected, and a field is not known",
+            vec![
+                meshed(),
+                node("n1"),
+                with(network_policy(json!({"matchLabels": {"app": "db"}})), json!({"spec": {"x": 1}})),
+            ],
+            at_pod,
+        ),
+        (
             "another is selected",
             vec![meshed(), node("n1"), network_policy(json!({"matchLabels": {"app": "db"}}))],
             at_node,

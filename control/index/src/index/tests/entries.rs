@@ -342,6 +342,36 @@ fn endpoints_that_are_pods_are_named() {
 }
 
 #[test]
+fn addresses_that_are_somebody_elses_are_named() {
+    let named = |name: &str, ips: Value| with(service(name, ""), json!({"spec": {"externalIPs": ips}}));
+    let passed_on = |addresses: Value| {
+        entry("all", json!({"resolution": "NONE", "endpoints": null, "addresses": addresses}))
+    };
+    let world = World::of([
+        meshed(),
+        pod("a", "10.0.0.1"),
+        service("own", "10.96.0.1"),
+        named("first", json!(["10.96.0.1", "198.51.100.1"])),
+        named("second", json!(["198.51.100.1", "198.51.100.2"])),
+        passed_on(json!(["10.0.0.1", "10.0.0.0/8"])),
+    ]);
+    let mut findings: Vec<_> =
+        world.0.findings().into_iter().map(|(key, note)| format!("{key}: {}", note.text())).collect();
+    findings.sort();
+    assert_eq!(
+        findings,
+        [
+            "Service shop/first: spec.externalIPs: 10.96.0.1 is the cluster IP of shop/own.shop.svc.cluster.local: nothing \
+             that is sent there comes here",
+            "Service shop/second: spec.externalIPs: 198.51.100.1 is named by shop/first.shop.svc.cluster.local too, with the \
+             same port 80: clients come there",
+            "ServiceEntry shop/all: spec.addresses: 10.0.0.1 is the address of pod shop/a: nothing that is sent there comes \
+             here",
+        ]
+    );
+}
+
+#[test]
 fn what_cannot_be_done_is_refused_by_name() {
     let endpoint = |one: Value| json!({"endpoints": [one]});
     let bound = |over: Value| labelled(entry("e", over), json!({"weft.dev/waypoint": "wp"}));

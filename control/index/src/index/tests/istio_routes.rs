@@ -2,6 +2,8 @@
 
 use super::world::{World, bound, gateway_route, service, waypoint, with};
 use serde_json::{Value, json};
+use weft_l7::destination::{EmptySubset, FailureShare, SuccessRate};
+use weft_l7::share::Share;
 
 fn istio(kind: &str, name: &str, spec: Value) -> Value {
     json!({
@@ -106,9 +108,9 @@ fn what_has_no_effect_says_so() {
         ),
         (
             "an older rule",
-            vec![rule("d", json!({})), rule("e", json!({}))],
-            "DestinationRule shop/e: spec.host: DestinationRule shop/d, which is older, is for Service shop/web too: this \
-             one has no effect",
+            vec![rule("d", json!({"trafficPolicy": {}})), rule("e", json!({"trafficPolicy": {}}))],
+            "DestinationRule shop/e: spec.trafficPolicy: DestinationRule shop/d, which is older, has one for the same host: \
+             this one has no effect",
         ),
         (
             "an older policy",
@@ -189,11 +191,92 @@ fn a_retry_constraint_stands_instead_of_every_other_budget() {
             let [percent, interval, always, within] = want;
             assert_eq!(
                 budget,
-                json!({
+                json!({"rate": {
                     "share": percent * 10_000, "interval": interval, "always": always, "alwaysInterval": within,
-                }),
+                }}),
                 "{case}"
             );
         }
+    }
+}
+
+#[test]
+fn the_budget_of_a_destination_rule_is_of_what_goes_on() {
+    for (case, said, want) in [
+        ("Envoy's defaults", json!({}), json!({"share": 200_000, "always": 3})),
+        (
+            "as it says",
+            json!({"percent": 12.5, "minRetryConcurrency": 1}),
+            json!({"share": 125_000, "always": 1}),
+        ),
+        ("none at all", json!({"percent": 0.0, "minRetryConcurrency": 0}), json!({"share": 0, "always": 0})),
+        (
+            "of what came lately",
+            json!({"budgetInterval": "5s"}),
+            json!({"share": 200_000, "always": 3, "interval": 5_000}),
+        ),
+        ("of no time", json!({"budgetInterval": "0s"}), json!({"share": 200_000, "always": 3})),
+    ] {
+        let world = world([rule("d", json!({"trafficPolicy": {"retryBudget": said}}))]);
+        let settings = &world.traffic_of("wp", "web").expect("wp stands before it").destination.settings;
+        let budget = serde_json::to_value(settings.retry_budget.as_ref()).expect("words are JSON");
+        assert_eq!(budget, json!({"atATime": want}), "{case}");
+    }
+}
+
+fn annotated(annotations: Value, spec: Value) -> Value {
+    with(rule("d", spec), json!({"metadata": {"name": "d", "namespace": "shop", "annotations": annotations}}))
+}
+
+#[test]
+fn annotations_of_a_destination_rule() {
+    let outlier = json!({"trafficPolicy": {
+        "outlierDetection": {},
+        "portLevelSettings": [{"port": {"number": 80}, "outlierDetection": {}}],
+    }, "subsets": [{"name": "s", "labels": {"app": "web"}}]});
+    let world = world([annotated(
+        json!({
+            "weft.dev/outlier-success-rate": "deviations=2.5",
+            "weft.dev/outlier-failure-percentage": "percent=40, requests=9",
+            "weft.dev/subset-fallback": "any",
+        }),
+        outlier,
+    )]);
+    assert_eq!(world.problems(), [""; 0]);
+    let destination = world.traffic_of("wp", "web").expect("wp stands before it").destination.clone();
+    let rate = SuccessRate { endpoints_min: 5, requests_min: 100, deviations_thousandths: 2_500 };
+    let above = Share::fraction(40, 100).expect("a part");
+    let share = FailureShare { endpoints_min: 5, requests_min: 9, above };
+    // Of the whole, of its port, and of the subset and its port.
+    assert_eq!(destination.all_settings().count(), 4);
+    for outlier in destination.all_settings().map(|settings| settings.outlier.as_ref().expect("it is said")) {
+        assert_eq!((outlier.success_rate, outlier.failure_share), (Some(rate), Some(share)));
+    }
+    assert_eq!(destination.subsets["s"].empty, EmptySubset::Everybody);
+}
+
+#[test]
+fn annotations_that_mean_nothing_refuse_the_rule() {
+    let outlier = || json!({"trafficPolicy": {"outlierDetection": {}}});
+    let field = |name: &str| format!("metadata.annotations.weft.dev/{name}");
+    for (name, text, spec, severity, want) in [
+        ("outlier-success-rate", "1.9", outlier(), "error", "\"1.9\" means nothing here"),
+        ("outlier-failure-percentage", "percent=200", outlier(), "error", "200 is no percentage"),
+        (
+            "subset-fallback",
+            "all",
+            json!({"subsets": [{"name": "s"}]}),
+            "error",
+            "\"all\" means nothing here: none and any do",
+        ),
+        ("outlier-success-rate", "deviations=1", json!({}), "warning", "the rule has no outlierDetection"),
+        ("subset-fallback", "any", json!({}), "warning", "the rule has no subsets"),
+    ] {
+        let world = world([annotated(json!({(format!("weft.dev/{name}")): text}), spec)]);
+        let told = world.problems();
+        let fits =
+            |one: &String| one.starts_with(severity) && one.contains(&field(name)) && one.contains(want);
+        assert!(told.len() == 1 && told.iter().all(fits), "{name}: {text}: {told:?}");
+        assert_eq!(world.traffic_of("wp", "web").is_some(), severity == "warning", "{name}: {text}");
     }
 }

@@ -3,7 +3,7 @@
 use super::world::{World, bound, gateway_route, service, waypoint, with};
 use serde_json::{Value, json};
 use weft_l7::matches::RequestMatch;
-use weft_l7::rule::Action;
+use weft_l7::rule::{Action, Rule, SessionCarrier};
 use weft_l7::target::Target;
 use weft_l7::traffic::{PortRoutes, Routes};
 
@@ -214,6 +214,37 @@ fn which_route_counts() {
 }
 
 #[test]
+fn which_path_comes_first() {
+    let regex = |value: &str| json!({"path": {"type": "RegularExpression", "value": value}});
+    let header = json!([{"name": "x", "value": "1"}]);
+    let matches = json!([
+        {},
+        regex("/reviews/[0-9]+"),
+        {"headers": header},
+        {"path": {"value": "/%61/b"}},
+        {"path": {"value": "/a/bc"}},
+        {"path": {"value": "/a/b"}, "method": "GET"},
+        {"path": {"type": "Exact", "value": "/a"}},
+    ]);
+    let world = world([gateway_route("HTTPRoute", "r", "web", rules("a", json!({"matches": matches})))]);
+    let traffic = world.traffic_of("wp", "web").expect("wp stands before it");
+    let Routes::Http(http) = &traffic.routes[0].routes else { panic!("{traffic:?}") };
+    let found: Vec<Value> = http.entries.iter().map(|entry| whens(&entry.when)).collect();
+    assert_eq!(
+        found,
+        [
+            json!({"path": {"text": {"exact": "/a"}}}),
+            json!({"path": {"within": "/a/bc"}}),
+            json!({"path": {"within": "/a/b"}, "method": {"exact": "GET"}}),
+            json!({"path": {"within": "/a/b"}}),
+            json!({"headers": [{"name": "x", "value": {"exact": "1"}}]}),
+            json!({"path": {"text": {"pattern": "/reviews/[0-9]+"}}}),
+            json!({}),
+        ]
+    );
+}
+
+#[test]
 fn which_call_comes_first() {
     let matches = json!([
         {"headers": [{"name": "x", "value": "1"}]},
@@ -323,4 +354,49 @@ fn a_filter_that_cannot_be_obeyed_is_not_skipped() {
             "{told:?}"
         );
     }
+}
+
+/// Of each rule of what `wp` is told: the name and the path of the cookie of its sessions.
+fn cookies(world: &World) -> Vec<(String, String)> {
+    let traffic = world.traffic_of("wp", "web").expect("wp stands before it");
+    let Routes::Http(http) = &traffic.routes[0].routes else { panic!("{traffic:?}") };
+    let cookie = |rule: &Rule| {
+        let Action::Forward(forward) = &rule.action else { panic!("{rule:?}") };
+        match &forward.session.as_ref().expect("a session").carrier {
+            SessionCarrier::Cookie { name, path, .. } => (name.to_string(), path.to_string()),
+            SessionCarrier::Header(name) => (name.0.to_string(), String::new()),
+        }
+    };
+    http.rules.iter().map(|rule| cookie(rule)).collect()
+}
+
+#[test]
+fn sessions_of_two_rules_are_two() {
+    let path = |kind: &str, value: &str| json!({"path": {"type": kind, "value": value}});
+    let rule = |matches: Value, over: Value| json!({"matches": matches, "backendRefs": [to("a")], "sessionPersistence": over});
+    let route = |kind: &str, rules: Value| {
+        cookies(&world([gateway_route(kind, "r", "web", json!({"spec": {"rules": rules}}))]))
+    };
+    let found = route(
+        "HTTPRoute",
+        json!([
+            rule(json!([path("PathPrefix", "/cart/"), path("Exact", "/checkout")]), json!({})),
+            rule(json!([path("RegularExpression", "/items/[0-9]+")]), json!({"type": "Header"})),
+            rule(json!([path("PathPrefix", "/")]), json!({"sessionName": "own"})),
+            rule(json!([path("PathPrefix", "/c")]), json!({})),
+        ]),
+    );
+    let at = |want: &str| {
+        found.iter().find(|(_, path)| path == want).map(|(name, _)| name.as_str()).unwrap_or_default()
+    };
+    let [cart, checkout, items, own, last] = ["/cart", "/checkout", "", "/", "/c"].map(at);
+    assert!(cart.starts_with("weft-session-") && items.starts_with("weft-session-"), "{found:?}");
+    assert_eq!((checkout, own), (cart, "own"), "matches of one rule have its name: {found:?}");
+    assert!(cart != items && cart != last && items != last, "{found:?}");
+    let method = |service: &str| json!([{"method": {"service": service}}]);
+    let found =
+        route("GRPCRoute", json!([rule(method("shop.A"), json!({})), rule(method("shop.B"), json!({}))]));
+    let [one, another] = found.as_slice() else { panic!("{found:?}") };
+    assert_ne!(one.0, another.0);
+    assert_eq!((one.1.as_str(), another.1.as_str()), ("/shop.A", "/shop.B"));
 }

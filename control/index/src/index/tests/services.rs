@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use weft_control_api::kind::Kind;
 use weft_core::names::WorkloadUid;
-use weft_core::service::{AppProtocol, HealthPolicy, IpFamilies, LoadBalancing, LoadBalancingMode, Scope};
+use weft_core::service::{
+    AppProtocol, HealthPolicy, IpFamilies, LoadBalancing, LoadBalancingMode, Scope, VipKind,
+};
 use weft_core::workload::{Health, TunnelProtocol};
 
 fn spec(spec: Value) -> Value {
@@ -16,6 +18,10 @@ fn spec(spec: Value) -> Value {
 fn virtual_addresses_come_from_every_place_that_has_them() {
     let balancer =
         json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.9"}, {"hostname": "lb"}]}}});
+    let proxy = json!({"status": {"loadBalancer": {"ingress": [
+        {"ip": "192.0.2.9", "ipMode": "Proxy"},
+        {"ip": "192.0.2.8", "ipMode": "VIP"},
+    ]}}});
     for (case, over, want) in [
         ("cluster IP", json!({}), &["10.1.0.1/32"][..]),
         (
@@ -25,12 +31,21 @@ fn virtual_addresses_come_from_every_place_that_has_them() {
         ),
         ("external", spec(json!({"externalIPs": ["192.0.2.1"]})), &["10.1.0.1/32", "192.0.2.1/32"]),
         ("balancer", balancer, &["10.1.0.1/32", "192.0.2.9/32"]),
+        ("a balancer that has to see its traffic", proxy, &["10.1.0.1/32", "192.0.2.8/32"]),
+        (
+            "headless, for which kube-proxy does nothing",
+            spec(json!({"clusterIP": "None", "externalIPs": ["192.0.2.1"]})),
+            &[],
+        ),
         ("headless", spec(json!({"clusterIP": "None", "clusterIPs": ["None"]})), &[]),
         ("external name", spec(json!({"type": "ExternalName", "externalName": "example.org."})), &[]),
     ] {
         let world = World::of([with(service("web", "10.1.0.1"), over)]);
         let vips: Vec<_> = world.service("web").vips.iter().map(|vip| vip.range.to_string()).collect();
         assert_eq!(vips, want, "{case}");
+        let given = world.service("web").vips.iter().filter(|vip| vip.kind == VipKind::Cluster);
+        let own = want.iter().filter(|vip| vip.starts_with("10.") || vip.starts_with("fd01"));
+        assert_eq!(given.count(), own.count(), "{case}: what the cluster gave it");
     }
     let external = spec(json!({"type": "ExternalName", "externalName": "example.org."}));
     let world = World::of([with(service("web", ""), external), pod("web", "10.0.0.1")]);
@@ -73,6 +88,22 @@ fn settings_become_balancing() {
     ] {
         let world = World::of([with(service("web", "10.1.0.1"), spec(over))]);
         assert_eq!(world.service("web").load_balancing, want, "{case}");
+    }
+}
+
+#[test]
+fn words_that_mean_nothing_are_refused() {
+    let mode = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.9", "ipMode": "proxy"}]}}});
+    for (over, field) in [
+        (spec(json!({"type": "clusterIP"})), "spec.type"),
+        (spec(json!({"internalTrafficPolicy": "local"})), "spec.internalTrafficPolicy"),
+        (mode, "status.loadBalancer.ingress[0].ipMode"),
+    ] {
+        let mut world = World::of([service("web", "10.1.0.1")]);
+        let before = world.service("web").clone();
+        world.put(with(service("web", "10.1.0.2"), over));
+        assert!(world.problems()[0].contains(&format!(": {field}: ")), "{field}: {:?}", world.problems());
+        assert_eq!(*world.service("web"), before, "{field}: its last good version stays");
     }
 }
 
@@ -164,6 +195,11 @@ fn conditions_of_a_slice_count() {
             (Health::Healthy, true),
         ),
         ("ending", json!({"ready": false, "serving": false, "terminating": true}), (Health::Unhealthy, true)),
+        (
+            "serving, not ready, and not ending",
+            json!({"ready": false, "serving": true}),
+            (Health::Unhealthy, false),
+        ),
         ("published though not ready", json!({"ready": true, "serving": false}), (Health::Unhealthy, false)),
     ] {
         let endpoints = json!([with(at_pod("web", "10.0.0.1"), json!({ "conditions": conditions }))]);
@@ -206,6 +242,22 @@ fn a_pod_may_be_ready_for_one_service_and_not_for_another() {
             "{case}"
         );
     }
+}
+
+#[test]
+fn a_slice_of_another_namespace_sends_no_pod_away() {
+    let elsewhere = |object: Value| with(object, json!({"metadata": {"namespace": "thief"}}));
+    let leaving = json!([with(at_pod("web", "10.0.0.1"), json!({"conditions": {"terminating": true}}))]);
+    let world = World::of([
+        meshed(),
+        pod("web", "10.0.0.1"),
+        service("web", "10.1.0.1"),
+        elsewhere(service("web", "10.1.0.2")),
+        elsewhere(slice("web-1", "web", leaving)),
+    ]);
+    let web = world.pod("web").expect("the test made the pod");
+    assert!(!web.terminating, "it leaves when its own namespace says so");
+    assert_eq!(web.services.len(), 2, "whoever names it may send to it");
 }
 
 #[test]

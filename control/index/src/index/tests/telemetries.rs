@@ -66,6 +66,25 @@ fn each_waypoint_is_told_of_those_that_are_for_it() {
 }
 
 #[test]
+fn those_that_hold_at_a_waypoint_are_told_apart() {
+    let older = json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}});
+    let later = json!({"metadata": {"creationTimestamp": "2026-01-02T00:00:00Z"}});
+    let world = world([
+        with(telemetry("later", json!({})), later),
+        with(telemetry("older", json!({})), older),
+        elsewhere("istio-system", telemetry("mesh", json!({}))),
+        telemetry("named", json!({"targetRefs": [{"kind": "Service", "name": "web"}]})),
+    ]);
+    let hold = |namespace: &str| -> Vec<String> {
+        let at = world.0.telemetries_at(&GatewayName::new(namespace, "wp"));
+        at.iter().map(|one| one.name.to_string()).collect()
+    };
+    assert_eq!(hold("shop"), ["istio-system/mesh", "shop/older", "shop/named"]);
+    assert_eq!(hold("other"), ["istio-system/mesh"]);
+    assert_eq!(hold("nowhere"), [""; 0]);
+}
+
+#[test]
 fn what_comes_and_goes_is_told() {
     let mut world = world([telemetry("t", json!({"targetRefs": [{"kind": "Service", "name": "web"}]}))]);
     assert_eq!(told(&world, "shop").len(), 1);

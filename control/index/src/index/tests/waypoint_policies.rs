@@ -110,6 +110,78 @@ fn policy_is_never_skipped_because_its_waypoint_is_not_there() {
     assert_eq!(world.problems(), [told]);
 }
 
+fn entry(name: &str, hosts: &[&str], over: Value) -> Value {
+    let spec = json!({
+        "hosts": hosts, "resolution": "STATIC", "endpoints": [{"address": "192.0.2.1"}],
+        "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+    });
+    let object = json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
+        "metadata": {"name": name, "namespace": "shop", "labels": {"weft.dev/waypoint": "wp"}}, "spec": spec,
+    });
+    with(object, over)
+}
+
+/// A policy that names a ServiceEntry is for the hosts that this has, and for nothing else of its namespace.
+#[test]
+fn a_policy_for_a_service_entry() {
+    let policy = || {
+        let target = json!({"kind": "ServiceEntry", "group": "networking.istio.io", "name": "out"});
+        authorization("p", json!({"targetRefs": [target], "action": "DENY", "rules": [{}]}))
+    };
+    let hosts = |world: &World| -> Vec<String> {
+        let scopes = world.requests_at("wp").into_iter().flat_map(|policy| match policy.scope {
+            PolicyScope::Services(services) => services,
+            PolicyScope::Waypoint => panic!("it is for some hosts"),
+        });
+        scopes.map(|service| service.hostname.to_string()).collect()
+    };
+    let guarded = |world: &World, host: &str| {
+        world.0.service(&ServiceName::new("shop", host)).is_some_and(|service| service.guarded)
+    };
+    let mut world = world(policy());
+    let told =
+        |why: &str| vec![format!("warning test: AuthorizationPolicy shop/p: spec.targetRefs[0]: {why}")];
+    assert_eq!(world.problems(), told("there is no ServiceEntry shop/out: the policy has no effect on it"));
+    assert!(world.policies_of("db").is_empty() && !world.service("web").guarded, "the others are left alone");
+
+    world.put(entry("out", &["a.example.org", "b.example.org"], json!({})));
+    assert_eq!(
+        (hosts(&world).as_slice(), world.problems().len()),
+        (&["a.example.org", "b.example.org"].map(String::from)[..], 0)
+    );
+    assert!(guarded(&world, "a.example.org") && guarded(&world, "b.example.org"));
+    assert!(!world.service("web").guarded, "another service of its namespace");
+    let at_pods = world.0.policies().any(|policy| &*policy.name.name == "p");
+    assert!(!at_pods, "node proxies leave it alone");
+
+    world.put(entry("out", &["b.example.org"], json!({})));
+    assert_eq!(hosts(&world), ["b.example.org"]);
+    world.put(entry("out", &["b.example.org"], json!({"metadata": {"labels": {"weft.dev/waypoint": null}}})));
+    assert!(hosts(&world).is_empty());
+    let none = told("no waypoint stands before Service shop/b.example.org: the policy has no effect on it");
+    assert_eq!(world.problems(), none);
+
+    // A host is the older entry's.
+    let older = json!({"metadata": {"creationTimestamp": "2020-01-01T00:00:00Z"}});
+    let younger = json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}});
+    world.put(entry("out", &["b.example.org"], younger.clone()));
+    assert!(guarded(&world, "b.example.org"));
+    world.put(entry("other", &["b.example.org"], older));
+    assert!(hosts(&world).is_empty() && !guarded(&world, "b.example.org"));
+    let has = "b.example.org is the host of ServiceEntry shop/other, which is older: the policy has no effect on it";
+    assert!(world.problems().contains(&told(has)[0]), "{:?}", world.problems());
+    world.delete(Kind::ServiceEntry, "shop", "other");
+    assert_eq!(
+        (hosts(&world).as_slice(), guarded(&world, "b.example.org")),
+        (&["b.example.org".to_owned()][..], true)
+    );
+    world.delete(Kind::ServiceEntry, "shop", "out");
+    assert!(hosts(&world).is_empty());
+    world.delete(Kind::AuthorizationPolicy, "shop", "p");
+    assert_eq!(world.problems(), [""; 0]);
+}
+
 #[test]
 fn what_may_come_past() {
     let bypass = |value: &str| json!({"metadata": {"annotations": {"weft.dev/waypoint-bypass": value}}});

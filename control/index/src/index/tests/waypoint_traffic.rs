@@ -3,6 +3,7 @@
 use super::world::{World, bound, instance, labelled, pod, service, waypoint, with};
 use serde_json::{Value, json};
 use weft_control_api::kind::Kind;
+use weft_l7::share::Share;
 
 fn rule(name: &str, labels: Value) -> Value {
     json!({
@@ -90,4 +91,22 @@ fn preferred_endpoints_are_compared_with_the_waypoint_itself() {
     };
     assert_eq!(names("a"), ["rack", "row"]);
     assert_eq!(names("wp-1"), ["gateway.networking.k8s.io/gateway-name", "rack"]);
+}
+
+#[test]
+fn as_of_when_healthy_and_unhealthy_are_asked_alike() {
+    let some = Share::fraction(60, 100);
+    for (case, places, outlier, want) in [
+        ("never", json!(null), json!({}), None),
+        ("zero is never", json!(null), json!({"minHealthPercent": 0}), None),
+        ("a part", json!(null), json!({"minHealthPercent": 60}), some),
+        ("wherever they are", json!({"enabled": false}), json!({"minHealthPercent": 60}), some),
+        ("near ones first", json!({"enabled": true}), json!({"minHealthPercent": 60}), some),
+    ] {
+        let policy = json!({"loadBalancer": {"localityLbSetting": places}, "outlierDetection": outlier});
+        let rule = with(rule("a", json!({})), json!({"spec": {"subsets": null, "trafficPolicy": policy}}));
+        let world = World::of([waypoint("wp"), bound("a", "wp"), rule]);
+        let told = world.0.traffic().next().expect(case);
+        assert_eq!(told.said.destination.settings.locality.healthy_min, want, "{case}");
+    }
 }

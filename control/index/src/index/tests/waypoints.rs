@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use weft_control_api::kind::Kind;
 use weft_core::enrolment::Membership;
 use weft_core::names::GatewayName;
-use weft_core::workload::{Health, TunnelProtocol};
+use weft_core::workload::{Health, NodeTunnel, TunnelPlace, TunnelProtocol};
 
 const HOST: &str = "wp.shop.svc.cluster.local";
 
@@ -227,6 +227,30 @@ fn instances_end_tunnels_themselves_and_are_never_captured() {
 }
 
 #[test]
+fn instances_say_themselves_what_they_speak() {
+    let says = |object: Value, text: &str| {
+        with(object, json!({"metadata": {"annotations": {"weft.dev/tunnel-versions": text}}}))
+    };
+    let tunnel_of = |world: &World, name: &str| world.pod(name).expect("it is told").node_tunnel.clone();
+    let at_itself =
+        |versions: &[u16]| Some(NodeTunnel { place: TunnelPlace::Workload, versions: versions.to_vec() });
+    let instance = || instance("wp-1", "wp", "10.0.0.9");
+    for (case, object, want, problems) in [
+        ("nothing: one of another mesh, or an older one", instance(), None, 0),
+        ("a version", says(instance(), "1"), at_itself(&[1]), 0),
+        ("several", says(instance(), "1, 2"), at_itself(&[1, 2]), 0),
+        ("what is none", says(instance(), "one"), None, 1),
+    ] {
+        // Its node's proxy is another program.
+        let world = World::of([meshed(), node("n1"), waypoint("wp"), object]);
+        assert_eq!(tunnel_of(&world, "wp-1"), want, "{case}");
+        assert_eq!(world.problems().len(), problems, "{case}: {:?}", world.problems());
+    }
+    let world = World::of([meshed(), waypoint("wp"), says(pod("web", "10.0.0.1"), "1")]);
+    assert_eq!(tunnel_of(&world, "web"), None, "for a pod its node speaks");
+}
+
+#[test]
 fn a_service_that_was_written_for_the_gateway_is_used() {
     let written = with(
         service("wp", "10.1.0.9"),
@@ -244,7 +268,18 @@ fn a_service_that_was_written_for_the_gateway_is_used() {
     let workload = world.pod("wp-1").expect("it is told");
     assert_eq!(workload.services.iter().map(served).collect::<Vec<_>>(), ["wp 15008>15008"]);
     assert_eq!(workload.health, Health::Healthy);
-    assert_eq!(world.problems(), [""; 0]);
+    assert_eq!((world.problems(), world.0.findings()), (vec![], vec![]));
+    world.put(service("wp", "10.1.0.9"));
+    let findings: Vec<_> =
+        world.0.findings().into_iter().map(|(key, note)| format!("{key}: {}", note.text())).collect();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(
+        findings[0].starts_with("Service shop/wp: metadata.name: is the name of a waypoint's Gateway too")
+            && findings[0].contains("waypoint shop/wp;"),
+        "{findings:?}"
+    );
+    world.put(labelled(service("wp", "10.1.0.9"), json!({"weft.dev/waypoint": "none"})));
+    assert_eq!(world.0.findings(), [], "it asks for none");
     world.put(service("wp", "10.1.0.9"));
     assert!(
         world.problems()[0]

@@ -20,8 +20,8 @@ const REQUEST_ATTRIBUTES: &[&str] = &[
 /// Reads a condition. `None` if it never holds.
 pub(crate) fn read(condition: &Condition, path: &str, reader: &mut Reader<'_>) -> Option<Match> {
     let Condition { key, values, not_values } = condition;
-    if values.is_none() && not_values.is_none() {
-        reader.error(path, "has neither values nor notValues");
+    if values.is_none() && not_values.as_ref().is_none_or(Vec::is_empty) {
+        reader.error(path, "says nothing: it has neither values nor notValues");
         return None;
     }
     let any_of = || List { texts: values.as_ref(), field: format!("{path}.values"), sense: Sense::AnyOf };

@@ -29,7 +29,7 @@ pub(crate) struct List<'a> {
 pub(crate) enum Sense {
     /// Any of these. Written and empty it would match anything, which nobody means by it: refused.
     AnyOf,
-    /// None of these. Empty it forbids nothing.
+    /// None of these. Empty it forbids nothing, which is no harm beside a list that says something.
     NoneOf,
 }
 

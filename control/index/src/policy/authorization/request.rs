@@ -48,7 +48,7 @@ fn one_rule(rule: &api::Rule, path: &str, reader: &mut Reader<'_>) -> Rule {
 }
 
 fn source(from: &api::From, path: &str, reader: &mut Reader<'_>) -> Source {
-    let Some(source) = from.source.as_ref().filter(|source| **source != api::Source::default()) else {
+    let Some(source) = from.source.as_ref().filter(|source| !source.says_nothing()) else {
         reader.error(path, "says nothing; leave `from` out to match anything");
         return Source::default();
     };
@@ -79,7 +79,7 @@ fn source(from: &api::From, path: &str, reader: &mut Reader<'_>) -> Source {
 }
 
 fn operation(to: &api::To, path: &str, reader: &mut Reader<'_>) -> Operation {
-    let Some(operation) = to.operation.as_ref().filter(|one| **one != api::Operation::default()) else {
+    let Some(operation) = to.operation.as_ref().filter(|one| !one.says_nothing()) else {
         reader.error(path, "says nothing; leave `to` out to match anything");
         return Operation::default();
     };

@@ -6,7 +6,7 @@ use crate::policy::{PolicyFacts, Reach, RequestFacts, Target, unusable as unusab
 use crate::selector::Labels;
 use std::sync::Arc;
 use weft_control_api::authorization_policy::AuthorizationPolicySpec;
-use weft_control_api::kind::GATEWAY_GROUP;
+use weft_control_api::kind::{GATEWAY_GROUP, NETWORKING_GROUP};
 use weft_control_api::problem::Note;
 use weft_control_api::selector::PolicyTargetReference;
 use weft_core::policy::{Action, Enforcement};
@@ -80,6 +80,7 @@ fn target(
     let named = || Name::new(policy.namespace.clone(), one.name.as_str());
     match (one.group.as_deref().unwrap_or_default(), one.kind.as_str()) {
         ("" | "core", "Service") => Ok(Target::Service(named())),
+        (NETWORKING_GROUP, "ServiceEntry") => Ok(Target::Entry(named())),
         (GATEWAY_GROUP, "Gateway") => Ok(Target::Gateway(named())),
         (GATEWAY_GROUP, "GatewayClass") if config.is_root(&policy.namespace) => {
             Ok(Target::Class(one.name.as_str().into()))
@@ -90,7 +91,8 @@ fn target(
         }
         (group, kind) => {
             let group = if group.is_empty() { String::new() } else { format!(" of group {group}") };
-            let known = "a Service, and Gateway and GatewayClass of group gateway.networking.k8s.io";
+            let known = "a Service, Gateway and GatewayClass of group gateway.networking.k8s.io, and ServiceEntry of \
+                         group networking.istio.io";
             Err(("kind", format!("{kind}{group} is nothing that a waypoint has policy for: {known} are")))
         }
     }

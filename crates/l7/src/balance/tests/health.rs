@@ -66,7 +66,7 @@ fn ejected_ones_count_as_ill_until_they_are_back() {
     let mut balance = balance(&settings, endpoints(&[("a", 1), ("b", 1), ("c", 1), ("d", 1)]));
     let now = Instant::now();
     let all = [("a", 25.0), ("b", 25.0), ("c", 25.0), ("d", 25.0)];
-    balance.eject(&id("a"), true);
+    balance.leave_alone(|one| *one == id("a"));
     let three = [("b", 33.3), ("c", 33.3), ("d", 33.3)];
     assert_near(&percent(&mut balance, &Ask::default(), now), &three, 1.2, "one");
     balance.update(endpoints(&[("a", 1), ("b", 1), ("c", 1), ("d", 1)]), now, &mut Sequence(3));
@@ -76,12 +76,9 @@ fn ejected_ones_count_as_ill_until_they_are_back() {
         1.2,
         "it outlives a change of the list",
     );
-    balance.eject(&id("b"), true);
-    balance.eject(&id("c"), true);
+    balance.leave_alone(|one| *one != id("d"));
     assert_near(&percent(&mut balance, &Ask::default(), now), &all, 1.2, "a quarter is left: panic");
-    for name in ["a", "b", "c", "nobody"] {
-        balance.eject(&id(name), false);
-    }
+    balance.leave_alone(|_| false);
     assert_near(&percent(&mut balance, &Ask::default(), now), &all, 1.2, "all are back");
 }
 
@@ -97,10 +94,10 @@ fn near_levels_first_and_what_spills_over() {
         1.2,
         "all near",
     );
-    balance.eject(&id("near1"), true);
+    balance.leave_alone(|one| *one == id("near1"));
     let spilled = [("near2", 70.0), ("far1", 15.0), ("far2", 15.0)];
     assert_near(&percent(&mut balance, &Ask::default(), now), &spilled, 1.2, "half of the near ones: 70 %");
-    balance.eject(&id("near2"), true);
+    balance.leave_alone(|one| *one == id("near1") || *one == id("near2"));
     assert_near(
         &percent(&mut balance, &Ask::default(), now),
         &[("far1", 50.0), ("far2", 50.0)],
@@ -143,7 +140,7 @@ fn sessions() {
         let mut list = endpoints(&[("a", 1), ("b", 1)]);
         list[0].state = state;
         let mut balance = balance(&settings(Balancer::RoundRobin), list);
-        balance.eject(&id("a"), ejected);
+        balance.leave_alone(|one| ejected && *one == id("a"));
         let ask = Ask { session: Some(session::mark(&id("a"))), exclude, ..Ask::default() };
         let got = percent(&mut balance, &ask, Instant::now());
         let sticks = got.get("a").copied().unwrap_or_default() > 99.0;

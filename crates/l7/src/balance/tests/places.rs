@@ -1,8 +1,8 @@
 //! Places: failover by the Service, by region, zone and subzone, by labels, and distribution by weight.
 
 use super::*;
-use crate::balance::place::{Arrangement, EmptySubset, Labels, Place, subset};
-use crate::destination::{Distribute, Failover, Locality as Words};
+use crate::balance::place::{Arrangement, Labels, Place, subset};
+use crate::destination::{Distribute, EmptySubset, Failover, Locality as Words, Subset};
 use std::sync::Arc;
 use weft_core::identity::Identity;
 use weft_core::names::{Network, NodeName};
@@ -147,7 +147,7 @@ fn distribution() {
     let now = Instant::now();
     let want = [("own", 35.0), ("zone", 35.0), ("region", 20.0), ("us", 10.0)];
     assert_near(&percent(&mut balance, &Ask::default(), now), &want, 1.2, "by weight");
-    balance.eject(&id("own"), true);
+    balance.leave_alone(|one| *one == id("own"));
     // Half of the group counts as 70 %: 49 beside 20 and 10.
     let want = [("zone", 62.0), ("region", 25.3), ("us", 12.7)];
     assert_near(&percent(&mut balance, &Ask::default(), now), &want, 1.2, "one is ejected");
@@ -155,14 +155,23 @@ fn distribution() {
 
 #[test]
 fn subsets() {
+    use EmptySubset::{Everybody, Nobody};
     let has = [labels(&[("version", "v1"), ("app", "web")]), labels(&[("version", "v2")]), labels(&[])];
-    let has: Vec<&Labels> = has.iter().collect();
-    for (wanted, otherwise, want) in [
-        (&[("version", "v1")][..], EmptySubset::Nobody, &[0][..]),
-        (&[], EmptySubset::Nobody, &[0, 1, 2]),
-        (&[("version", "v3")], EmptySubset::Nobody, &[]),
-        (&[("version", "v3")], EmptySubset::Everybody, &[0, 1, 2]),
+    for (wanted, empty, want) in [
+        (&[("version", "v1")][..], Nobody, &[0][..]),
+        (&[("version", "v1")], Everybody, &[0]),
+        (&[], Nobody, &[0, 1, 2]),
+        (&[("version", "v3")], Nobody, &[]),
+        (&[("version", "v3")], Everybody, &[0, 1, 2]),
     ] {
-        assert_eq!(subset(&has, &labels(wanted), otherwise), want, "{wanted:?}");
+        let words = Subset {
+            labels: labels(wanted),
+            empty,
+            settings: Settings::default(),
+            ports: std::collections::BTreeMap::new(),
+        };
+        let all: Vec<(usize, &Labels)> = has.iter().enumerate().collect();
+        let got: Vec<usize> = subset(all, |one| one.1, &words).into_iter().map(|(place, _)| place).collect();
+        assert_eq!(got, want, "{wanted:?}, else {empty:?}");
     }
 }

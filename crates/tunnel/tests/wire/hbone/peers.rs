@@ -1,7 +1,7 @@
 //! Who is at the other end: the two dialects on one listener, strangers, and peers that break the rules.
 
 use super::serve;
-use crate::support::{configs, name, pair, read_all, run, socket, tcp_pair};
+use crate::support::{configs, hbone, name, pair, read_all, run, socket, tcp_pair};
 use bytes::Bytes;
 use h2::Reason;
 use http::{Method, Request, StatusCode};
@@ -13,7 +13,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::task::{JoinHandle, spawn_local};
 use weft_tunnel::accept::{ALPNS, AcceptError, Dialect, Tunnel, accept};
 use weft_tunnel::end::{Carried, End, Refused};
-use weft_tunnel::hbone::{ALPN, BadRequest, Hbone, HboneError, Incoming};
+use weft_tunnel::handle::{Handle, TunnelError};
+use weft_tunnel::hbone::{ALPN, BadRequest, HboneError, Incoming};
 use weft_tunnel::mux::{self, Mux, OpenRequest};
 use weft_tunnel::stream::Stream;
 use weft_tunnel::tls::Session;
@@ -65,16 +66,31 @@ fn both_dialects_share_a_listener() {
 }
 
 #[test]
-fn a_server_without_h2_is_refused() {
+fn a_client_speaks_what_the_server_chooses() {
     run(async {
-        let (client_config, server_config) = configs(&[]);
-        let mut server_config = Arc::unwrap_or_clone(server_config);
-        server_config.alpn_protocols.clear();
-        let (near, far) = pair().await;
-        let server_config = Arc::new(server_config);
-        let (client, _server) =
-            tokio::join!(Hbone::connect(near, client_config, name()), Session::accept(&far, server_config));
-        assert!(matches!(client, Err(HboneError::Alpn)));
+        for (case, offered, spoken, want) in [
+            ("a Weft peer", Dialect::Mux.offers(), &ALPNS[..], Ok(Dialect::Mux)),
+            ("a later version beside it", Dialect::Mux.offers(), &[b"weft/2", mux::ALPN], Ok(Dialect::Mux)),
+            ("what is older or not Weft", Dialect::Mux.offers(), &[ALPN], Ok(Dialect::Hbone)),
+            ("HBONE is asked for", Dialect::Hbone.offers(), &ALPNS[..], Ok(Dialect::Hbone)),
+            ("Weft's own or none, of another", &[mux::ALPN], &[ALPN], Err("TLS")),
+            ("who knows no dialects", Dialect::Mux.offers(), &[], Err("none")),
+        ] {
+            let (client_config, server_config) = configs(offered);
+            let mut server_config = Arc::unwrap_or_clone(server_config);
+            server_config.alpn_protocols = spoken.iter().map(|alpn| alpn.to_vec()).collect();
+            let (near, far) = pair().await;
+            let server = accept(far, Arc::new(server_config));
+            let (client, _server) = tokio::join!(Handle::connect(near, client_config, name()), server);
+            let got = match client {
+                Ok((Handle::Mux(_), _)) => Ok(Dialect::Mux),
+                Ok((Handle::Hbone(_), _)) => Ok(Dialect::Hbone),
+                Err(TunnelError::Tls(_)) => Err("TLS"),
+                Err(TunnelError::Alpn) => Err("none"),
+                Err(other) => panic!("{case}: {other}"),
+            };
+            assert_eq!(got, want, "{case}");
+        }
     });
 }
 
@@ -216,8 +232,7 @@ fn a_server_that_has_said_all_may_hear_no_more() {
                 // Nobody holds the stream any more: h2 sends NO_ERROR behind the data.
             }
         });
-        let (client, driver) = Hbone::connect(socket(near), client_config, name()).await.unwrap();
-        spawn_local(driver.run());
+        let client = hbone(socket(near), client_config, name()).await.unwrap();
         let authority: Authority = "10.0.0.1:80".parse().unwrap();
         let stream = client.open(&authority.into()).unwrap();
         let (app, proxy) = pair().await;

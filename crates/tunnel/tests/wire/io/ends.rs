@@ -3,7 +3,9 @@
 use super::{DIALECTS, Line};
 use crate::support::run;
 use std::error::Error;
+use std::future::poll_fn;
 use std::io::{self, ErrorKind};
+use std::task::Poll;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::spawn_local;
 use weft_tunnel::accept::Dialect;
@@ -76,6 +78,24 @@ fn what_came_before_a_reset_is_had_first() {
             assert_eq!(near.read(&mut [0; 80]).await.unwrap(), 5, "{dialect:?}");
             let error = near.read(&mut [0; 8]).await.unwrap_err();
             assert_broken(&error, ErrorKind::ConnectionReset, Broken::Reset, &format!("{dialect:?}"));
+        }
+    });
+}
+
+#[test]
+fn a_reset_is_known_at_once_though_bytes_wait() {
+    run(async {
+        for dialect in DIALECTS {
+            let mut line = Line::new(dialect).await;
+            let (mut near, mut far) = line.ios().await;
+            near.write_all(&[7; 10_000]).await.unwrap();
+            assert_eq!(far.read(&mut [0; 5]).await.unwrap(), 5);
+            let nothing = poll_fn(|cx| Poll::Ready(far.poll_broken(cx).is_pending())).await;
+            assert!(nothing, "{dialect:?}");
+            let waits = spawn_local(async move { poll_fn(|cx| far.poll_broken(cx)).await });
+            tokio::task::yield_now().await;
+            drop(near);
+            assert_eq!(waits.await.unwrap(), Broken::Reset, "{dialect:?}");
         }
     });
 }

@@ -1,6 +1,6 @@
 //! HBONE with another end that is not ours: h2 over tokio-rustls.
 
-use crate::support::{configs, name, run, socket, tcp_pair};
+use crate::support::{configs, hbone, name, run, socket, tcp_pair};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use std::io::ErrorKind;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::spawn_local;
 use weft_tunnel::accept::{Tunnel, accept};
 use weft_tunnel::end::{Broken, Refused};
-use weft_tunnel::hbone::{ALPN, Hbone, Incoming};
+use weft_tunnel::hbone::{ALPN, Incoming};
 use weft_tunnel::io::TunnelIo;
 use weft_tunnel::stream::Stream;
 use weft_tunnel::words::Authority;
@@ -24,8 +24,7 @@ async fn to_stranger<F: Future<Output = ()> + 'static>(
         let tls = tokio_rustls::TlsAcceptor::from(server_config).accept(far).await.unwrap();
         serve(h2::server::handshake(tls).await.unwrap()).await;
     });
-    let (client, driver) = Hbone::connect(socket(near), client_config, name()).await.unwrap();
-    spawn_local(driver.run());
+    let client = hbone(socket(near), client_config, name()).await.unwrap();
     let authority: Authority = "10.0.0.1:80".parse().unwrap();
     Stream::from(client.open(&authority.into()).unwrap()).into_io()
 }

@@ -59,3 +59,20 @@ async fn a_pod_that_goes_on_refusing_is_given_up() {
     );
     assert_eq!(error.cause(), Cause::ConnectFailed);
 }
+
+#[test]
+fn a_tunnel_comes_from_an_address_that_discovery_names() {
+    let addrs =
+        |all: &[&str]| all.iter().map(|one| one.parse().expect("an address")).collect::<Vec<SocketAddr>>();
+    for (case, own, to, want) in [
+        ("one of several", &["127.0.0.7:15008"][..], "127.0.0.1:9", "127.0.0.7"),
+        ("the first of the family", &["[::1]:15008", "127.0.0.9:15008"], "127.0.0.1:9", "127.0.0.9"),
+        ("none of the family", &["[::1]:15008"], "127.0.0.1:9", "0.0.0.0"),
+        ("one that no device has", &["192.0.2.77:15008"], "127.0.0.1:9", "0.0.0.0"),
+    ] {
+        let to = to.parse().expect("an address");
+        let socket = host_socket(&addrs(own), to).expect("a socket");
+        let from = socket.local_addr().ok().and_then(|addr| addr.as_socket()).expect("an address");
+        assert_eq!(from.ip().to_string(), want, "{case}");
+    }
+}

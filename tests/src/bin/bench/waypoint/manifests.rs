@@ -24,6 +24,7 @@ pub(crate) fn write(world: &World, plain: &[Pod; 2]) -> Result<()> {
     for (entry, app) in [
         (Entry::Plain, "plain"),
         (Entry::Tunnelled, "tunnelled"),
+        (Entry::Native, "native"),
         (Entry::Crowd, "plain"),
         (Entry::Rules, "plain"),
     ] {

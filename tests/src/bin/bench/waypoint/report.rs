@@ -28,8 +28,8 @@ pub(crate) fn table(results: &Results) -> String {
     let mut out = format!(
         "\nMedians of {} rounds of {} s, in turns; whoever is measured has a core of its own. CPU is that of the proxy, in \
          seconds for\n10 000 requests; `ratio` is Weft's in parts of Envoy's, round by round. Clients come to both by \
-         HBONE; `untunnelled` is Envoy\nas a plain proxy, which takes connections without a tunnel: less than any waypoint \
-         does.\n\n",
+         HBONE, and to Weft in its\nown dialect where the row says so; `untunnelled` is Envoy as a plain proxy, which takes \
+         connections without a tunnel:\nless than any waypoint does.\n\n",
         results.rounds, results.seconds
     );
     if !results.cases.is_empty() {

@@ -145,7 +145,8 @@ pub(crate) fn routes(scene: Scene, generation: u64) -> String {
 fn host(entry: Entry, generation: u64) -> Value {
     let (name, backend) = match entry {
         Entry::Grpc => (GRPC_HOST, GRPC_HOST),
-        Entry::Tunnelled => (entry.service(), "tunnelled"),
+        // It has one way to pods in the mesh.
+        Entry::Tunnelled | Entry::Native => (entry.service(), "tunnelled"),
         Entry::Plain | Entry::Crowd | Entry::Rules => (entry.service(), "plain"),
     };
     let of = |version: u8| format!("{backend}-v{version}");

@@ -55,6 +55,8 @@ pub(crate) enum Entry {
     Grpc,
     /// Its pods are in the mesh: the waypoint reaches them by HBONE.
     Tunnelled,
+    /// Other pods in the mesh: clients and Weft's waypoint speak Weft's own dialect, and Envoy's go on with HBONE.
+    Native,
     /// Plain, one service among [`MANY`].
     Crowd,
     /// Plain, behind [`MANY`] rules.
@@ -63,13 +65,15 @@ pub(crate) enum Entry {
 
 impl Entry {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] = [Self::Plain, Self::Grpc, Self::Tunnelled, Self::Crowd, Self::Rules];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Plain, Self::Grpc, Self::Tunnelled, Self::Native, Self::Crowd, Self::Rules];
 
     /// The Service, and the host that requests name.
     pub(crate) fn service(self) -> &'static str {
         match self {
             Self::Plain | Self::Grpc => "plain",
             Self::Tunnelled => "tunnelled",
+            Self::Native => "native",
             Self::Crowd => "crowd",
             Self::Rules => "rules",
         }
@@ -83,7 +87,7 @@ impl Entry {
     /// The waypoint before it.
     pub(crate) fn scene(self) -> Scene {
         match self {
-            Self::Plain | Self::Grpc | Self::Tunnelled => Scene::Usual,
+            Self::Plain | Self::Grpc | Self::Tunnelled | Self::Native => Scene::Usual,
             Self::Crowd => Scene::Crowd,
             Self::Rules => Scene::Rules,
         }
@@ -130,7 +134,7 @@ pub(crate) struct Row {
 }
 
 /// All of them.
-pub(crate) const ROWS: [Row; 11] = [
+pub(crate) const ROWS: [Row; 15] = [
     Row { entry: Entry::Plain, work: Work::KeepAlive(32) },
     Row { entry: Entry::Plain, work: Work::KeepAlive(1) },
     Row { entry: Entry::Crowd, work: Work::KeepAlive(32) },
@@ -138,10 +142,14 @@ pub(crate) const ROWS: [Row; 11] = [
     Row { entry: Entry::Grpc, work: Work::Grpc },
     Row { entry: Entry::Tunnelled, work: Work::KeepAlive(32) },
     Row { entry: Entry::Tunnelled, work: Work::KeepAlive(1) },
+    Row { entry: Entry::Native, work: Work::KeepAlive(32) },
+    Row { entry: Entry::Native, work: Work::KeepAlive(1) },
     Row { entry: Entry::Plain, work: Work::Bodies },
     Row { entry: Entry::Tunnelled, work: Work::Bodies },
+    Row { entry: Entry::Native, work: Work::Bodies },
     Row { entry: Entry::Plain, work: Work::Paced },
     Row { entry: Entry::Tunnelled, work: Work::Paced },
+    Row { entry: Entry::Native, work: Work::Paced },
 ];
 
 impl Row {
@@ -157,6 +165,7 @@ impl Row {
         match self.entry {
             Entry::Plain | Entry::Grpc => format!("plain, {work}"),
             Entry::Tunnelled => format!("HBONE, {work}"),
+            Entry::Native => format!("own dialect, {work}"),
             Entry::Crowd => format!("plain, {work}, {MANY} clusters"),
             Entry::Rules => format!("plain, {work}, {MANY} rules"),
         }
@@ -165,7 +174,7 @@ impl Row {
     /// Who is compared.
     pub(crate) fn contenders(self) -> &'static [Contender] {
         match self.entry {
-            Entry::Tunnelled => &[Contender::Weft, Contender::Envoy],
+            Entry::Tunnelled | Entry::Native => &[Contender::Weft, Contender::Envoy],
             Entry::Plain | Entry::Grpc | Entry::Crowd | Entry::Rules => {
                 &[Contender::Weft, Contender::Envoy, Contender::Untunnelled]
             }
@@ -175,7 +184,7 @@ impl Row {
     /// Envoy's share of CPU time that is aimed at.
     pub(crate) fn aim(self) -> f64 {
         match (self.entry, self.work) {
-            (Entry::Tunnelled, Work::Bodies) => 1.0 / 3.0,
+            (Entry::Tunnelled | Entry::Native, Work::Bodies) => 1.0 / 3.0,
             _ => 2.0 / 3.0,
         }
     }

@@ -1,7 +1,7 @@
 //! Where it is measured: one node with a client, two versions of a backend outside the mesh and two inside, and for each
 //! scene a waypoint of Weft's and an Envoy. Whoever is measured has a core of its own; everything else has the other.
 //! Clients come by HBONE, and so do requests to pods in the mesh: an Envoy at the client's end and one at each pod's are
-//! the nodes' proxies, the same for both.
+//! the nodes' proxies, the same for both. For [`Entry::Native`] they are of Weft's own dialect ([`super::ends`]).
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -18,6 +18,7 @@ use weft_tests::forger::{Forger, VALID};
 use weft_tests::stage::{start_mesh, start_waypoint};
 use weft_tests::waiting::eventually;
 
+use super::ends::End;
 use super::manifests::{self, CLIENT, GATE, GENERATION_PATH, NAMESPACE};
 use super::rival::{self, Rival, UNTUNNELLED_PORT};
 use super::row::{BODY_BYTES, CALL, Contender, Entry, GRPC_PORT, PATH, Row, Scene};
@@ -50,6 +51,7 @@ struct Pods {
     client: Pod,
     plain: [Pod; 2],
     tunnelled: [Pod; 2],
+    native: [Pod; 2],
     gates: Vec<Pod>,
     rivals: Vec<Pod>,
 }
@@ -193,17 +195,22 @@ impl Pods {
             client: pod("client", CLIENT).start()?,
             plain: two(["v1", "v2"].map(|version| server("plain", version).outside()))?,
             tunnelled: two(["v1", "v2"].map(|version| server("tunnelled", version)))?,
+            native: two(["v1", "v2"].map(|version| server("native", version)))?,
             gates: all(Scene::ALL.iter().map(gate).collect())?,
             rivals: all(Scene::ALL.iter().map(rival).collect())?,
         })
     }
 
-    /// Those that are measured, in the order of scenes. Those at the ends of tunnels end with the world.
+    /// Those that are measured, in the order of scenes. Those at the ends of tunnels end with the world, Weft's own too.
     fn start_envoys(&self, world: &World, envoy: &Path, papers: &Path) -> Result<Vec<Arc<Process>>> {
         let (client, gate, served) = (identity(CLIENT), identity(GATE), identity(SERVED));
         let tls = |papers_of, peer| Tls { folder: papers, papers: papers_of, peer };
         for pod in &self.tunnelled {
             let ends = begin(pod, envoy, OTHER_CORE, papers, &terminate(&tls(SERVED, &gate), HTTP_PORT))?;
+            await_listening(&ends, 15008)?;
+        }
+        for pod in &self.native {
+            let ends = pod.spawn(End::Leave { app: HTTP_PORT }.command(OTHER_CORE, (papers, SERVED))?)?;
             await_listening(&ends, 15008)?;
         }
         let ips = |pods: &[Pod; 2]| -> [IpAddr; 2] { [pods[0].ip(), pods[1].ip()] };
@@ -228,12 +235,14 @@ impl Pods {
             for entry in Entry::ALL {
                 let gate_ip = gates[entry.scene() as usize].ip();
                 let vip = world.service(NAMESPACE, entry.service()).ips()[0];
-                ways.push(Way {
-                    port: entry_port(contender, entry),
-                    tls: tls(CLIENT, &gate),
-                    gate: gate_ip,
-                    target: SocketAddr::new(vip, entry.port()),
-                });
+                let (port, target) = (entry_port(contender, entry), SocketAddr::new(vip, entry.port()));
+                if (contender, entry) == (Contender::Weft, Entry::Native) {
+                    let end = End::Enter { port, gate: SocketAddr::new(gate_ip, 15008), target };
+                    let ends = self.client.spawn(end.command(OTHER_CORE, (papers, CLIENT))?)?;
+                    await_listening(&ends, port)?;
+                    continue;
+                }
+                ways.push(Way { port, tls: tls(CLIENT, &gate), gate: gate_ip, target });
             }
         }
         let enters = begin(&self.client, envoy, OTHER_CORE, papers, &enter(&ways))?;

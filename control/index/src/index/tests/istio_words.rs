@@ -1,0 +1,242 @@
+//! What Istio's resources mean to a waypoint, where Istio's own reading is easily missed.
+
+use super::world::{World, bound, gateway_route, service, waypoint, with};
+use serde_json::{Value, json};
+use weft_l7::traffic::{HttpRoutes, Routes};
+
+fn istio(kind: &str, name: &str, spec: Value) -> Value {
+    json!({
+        "apiVersion": "networking.istio.io/v1", "kind": kind,
+        "metadata": {"name": name, "namespace": "shop"}, "spec": spec,
+    })
+}
+
+fn virtual_service(route: Value) -> Value {
+    istio("VirtualService", "v", json!({"hosts": ["web"], "http": [route]}))
+}
+
+fn leading_to_a(over: Value) -> Value {
+    virtual_service(with(json!({"route": [{"destination": {"host": "a"}}]}), over))
+}
+
+fn world(objects: impl IntoIterator<Item = Value>) -> World {
+    World::of([waypoint("wp"), bound("web", "wp"), service("a", "10.1.0.2")].into_iter().chain(objects))
+}
+
+fn http(world: &World) -> HttpRoutes {
+    let traffic = world.traffic_of("wp", "web").unwrap_or_else(|| panic!("{:?}", world.problems()));
+    let [one] = &*traffic.routes else { panic!("{traffic:?}") };
+    let Routes::Http(http) = &one.routes else { panic!("{traffic:?}") };
+    http.clone()
+}
+
+#[test]
+fn where_redirects_lead() {
+    let to = |redirect: Value| json!({"redirect": redirect});
+    let matched = |uri: Value, by: &str| json!({"match": [{"uri": uri}], "redirect": {"uri": by}});
+    for (case, route, want) in [
+        ("a host", to(json!({"authority": "x.org"})), json!({"host": "x.org", "port": "ofScheme"})),
+        ("no host", to(json!({"scheme": "https"})), json!({"scheme": "https", "port": "ofRequest"})),
+        (
+            "an empty host",
+            to(json!({"authority": "", "scheme": "https"})),
+            json!({"scheme": "https", "port": "ofRequest"}),
+        ),
+        ("a port", to(json!({"port": 8083})), json!({"port": {"number": 8083}})),
+        (
+            "the connection's port",
+            to(json!({"authority": "x.org", "derivePort": "FROM_REQUEST_PORT"})),
+            json!({"host": "x.org", "port": "ofConnection"}),
+        ),
+        (
+            "the scheme's port",
+            to(json!({"derivePort": "FROM_PROTOCOL_DEFAULT"})),
+            json!({"port": "ofScheme"}),
+        ),
+        (
+            "the whole path, though a prefix matched",
+            matched(json!({"prefix": "/old"}), "/new"),
+            json!({"port": "ofRequest", "path": {"whole": "/new"}}),
+        ),
+        (
+            "the whole path, though nothing was asked of it",
+            to(json!({"uri": "/new"})),
+            json!({"port": "ofRequest", "path": {"whole": "/new"}}),
+        ),
+    ] {
+        let routes = http(&world([virtual_service(route)]));
+        let want = with(json!({"status": 301}), want);
+        assert_eq!(json!(routes.rules[0].action), json!({ "redirect": want }), "{case}");
+    }
+}
+
+#[test]
+fn faults_without_a_part_are_nobodys() {
+    let told = |field: &str, what: &str| {
+        vec![format!(
+            "warning test: VirtualService shop/v: spec.http[0].fault.{field}.percentage: is not written, so no request is \
+             {what}, as in Istio: write 100 for all"
+        )]
+    };
+    for (fault, want, problems) in [
+        (
+            json!({"delay": {"fixedDelay": "1s"}}),
+            json!({"delay": {"share": 0, "wait": 1000}}),
+            told("delay", "delayed"),
+        ),
+        (
+            json!({"delay": {"fixedDelay": "1s", "percent": 5}}),
+            json!({"delay": {"share": 50_000, "wait": 1000}}),
+            vec![],
+        ),
+        (
+            json!({"delay": {"fixedDelay": "1s", "percent": 5, "percentage": {"value": 0.5}}}),
+            json!({"delay": {"share": 5_000, "wait": 1000}}),
+            vec![],
+        ),
+        (
+            json!({"abort": {"httpStatus": 503}}),
+            json!({"abort": {"share": 0, "with": {"status": 503}}}),
+            told("abort", "aborted"),
+        ),
+        (
+            json!({"abort": {"grpcStatus": "UNAVAILABLE", "percentage": {"value": 100.0}}}),
+            json!({"abort": {"share": 1_000_000, "with": {"grpc": 14}}}),
+            vec![],
+        ),
+    ] {
+        let world = world([leading_to_a(json!({ "fault": fault }))]);
+        assert_eq!(json!(http(&world).rules[0].fault), want, "{fault}");
+        assert_eq!(world.problems(), problems, "{fault}");
+    }
+}
+
+#[test]
+fn paths_are_compared_in_the_form_that_requests_have() {
+    for (uri, want) in [
+        (json!({"exact": "/%7Ejoe/../a%2fb"}), json!({"text": {"exact": "/a%2Fb"}})),
+        (json!({"prefix": "/a/./%62"}), json!({"text": {"prefix": "/a/b"}})),
+        (json!({"prefix": "/a/../b/."}), json!({"text": {"prefix": "/b/."}})),
+        (json!({"prefix": "/.well-known/"}), json!({"text": {"prefix": "/.well-known/"}})),
+        (json!({"regex": "/%7E.*"}), json!({"text": {"pattern": "/%7E.*"}})),
+    ] {
+        let routes = http(&world([leading_to_a(json!({"match": [{ "uri": uri }]}))]));
+        assert_eq!(json!(routes.entries[0].when), json!({ "path": want }), "{uri}");
+    }
+    let rewrite = json!({"match": [{"uri": {"prefix": "/%7Ejoe"}}], "rewrite": {"uri": "/joe"}});
+    let action = json!(http(&world([leading_to_a(rewrite)])).rules[0].action);
+    assert_eq!(action["forward"]["rewrite"]["path"], json!({"text": {"prefix": "/~joe", "by": "/joe"}}));
+
+    let of_gateway = |path: Value| {
+        let rule = json!({"matches": [{ "path": path }], "backendRefs": [{"name": "a", "port": 80}]});
+        gateway_route("HTTPRoute", "r", "web", json!({"spec": {"rules": [rule]}}))
+    };
+    for (path, want) in [
+        (json!({"type": "Exact", "value": "/%7Ejoe"}), json!({"text": {"exact": "/~joe"}})),
+        (json!({"value": "/%61/b/"}), json!({"within": "/a/b/"})),
+        (json!({"type": "RegularExpression", "value": "/%7E.*"}), json!({"text": {"pattern": "/%7E.*"}})),
+    ] {
+        let routes = http(&world([of_gateway(path.clone())]));
+        assert_eq!(json!(routes.entries[0].when), json!({ "path": want }), "{path}");
+    }
+
+    let uri = |uri: Value| leading_to_a(json!({"match": [{"method": {"exact": "GET"}}, { "uri": uri }]}));
+    let never = "is no path that a request may have";
+    for (object, want) in [
+        (uri(json!({"exact": "joe"})), "VirtualService shop/v: spec.http[0].match[1].uri"),
+        (uri(json!({"exact": "/a?b=1"})), "VirtualService shop/v: spec.http[0].match[1].uri"),
+        (uri(json!({"prefix": "/a%2"})), "VirtualService shop/v: spec.http[0].match[1].uri"),
+        (of_gateway(json!({"value": "/a%00"})), "HTTPRoute shop/r: spec.rules[0].matches[0].path.value"),
+    ] {
+        let told = world([object]).problems();
+        let want = format!("error test: {want}: {never}");
+        assert!(told.len() == 1 && told[0].starts_with(&want), "{want}: {told:?}");
+    }
+}
+
+#[test]
+fn claims_of_tokens_are_refused_by_name() {
+    for (key, name) in
+        [("headers", "@request.auth.claims.sub"), ("withoutHeaders", "@request.auth.claims[group][id]")]
+    {
+        let matches = json!([{key: {name: {"exact": "root"}}}]);
+        let told = world([leading_to_a(json!({ "match": matches }))]).problems();
+        let want = format!(
+            "error test: VirtualService shop/v: spec.http[0].match[0].{key}.{name}: is a claim of a token, which is not \
+             supported: no waypoint reads tokens yet"
+        );
+        assert_eq!(told, [want]);
+    }
+}
+
+#[test]
+fn how_long_tries_wait_and_what_for() {
+    let retry =
+        |rule: usize, world: &World| json!(http(world).rules[rule].action)["forward"]["retry"].clone();
+    let usual = retry(0, &world([leading_to_a(json!({}))]));
+    let backoff = json!({"base": 25, "max": 250, "jitter": "part"});
+    assert_eq!(usual["backoff"], backoff);
+    for (case, written, on, backoff) in [
+        ("no conditions", json!({"attempts": 2, "retryOn": ""}), usual["on"].clone(), backoff.clone()),
+        (
+            "conditions and a pause",
+            json!({"attempts": 2, "retryOn": "5xx", "backoff": "100ms"}),
+            json!({"conditions": ["5xx"]}),
+            json!({"base": 100, "max": 1000, "jitter": "part"}),
+        ),
+    ] {
+        let got = retry(0, &world([leading_to_a(json!({ "retries": written }))]));
+        assert_eq!((&got["on"], &got["backoff"]), (&on, &backoff), "{case}");
+    }
+    for (written, want) in [
+        (json!({"attempts": 2}), backoff),
+        (json!({"backoff": "100ms"}), json!({"base": 100, "max": 1000, "jitter": "more"})),
+    ] {
+        let rule = json!({"retry": written, "backendRefs": [{"name": "a", "port": 80}]});
+        let route = gateway_route("HTTPRoute", "r", "web", json!({"spec": {"rules": [rule]}}));
+        assert_eq!(retry(0, &world([route]))["backoff"], want, "HTTPRoute, {written}");
+    }
+}
+
+#[test]
+fn where_endpoints_should_be() {
+    let outlier = |over: Value| with(json!({"outlierDetection": {"consecutive5xxErrors": 3}}), over);
+    let locality = |over: Value| json!({"loadBalancer": {"localityLbSetting": over}});
+    let near = json!({"near": {"regions": []}});
+    for (case, policy, prefers, want) in [
+        ("nothing is said", json!({}), json!({}), json!({"failover": "asService"})),
+        ("outliers alone: the mesh's default", outlier(json!({})), json!({}), json!({ "failover": near })),
+        (
+            "the Service's own preference",
+            outlier(json!({})),
+            json!({"spec": {"trafficDistribution": "PreferClose"}}),
+            json!({"failover": "asService"}),
+        ),
+        ("turned off", outlier(locality(json!({"enabled": false}))), json!({}), json!({"failover": "off"})),
+        ("written", outlier(locality(json!({"enabled": true}))), json!({}), json!({ "failover": near })),
+        ("without outliers", locality(json!({"enabled": true})), json!({}), json!({"failover": "asService"})),
+        (
+            "labels",
+            outlier(locality(json!({"failoverPriority": ["version"]}))),
+            json!({}),
+            json!({"failover": {"labels": ["version"]}}),
+        ),
+        (
+            "few are healthy",
+            json!({"outlierDetection": {"minHealthPercent": 30}}),
+            json!({}),
+            json!({"failover": near, "healthyMin": 300_000}),
+        ),
+        (
+            "few are healthy, wherever they are",
+            with(json!({"outlierDetection": {"minHealthPercent": 30}}), locality(json!({"enabled": false}))),
+            json!({}),
+            json!({"failover": "off", "healthyMin": 300_000}),
+        ),
+    ] {
+        let rule = istio("DestinationRule", "d", json!({"host": "web", "trafficPolicy": policy}));
+        let world = world([with(bound("web", "wp"), prefers), rule]);
+        let traffic = world.traffic_of("wp", "web").expect("a rule is said of it");
+        assert_eq!(json!(traffic.destination.settings.locality), want, "{case}");
+    }
+}

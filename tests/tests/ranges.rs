@@ -1,0 +1,64 @@
+//! A mesh whose operator names no ranges (`WEFT_MESH_CIDRS`): discovery is asked for every address that is not known.
+#![forbid(unsafe_code)]
+
+use anyhow::{Context as _, Result, ensure};
+use std::net::SocketAddr;
+use std::time::Duration;
+use weft_core::ports::TUNNEL;
+use weft_testkit::{App, Component, Mesh, Pod, World};
+use weft_tests::asking::await_enrolled;
+use weft_tests::stage::start_mesh;
+use weft_tests::waiting::{access_lines, eventually, with_json_lines};
+
+const WITHIN: Duration = Duration::from_secs(15);
+/// The proxy's readiness, which it tells at its node's address: that is nobody's in the mesh.
+const READY: u16 = 15021;
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn without_ranges_what_is_not_known_is_asked_for() -> Result<()> {
+    let world = World::builder().nodes(2).build()?;
+    let client = world.node(1).pod("shop", "client").start()?;
+    let server = world.node(2).pod("shop", "server").app(App::http("v1")).start()?;
+    let mesh = start_mesh(&world, with_json_lines().env(Component::NodeProxy, "WEFT_MESH_CIDRS", ""))?;
+    await_enrolled(&mesh, [&client, &server], WITHIN)?;
+    let [near, far] = [1, 2].map(|node| SocketAddr::new(world.node(node).ip(), READY));
+
+    is_reached(&client, server.addr(8080), "/")?;
+    let tunnelled = line(&mesh, server.addr(8080), "security", "mutual_tls")?;
+    ensure!(tunnelled["dst.tunnel_addr"] == format!("{}:{TUNNEL}", far.ip()), "{tunnelled}");
+    // Nobody of the mesh has it, says discovery.
+    is_reached(&client, far, "/readyz")?;
+    line(&mesh, far, "security", "none")?;
+
+    mesh.control().kill()?;
+    // What is known goes on, and so does what discovery has said is nobody's.
+    is_reached(&client, server.addr(8080), "/")?;
+    is_reached(&client, far, "/readyz")?;
+    // This one might be a pod by now, and nobody can say.
+    let answer = client.get(&format!("http://{near}/readyz"))?;
+    ensure!(["refused", "reset"].contains(&answer.error.as_str()), "{answer:?}");
+    let refused = line(&mesh, near, "end", "refused")?;
+    let why = refused["error"].as_str().context("why")?;
+    ensure!(why.contains("discovery does not answer"), "{why}");
+
+    mesh.control().start()?;
+    is_reached(&client, near, "/readyz")
+}
+
+fn is_reached(client: &Pod, to: SocketAddr, path: &str) -> Result<()> {
+    eventually(&format!("{to} is reached"), WITHIN, || {
+        let answer = client.get(&format!("http://{to}{path}"))?;
+        ensure!(answer.status == 200, "{answer:?}");
+        Ok(())
+    })
+}
+
+/// A line of the client's proxy on an address.
+fn line(mesh: &Mesh, to: SocketAddr, field: &str, value: &str) -> Result<serde_json::Value> {
+    eventually(&format!("{to}: {field} is {value}"), WITHIN, || {
+        let lines = access_lines(mesh.proxy(1), &to.to_string());
+        let found = lines.iter().find(|line| line["dst.addr"] == to.to_string() && line[field] == value);
+        found.cloned().with_context(|| format!("{lines:?}"))
+    })
+}
