@@ -165,7 +165,7 @@ fn a_policy_for_a_service_entry() {
     // A host is the older entry's.
     let older = json!({"metadata": {"creationTimestamp": "2020-01-01T00:00:00Z"}});
     let younger = json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}});
-    world.put(entry("out", &["b.example.org"], younger.clone()));
+    world.put(entry("out", &["b.example.org"], younger));
     assert!(guarded(&world, "b.example.org"));
     world.put(entry("other", &["b.example.org"], older));
     assert!(hosts(&world).is_empty() && !guarded(&world, "b.example.org"));
