@@ -12,6 +12,8 @@ const OBJECT: &str = "target/ebpf/weft.bpf.o";
 /// A folder of its own: the other one is locked by whoever builds the workspace.
 const TARGET_DIR: &str = "target/ebpf";
 const TARGET: &str = "bpfel-unknown-none";
+/// The package, and its one binary.
+const PROGRAMS: &str = "weft-ebpf-programs";
 
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
@@ -52,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if !status.success() {
         bail!("the build of the kernel's programs failed ({status})");
     }
-    let built = workspace.join(TARGET_DIR).join(TARGET).join("release/weft");
+    let built = workspace.join(TARGET_DIR).join(TARGET).join("release").join(PROGRAMS);
     let object = args.object.clone().unwrap_or_else(|| workspace.join(OBJECT));
     publish(&built, &object)?;
     println!("{}", object.display());
@@ -105,7 +107,7 @@ impl Toolchain {
         };
         command
             .current_dir(workspace)
-            .args(["build", "--release", "--package", "weft-ebpf-programs", "--bin", "weft"])
+            .args(["build", "--release", "--package", PROGRAMS, "--bin", PROGRAMS])
             .args(["--target", TARGET, "-Z", "build-std=core", "--target-dir", TARGET_DIR])
             .env("CARGO_ENCODED_RUSTFLAGS", flags())
             .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker)

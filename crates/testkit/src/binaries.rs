@@ -9,17 +9,14 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::netns;
 
-/// A folder to look in first.
-const BIN_DIR: &str = "WEFT_BIN_DIR";
 /// How long a local HTTP answer may take.
 const HTTP_PATIENCE: Duration = Duration::from_secs(2);
 
-/// A program of this workspace: in `WEFT_BIN_DIR`, or beside the running one, or where cargo put it.
+/// A program of this workspace: beside the running one, or where cargo put it.
 pub fn find_binary(name: &str) -> Result<PathBuf> {
-    let mut folders: Vec<PathBuf> = std::env::var_os(BIN_DIR).map(PathBuf::from).into_iter().collect();
     let own = std::env::current_exe().context("finding the running program")?;
     // A test is in target/<profile>/deps, an example in target/<profile>/examples.
-    folders.extend(own.ancestors().skip(1).take(2).map(Path::to_owned));
+    let folders: Vec<&Path> = own.ancestors().skip(1).take(2).collect();
     for folder in &folders {
         let path = folder.join(name);
         if path.is_file() {
@@ -27,7 +24,7 @@ pub fn find_binary(name: &str) -> Result<PathBuf> {
         }
     }
     let places: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
-    bail!("{name} is not in {}: build it first (cargo build --bins), or set {BIN_DIR}", places.join(", "))
+    bail!("{name} is not in {}: build it first (cargo build --bins)", places.join(", "))
 }
 
 /// `GET path` from a port on the loopback device of a namespace: status and body.

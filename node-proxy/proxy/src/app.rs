@@ -159,6 +159,7 @@ fn start_workers(
         rules: Arc::new(config.rules.clone()),
         dns: config.dns.clone(),
         affinity: Arc::default(),
+        asked_for: Arc::default(),
         limits: config.limits,
     };
     let (mut workers, mut threads) = (Vec::new(), Vec::new());

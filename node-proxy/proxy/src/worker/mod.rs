@@ -66,6 +66,8 @@ pub struct Knowledge {
     pub dns: DnsRules,
     /// Who has which endpoint.
     pub affinity: Arc<Affinity>,
+    /// Addresses that nobody of the mesh has.
+    pub asked_for: Arc<AskedFor>,
     /// How long things may take.
     pub limits: Limits,
 }
@@ -102,8 +104,6 @@ pub(crate) struct Worker {
     /// Peers that have not proven who they are.
     handshakes: Places,
     peers: Peers,
-    /// Addresses that nobody of the mesh has.
-    asked_for: RefCell<AskedFor>,
     chance: Cell<u64>,
     /// When idle connections are looked for again.
     idle_due: Cell<Instant>,
@@ -187,7 +187,6 @@ impl Worker {
             node_tunnel: RefCell::default(),
             handshakes: Places::new(HANDSHAKES_MAX),
             peers: Peers::default(),
-            asked_for: RefCell::default(),
             chance: Cell::new(seed(index)),
             idle_due: Cell::new(Instant::now()),
             count_due: Cell::new(Instant::now()),

@@ -233,7 +233,7 @@ impl Worker {
     async fn ask(&self, addr: NetworkAddr, deadline: Instant) -> Asked {
         let away = self.knowledge.view.sync().connected_since.is_none();
         let discovery = if away { Discovery::Away } else { Discovery::There };
-        if self.asked_for.borrow().has(&addr, discovery, Instant::now()) {
+        if self.knowledge.asked_for.has(&addr, discovery, Instant::now()) {
             return Asked::Yes;
         }
         // The internet does not wait for a control plane that is away.
@@ -243,7 +243,7 @@ impl Worker {
         match tokio::time::timeout_at(deadline, self.knowledge.view.ask(addr.clone())).await {
             // Somebody may have it who does not have the port.
             Ok(Answer::Unknown | Answer::Known(_)) => {
-                self.asked_for.borrow_mut().add(addr, Instant::now());
+                self.knowledge.asked_for.add(addr, Instant::now());
                 Asked::Yes
             }
             Ok(Answer::NotAsked) | Err(_) => Asked::Unanswered,
