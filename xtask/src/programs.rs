@@ -81,12 +81,10 @@ pub(crate) fn command(name: &str) -> Command {
 /// Removes the worlds that are left on this machine, if `weft-sweep` was ever built: nothing else makes any.
 pub(crate) fn sweep() -> Result<()> {
     let built = ["release", "debug"].map(|profile| target().join(profile).join("weft-sweep"));
+    let age = |program: &&PathBuf| program.metadata().and_then(|found| found.modified()).ok();
     // The newest knows all that can be left.
-    let age = |program: &PathBuf| program.metadata().and_then(|found| found.modified()).ok();
-    let Some(program) = built.iter().filter(|program| age(program).is_some()).max_by_key(|program| age(program))
-    else {
-        return Ok(());
-    };
+    let newest = built.iter().filter(|program| program.is_file()).max_by_key(age);
+    let Some(program) = newest else { return Ok(()) };
     // Not by way of `steps`: this also runs when everything else has been interrupted.
     let status = Command::new(program).status().context("starting weft-sweep")?;
     ensure!(status.success(), "weft-sweep: {status}");
