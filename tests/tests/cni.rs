@@ -258,6 +258,13 @@ fn unknown_to_discovery(stage: &Stage) -> Result<()> {
     await_known(&stage.mesh, 2, &new, BACK_WITHIN)?;
     stage.assert_carried(&new).context("once control is back")?;
     assert_eq!(listening_sockets(&new)?, listeners, "it was captured all the time");
+    // What the plugin says counts until discovery has something new to say of the pod, which is to be over.
+    let uid = new.uid()?;
+    eventually("the agent is told of it", BACK_WITHIN, || {
+        let status = stage.status(&new)?;
+        ensure!(status["pod_uid"] == uid, "{status}");
+        Ok(())
+    })?;
     assert_eq!(stage.del(&new, None)?, Answer::Released);
     assert_restored(stage, &new, &before)
 }

@@ -36,6 +36,8 @@ pub struct PodStatus {
     pub namespace: String,
     /// Its name.
     pub name: String,
+    /// Its `metadata.uid`; empty as long as neither discovery nor the CNI plugin has told.
+    pub pod_uid: String,
     /// How far it is.
     pub state: &'static str,
     /// Why it is not further.
@@ -74,6 +76,7 @@ impl PodStatus {
             uid: state.uid.to_string(),
             namespace: text(|wanted| &wanted.namespace),
             name: text(|wanted| &wanted.name),
+            pod_uid: text(|wanted| &wanted.pod_uid),
             state: state.state,
             reason: state.reason,
             addresses: wanted.as_ref().map(|wanted| wanted.addresses.clone()).unwrap_or_default(),
