@@ -39,8 +39,9 @@ pub fn run() -> anyhow::Result<()> {
     let mut config = settings.finish(config).context("these settings cannot be used")?;
     config.log.install()?;
     let files = weft_runtime::fds::raise_open_files_limit().context("raising the limit of open files")?;
-    // Half of them for any one pod: it has some thousands even where the limit is low.
-    config.limits.connections = usize::try_from(files / 2).unwrap_or(usize::MAX) / config.workers;
+    // Three quarters of them for any one pod, which meets all workers about equally: it has some thousands even where
+    // the limit is low.
+    config.limits.connections = usize::try_from(files / 4 * 3).unwrap_or(usize::MAX) / config.workers;
     std::fs::create_dir_all(&config.mesh.state_dir)
         .with_context(|| format!("making the state folder {}", config.mesh.state_dir.display()))?;
     // Before the first thread: all of them are bound by it.
