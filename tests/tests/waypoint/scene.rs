@@ -58,6 +58,8 @@ impl Scene {
         let gate = place_waypoint(&world, 2, "shop", "gate")?;
         let settings = with_json_lines().env(Component::Waypoint, "WEFT_ACCESS_LOG", "json");
         let settings = settings.env(Component::Waypoint, "WEFT_DNS_UPSTREAM", &names.addr(53));
+        // A name that the mesh does not know yet is unknown at once.
+        let settings = settings.env(Component::NodeProxy, "WEFT_DNS_UPSTREAM", "none");
         let mesh = start_mesh(&world, settings)?;
         await_enrolled(&mesh, [&client, &teller, &v1, &v2], PATIENCE)?;
         let waypoint = start_waypoint(&world, &mesh, &gate)?;
