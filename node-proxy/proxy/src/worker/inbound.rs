@@ -44,9 +44,12 @@ impl Failure for InboundError {
 
 impl Worker {
     pub(super) async fn serve_inbound(self: Rc<Self>, pod: Rc<Pod>, listener: OwnedFd) {
-        self.accept_all(listener, "inbound", |worker, socket, client| {
+        self.accept_all(listener, "inbound", |worker, socket, client, place| {
             let pod = pod.clone();
-            async move { worker.inbound(pod, socket, client).await }
+            async move {
+                worker.inbound(pod, socket, client).await;
+                drop(place);
+            }
         })
         .await;
     }

@@ -7,7 +7,7 @@ use super::deliver::{Came, DeliverError, deliver, dial};
 use super::dial::DialError;
 use super::dns::{DNS_PORT, DnsStream};
 use super::listener::Listener;
-use super::places::Places;
+use super::places::{Place, Places};
 use super::pods::Pod;
 use super::pool::Via;
 use super::registry::{Direction, Judged};
@@ -84,9 +84,12 @@ impl Failure for OutboundError {
 
 impl Worker {
     pub(super) async fn serve_outbound(self: Rc<Self>, pod: Rc<Pod>, listener: OwnedFd) {
-        self.accept_all(listener, "outbound", |worker, socket, client| {
+        self.accept_all(listener, "outbound", |worker, socket, client, place| {
             let pod = pod.clone();
-            async move { worker.outbound(pod, socket, client).await }
+            async move {
+                worker.outbound(pod, socket, client).await;
+                drop(place);
+            }
         })
         .await;
     }
@@ -96,7 +99,7 @@ impl Worker {
         self: &Rc<Self>,
         listener: OwnedFd,
         name: &'static str,
-        serve: impl Fn(Rc<Self>, Socket, SocketAddr) -> F,
+        serve: impl Fn(Rc<Self>, Socket, SocketAddr, Place) -> F,
     ) {
         let listener = match Listener::new(listener) {
             Ok(listener) => listener,
@@ -111,13 +114,8 @@ impl Worker {
         loop {
             match listener.accept().await {
                 Ok((socket, client)) => match places.take() {
-                    Some(place) => {
-                        let served = serve(self.clone(), socket, client);
-                        spawn_local(async move {
-                            served.await;
-                            drop(place);
-                        });
-                    }
+                    // Not wrapped in another future, which would be of twice its size: each connection has one.
+                    Some(place) => drop(spawn_local(serve(self.clone(), socket, client, place))),
                     None if said.is_some_and(|said| said.elapsed() < SAID_AGAIN) => {}
                     None => {
                         said = Some(Instant::now());

@@ -101,9 +101,12 @@ impl Failure for StreamError {
 
 impl Worker {
     pub(super) async fn serve_pod_tunnel(self: Rc<Self>, pod: Rc<Pod>, listener: OwnedFd) {
-        self.accept_all(listener, "pod tunnel", |worker, socket, peer| {
+        self.accept_all(listener, "pod tunnel", |worker, socket, peer, place| {
             let pod = pod.clone();
-            async move { worker.pod_session(pod, socket, peer).await }
+            async move {
+                worker.pod_session(pod, socket, peer).await;
+                drop(place);
+            }
         })
         .await;
     }

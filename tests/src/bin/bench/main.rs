@@ -66,6 +66,9 @@ enum Subject {
     /// An end of tunnels beside a waypoint that is measured: what this program starts itself.
     #[value(hide = true)]
     Ends,
+    /// Requests at a steady rate: likewise.
+    #[value(hide = true)]
+    Pace,
 }
 
 /// The texts that are printed and written.
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         Subject::Mesh => mesh(&args),
         Subject::Waypoint => waypoint(&args),
         Subject::Ends => waypoint::run_end(&args.words),
+        Subject::Pace => waypoint::run_pace(&args.words),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

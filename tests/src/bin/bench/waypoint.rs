@@ -7,6 +7,7 @@ mod change;
 mod memory;
 mod site;
 mod ends;
+mod pace;
 mod rival;
 mod manifests;
 mod row;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 pub(crate) use ends::run as run_end;
+pub(crate) use pace::run as run_pace;
 pub(crate) use report::{chart, json, table};
 use results::{Case, Results, Sample};
 use row::{Contender, ROWS, Row};

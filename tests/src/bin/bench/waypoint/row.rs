@@ -7,6 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::load::{Measured, read_wrk, wrk};
 
+use super::pace;
+
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contender {
@@ -123,8 +125,6 @@ pub(crate) enum Work {
 const BODY_CONNECTIONS: u32 = 8;
 /// Calls at a time of [`Work::Grpc`].
 const CALLS: u32 = 32;
-/// Connections of [`Work::Paced`], and requests a second of each.
-const PACED: (u32, u32) = (10, 50);
 
 /// A measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +160,7 @@ impl Row {
             Work::KeepAlive(count) => format!("HTTP/1.1, {count} connections"),
             Work::Bodies => "1 MiB bodies".to_owned(),
             Work::Grpc => format!("gRPC, 1 connection of {CALLS} streams"),
-            Work::Paced => format!("{} requests a second", PACED.0 * PACED.1),
+            Work::Paced => format!("{} requests a second", pace::RATE),
         };
         match self.entry {
             Entry::Plain | Entry::Grpc => format!("plain, {work}"),
@@ -189,20 +189,14 @@ impl Row {
         }
     }
 
-    /// The command that makes it. `folder` is for what a tool reads and writes.
-    pub(crate) fn command(self, target: &str, folder: &Path, time: Duration) -> Vec<String> {
+    /// The command that makes it. `folder` is for what a tool reads.
+    pub(crate) fn command(self, target: &str, folder: &Path, time: Duration) -> Result<Vec<String>> {
         let host = self.entry.service();
-        let file = |name: &str| folder.join(name).display().to_string();
-        let h2load = |words: String| -> Vec<String> {
-            let seconds = time.as_secs();
-            let words = format!("h2load -t1 -D{seconds} --log-file={} {words}", file(LOG));
-            words.split(' ').map(str::to_owned).collect()
-        };
         let with = |mut words: Vec<String>, headers: &[&str]| {
             words.extend(headers.iter().flat_map(|header| ["-H".to_owned(), (*header).to_owned()]));
             words
         };
-        match self.work {
+        Ok(match self.work {
             Work::KeepAlive(connections) => {
                 let words = wrk(1, connections, time, &format!("http://{target}{PATH}"));
                 with(words, &[&format!("Host: {host}")])
@@ -212,38 +206,31 @@ impl Row {
                 with(words, &[&format!("Host: {host}")])
             }
             Work::Grpc => {
-                let words = h2load(format!("-c1 -m{CALLS} -d{} http://{target}{PATH}", file(CALL)));
+                let (seconds, call) = (time.as_secs(), folder.join(CALL));
+                let words = format!(
+                    "h2load -t1 -D{seconds} -c1 -m{CALLS} -d{} http://{target}{PATH}",
+                    call.display()
+                );
+                let words = words.split(' ').map(str::to_owned).collect();
                 let authority = format!(":authority: {GRPC_HOST}");
                 with(words, &["content-type: application/grpc", "te: trailers", &authority])
             }
-            Work::Paced => {
-                let (connections, rate) = PACED;
-                let words = h2load(format!("--h1 -c{connections} --rps={rate} http://{target}{PATH}"));
-                // h2load makes it the Host of HTTP/1.1.
-                with(words, &[&format!(":authority: {host}")])
-            }
-        }
+            Work::Paced => pace::command(target, host, PATH, time)?,
+        })
     }
 
     /// What the tool has said: how much it was, and the time of each request where those are looked at, in microseconds.
-    pub(crate) fn read(self, output: &str, folder: &Path) -> Result<(Measured, Vec<f64>)> {
+    pub(crate) fn read(self, output: &str, time: Duration) -> Result<(Measured, Vec<f64>)> {
         match self.work {
             Work::KeepAlive(_) | Work::Bodies => Ok((read_wrk(output)?, Vec::new())),
             Work::Grpc => Ok((read_h2load(output)?, Vec::new())),
-            Work::Paced => {
-                let log = folder.join(LOG);
-                let text =
-                    std::fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))?;
-                Ok((read_h2load(output)?, read_times(&text)?))
-            }
+            Work::Paced => pace::read(output, time),
         }
     }
 }
 
 /// The host of calls by gRPC.
 pub(crate) const GRPC_HOST: &str = "grpc";
-/// What h2load writes of each request.
-const LOG: &str = "h2load.log";
 /// What a call says: a message of gRPC.
 pub(crate) const CALL: &str = "call";
 
@@ -265,15 +252,6 @@ fn read_h2load(output: &str) -> Result<Measured> {
     Ok(Measured { rate, amount: done, median_micros: None, errors })
 }
 
-/// The last column of each line, behind when it began and its status.
-fn read_times(log: &str) -> Result<Vec<f64>> {
-    let time = |line: &str| -> Option<f64> { line.rsplit('\t').next()?.trim().parse().ok() };
-    let times: Option<Vec<f64>> = log.lines().map(time).collect();
-    let times = times.context("h2load's log has a line without a time")?;
-    ensure!(!times.is_empty(), "h2load has logged no request");
-    Ok(times)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,9 +265,6 @@ mod tests {
         assert!((measured.rate - 24_112.5).abs() < 1e-6 && (measured.amount - 24_110.0).abs() < 1e-6);
         assert_eq!(measured.errors, 2);
         assert!(read_h2load("").is_err());
-        let times = read_times("1700000000000000\t200\t412\n1700000000000100\t200\t380\n").expect("times");
-        assert_eq!(times, [412.0, 380.0]);
-        assert!(read_times("").is_err() && read_times("x\n").is_err());
     }
 
     #[test]

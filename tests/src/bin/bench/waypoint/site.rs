@@ -92,11 +92,11 @@ impl Site {
         let target = self.entry(contender, row.entry).to_string();
         let folder = folder(&self.world);
         let command = ["taskset", "-c", OTHER_CORE].map(str::to_owned);
-        let command = command.into_iter().chain(row.command(&target, &folder, time));
+        let command = command.into_iter().chain(row.command(&target, &folder, time)?);
         let output = self.client.spawn(command)?.output(time + GRACE)?;
         let what = || format!("{}, {contender:?}", row.name());
         ensure!(output.status.success(), "{}: {}\n{}{}", what(), output.status, output.stdout, output.stderr);
-        row.read(&output.stdout, &folder).with_context(what)
+        row.read(&output.stdout, time).with_context(what)
     }
 
     /// CPU time that it has used so far, in seconds.
