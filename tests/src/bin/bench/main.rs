@@ -17,7 +17,7 @@ mod congestion;
 mod nginx;
 mod load;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -43,7 +43,7 @@ struct Args {
     /// How long each run takes, instead of what is usual.
     #[arg(long)]
     seconds: Option<u64>,
-    /// Only measurements whose name contains this.
+    /// Only measurements whose name contains this; their files' names end in `-part`.
     #[arg(long)]
     only: Option<String>,
     /// Prints the names of the measurements and ends.
@@ -108,7 +108,7 @@ fn mesh(args: &Args) -> Result<()> {
     }
     let results = plan.measure()?;
     let (table, chart) = (table::render(&results), chart::render(&results));
-    Report { name: "bench", table, json: json::render(&results)?, chart }.write(&args.out)
+    Report { name: "bench", table, json: json::render(&results)?, chart }.write(args)
 }
 
 fn waypoint(args: &Args) -> Result<()> {
@@ -126,15 +126,18 @@ fn waypoint(args: &Args) -> Result<()> {
     })?;
     let results = plan.measure(envoy)?;
     let (table, chart) = (waypoint::table(&results), waypoint::chart(&results));
-    Report { name: "waypoint", table, json: waypoint::json(&results)?, chart }.write(&args.out)
+    Report { name: "waypoint", table, json: waypoint::json(&results)?, chart }.write(args)
 }
 
 impl Report {
-    fn write(&self, out: &Path) -> Result<()> {
+    fn write(&self, args: &Args) -> Result<()> {
         println!("{}", self.table);
+        let out = &args.out;
+        // What was measured whole is not lost to a look at a part.
+        let part = args.only.as_ref().map_or("", |_| "-part");
         std::fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
         for (end, text) in [("json", &self.json), ("svg", &self.chart)] {
-            let path = out.join(format!("{}.{end}", self.name));
+            let path = out.join(format!("{}{part}.{end}", self.name));
             std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
             println!("{}", path.display());
         }
