@@ -7,17 +7,19 @@ use crate::way::Seen;
 use http::request;
 use std::net::SocketAddr;
 use weft_core::policy::{Judgement, Verdict};
+use weft_l7::apply::cookies;
 use weft_l7::apply::rewrite::set_path;
 use weft_l7::matches::Subject as _;
 use weft_l7::path::{BadPath, normalise};
 use weft_l7::policy::{self, Peer};
 use weft_l7::service::Found;
 
-/// Gives the path of a request its one form.
+/// Gives a request its one form: its path, and its cookies in one line.
 ///
 /// # Errors
-/// If it has none.
+/// If its path has none.
 pub(crate) fn bring_into_form(head: &mut request::Parts) -> Result<(), BadPath> {
+    cookies::join(&mut head.headers);
     let form = normalise(head.uri.path())?;
     if *form != *head.uri.path() {
         let form = form.into_owned();
@@ -80,5 +82,47 @@ pub(crate) fn routes<'a>(
     match destination {
         Destination::Workload { .. } => None,
         Destination::Service { service, own } => moment.traffic(&service.name)?.routes(own.port, namespace),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Version;
+    use weft_l7::matches::RequestMatch;
+
+    fn holds(when: &str, version: Version, headers: &[(&str, &str)]) -> bool {
+        let uri = if version == Version::HTTP_2 { "http://web.shop/a" } else { "/a" };
+        let mut builder = http::Request::get(uri).version(version);
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        let (mut head, ()) = builder.body(()).expect("a request").into_parts();
+        bring_into_form(&mut head).expect("a path");
+        let when: RequestMatch = serde_json::from_str(when).expect("a match");
+        when.holds(&Seen::of(&head, "", None))
+    }
+
+    /// A rule means the same request by either version of HTTP: the one splits cookies, and says the host elsewhere.
+    #[test]
+    fn rules_see_the_same_by_either_version() {
+        let cookie = r#"{"headers": [{"name": "cookie", "value": {"exact": "theme=dark; canary=always"}}]}"#;
+        let canary =
+            r#"{"headers": [{"name": "cookie", "value": {"pattern": "(.*; )?canary=always(;.*)?"}}]}"#;
+        let host = r#"{"headers": [{"name": "host", "value": {"exact": "web.shop"}}]}"#;
+        let other = r#"{"headers": [{"name": "host", "value": {"exact": "web.shop"}, "not": true}]}"#;
+        let whole = [("host", "web.shop"), ("cookie", "theme=dark; canary=always")];
+        let split = [("cookie", "theme=dark"), ("cookie", "canary=always")];
+        let with_host = [("host", "web.shop"), ("cookie", "theme=dark"), ("cookie", "canary=always")];
+        for (when, want) in [(cookie, true), (canary, true), (host, true), (other, false)] {
+            for (version, headers) in [
+                (Version::HTTP_11, &whole[..]),
+                (Version::HTTP_11, &with_host),
+                (Version::HTTP_2, &split),
+                (Version::HTTP_2, &with_host),
+            ] {
+                assert_eq!(holds(when, version, headers), want, "{when} by {version:?} with {headers:?}");
+            }
+        }
     }
 }

@@ -178,8 +178,12 @@ impl Subject for Seen<'_> {
         self.head.uri.authority().map(http::uri::Authority::as_str).or_else(host).unwrap_or_default()
     }
 
+    /// The host is one by that name too where HTTP/2 says it in the target alone (RFC 9113 §8.3.1).
     fn header(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        self.head.headers.get_all(name).iter().map(HeaderValue::as_bytes)
+        let said = self.head.headers.get_all(name).iter().map(HeaderValue::as_bytes);
+        let is_host = name == header::HOST.as_str() && !self.head.headers.contains_key(header::HOST);
+        let target = self.head.uri.authority().filter(|_| is_host);
+        said.chain(target.map(|authority| authority.as_str().as_bytes()))
     }
 
     fn source_namespace(&self) -> &str {

@@ -45,12 +45,13 @@ pub fn folder(folder: &Path, config: IndexConfig) -> Result<Vec<Problem>, OpenEr
     Ok(problems)
 }
 
+/// By place. What is told twice is told once, as what it is at worst.
 fn sort(problems: &mut Vec<Problem>) {
     problems.sort_by(|a, b| {
         let key = |one: &Problem| (one.source.clone(), one.line, one.field.clone(), one.reason.clone());
-        key(a).cmp(&key(b))
+        key(a).cmp(&key(b)).then(b.severity.cmp(&a.severity))
     });
-    problems.dedup();
+    problems.dedup_by(|later, first| Problem { severity: first.severity, ..later.clone() } == *first);
 }
 
 /// As JSON, a list.

@@ -23,17 +23,33 @@ pub(crate) fn of_service_entry(cluster: &Cluster, said: &Said, name: &Name) -> V
     let listed = entry.endpoints.iter().map(|facts| (facts, None));
     let hosts = entry.looked_up.iter().map(|(host, facts)| (facts, Some(host)));
     for (facts, host) in listed.chain(hosts) {
-        let uid = uid(cluster, "ServiceEntry", name, &facts.place.to_string());
         // A host that is its own endpoint serves nobody else.
         let own = |backend: &&&Backend| host.is_none_or(|host| backend.name.hostname == host.name);
         let services: Vec<_> = backends.iter().filter(own).map(|backend| served(backend, facts)).collect();
         if host.is_some() && services.is_empty() {
             continue;
         }
-        let workload = workload(cluster, said, uid, name, facts, services);
-        found.extend(workload.filter(|one| !found.iter().any(|known| known.uid == one.uid)));
+        let uid = |end: &str| uid(cluster, "ServiceEntry", name, end);
+        let first = uid(&facts.place.to_string());
+        let Some(one) = workload(cluster, said, first, name, facts, services) else { continue };
+        let at_one_place: Vec<&Workload> =
+            found.iter().filter(|known| is_at_one_place(known, &one)).collect();
+        // Said twice it is no other one.
+        if at_one_place.iter().any(|known| known.services == one.services && known.labels == one.labels) {
+            continue;
+        }
+        let one = match at_one_place.len() {
+            0 => one,
+            // By other ports, or with other labels.
+            before => Workload { uid: uid(&format!("{}/{}", facts.place, before + 1)), ..one },
+        };
+        found.push(one);
     }
     found
+}
+
+fn is_at_one_place(one: &Workload, other: &Workload) -> bool {
+    one.addresses == other.addresses && one.hostname == other.hostname
 }
 
 /// The workload of a WorkloadEntry, which serves the services whose selectors it meets.

@@ -63,8 +63,10 @@ pub(crate) fn of_service(cluster: &Cluster, said: &Said, name: &Name) -> Option<
     for port in &facts.told.ports {
         // Gateway API's routes are the newer family, and say in their status what became of them. Those that are for the
         // clients of one namespace leave the others alone.
-        if !is_ruled(&groups, port.service_port) {
-            routes.extend(istio_routes(cluster, said, name, port.service_port, port.app_protocol));
+        if !is_ruled(&groups, port.service_port, None) {
+            let all = istio_routes(cluster, said, name, port.service_port, port.app_protocol);
+            let is_free = |one: &PortRoutes| !is_ruled(&groups, port.service_port, one.clients.as_ref());
+            routes.extend(all.into_iter().filter(is_free));
         }
     }
     let silent = said.destination_rules_of(cluster, name).is_none()
@@ -119,9 +121,10 @@ pub(crate) fn at_waypoint(
     }
 }
 
-/// Whether routes of Gateway API say for all clients what becomes of traffic to a port.
-fn is_ruled(groups: &[Group<'_>], port: u16) -> bool {
-    groups.iter().any(|group| group.clients.is_none() && group.port.is_none_or(|own| own == port))
+/// Whether routes of Gateway API say what becomes of traffic to a port: for all clients, or for those of one namespace.
+fn is_ruled(groups: &[Group<'_>], port: u16, clients: Option<&Arc<str>>) -> bool {
+    let mut here = groups.iter().filter(|group| group.port.is_none_or(|own| own == port));
+    here.any(|group| group.clients.as_ref() == clients)
 }
 
 /// What the routes of a group say together.

@@ -1,5 +1,6 @@
 //! What a rule does to the heads of requests and responses, and the responses that are made here.
 
+pub mod cookies;
 pub mod cors;
 pub mod hop;
 pub mod redirect;

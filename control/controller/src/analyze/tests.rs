@@ -1,6 +1,7 @@
 //! A folder with one mistake of each kind, and one without.
 
 use super::*;
+use weft_control_api::problem::Severity;
 
 /// One mistake of each kind, and what is right beside it.
 const SHOP: &str = r#"apiVersion: v1
@@ -155,6 +156,18 @@ fn every_mistake_is_told_with_file_line_and_field() {
             problems.iter().any(|one| is_it(&one)),
             "{file}:{line}: {field}: {says} is not among\n{told:#?}"
         );
+    }
+}
+
+#[test]
+fn a_route_that_leads_nowhere_is_an_error_and_told_once() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    std::fs::write(temporary.path().join("shop.yaml"), SHOP).expect("it is written");
+    std::fs::write(temporary.path().join("routes.yaml"), ROUTES).expect("it is written");
+    let problems = folder(temporary.path(), IndexConfig::default()).expect("a folder");
+    for field in ["spec.http[1].route[0].destination.host", "spec.rules[0].backendRefs[1]"] {
+        let told: Vec<_> = problems.iter().filter(|one| one.field == field).collect();
+        assert!(matches!(told[..], [one] if one.severity == Severity::Error), "{field}: {told:#?}");
     }
 }
 

@@ -31,6 +31,17 @@ pub(super) fn has(clients: &Clients, namespace: Option<&Arc<str>>) -> bool {
     }
 }
 
+/// Whether these are all among the others. Who is for some comes before who is for all, so those two are not compared.
+pub(super) fn are_among(clients: &Clients, others: &Clients) -> bool {
+    match (clients, others) {
+        (None, None) => true,
+        (Some(clients), Some(others)) => {
+            !clients.is_empty() && clients.iter().all(|one| others.contains(one))
+        }
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
 /// What a VirtualService of another namespace would like and may not, for its author.
 pub(super) fn beyond(cluster: &Cluster, service: &Name, name: &Name, one: &VirtualService) -> Option<String> {
     let own = &name.namespace;

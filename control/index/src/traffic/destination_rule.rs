@@ -39,8 +39,11 @@ pub(super) struct Beside<'a> {
 pub(super) fn read(rules: &InForce<'_>, beside: &Beside<'_>) -> Destination {
     let spec = &*rules.spec();
     let own = spec.traffic_policy.clone().unwrap_or_default();
+    let of_ports = |policies: BTreeMap<u16, TrafficPolicy>| {
+        policies.into_iter().map(|(port, policy)| (port, settings(&policy, beside))).collect()
+    };
     let subset = |one: &WrittenSubset| {
-        let policy = over(one.traffic_policy.clone().unwrap_or_default(), &own);
+        let policy = one.traffic_policy.clone().unwrap_or_default();
         let labels =
             one.labels.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect();
         (
@@ -48,14 +51,14 @@ pub(super) fn read(rules: &InForce<'_>, beside: &Beside<'_>) -> Destination {
             Subset {
                 labels,
                 empty: EmptySubset::default(),
-                settings: settings(&policy, beside),
-                ports: ports(&policy, beside),
+                settings: settings(&over(&policy, &own), beside),
+                ports: of_ports(by_port_of_subset(&policy, &own)),
             },
         )
     };
     let mut destination = Destination {
         settings: settings(&own, beside),
-        ports: ports(&own, beside),
+        ports: of_ports(by_port(&own)),
         subsets: spec.subsets.iter().map(subset).collect(),
     };
     annotations::lay_over(rules.metadata(), &mut destination);
@@ -90,25 +93,25 @@ pub(super) fn tls(spec: &DestinationRuleSpec) -> Vec<(String, &ClientTlsSettings
     found
 }
 
-/// A subset's policy, each part that it lacks being the host's.
-fn over(subset: TrafficPolicy, host: &TrafficPolicy) -> TrafficPolicy {
-    let host = host.clone();
-    let own_ports = !subset.port_level_settings.is_empty();
+/// A subset's policy, each part that it lacks being the host's. What either says of ports is not among them.
+fn over(subset: &TrafficPolicy, host: &TrafficPolicy) -> TrafficPolicy {
+    let (subset, host) = (subset.clone(), host.clone());
     TrafficPolicy {
         load_balancer: subset.load_balancer.or(host.load_balancer),
         connection_pool: subset.connection_pool.or(host.connection_pool),
         outlier_detection: subset.outlier_detection.or(host.outlier_detection),
         tls: subset.tls.or(host.tls),
-        port_level_settings: if own_ports { subset.port_level_settings } else { host.port_level_settings },
+        port_level_settings: Vec::new(),
         tunnel: subset.tunnel.or(host.tunnel),
         proxy_protocol: subset.proxy_protocol.or(host.proxy_protocol),
         retry_budget: subset.retry_budget.or(host.retry_budget),
     }
 }
 
-fn ports(policy: &TrafficPolicy, beside: &Beside<'_>) -> BTreeMap<u16, Settings> {
+/// What a policy says of its ports. It stands instead of the rest, whole (Istio, PortTrafficPolicy), but for what ports have no
+/// field for.
+fn by_port(policy: &TrafficPolicy) -> BTreeMap<u16, TrafficPolicy> {
     let one = |port: &PortTrafficPolicy| {
-        // They stand instead of the others, whole (Istio, PortTrafficPolicy).
         let policy = TrafficPolicy {
             load_balancer: port.load_balancer.clone(),
             connection_pool: port.connection_pool,
@@ -117,9 +120,20 @@ fn ports(policy: &TrafficPolicy, beside: &Beside<'_>) -> BTreeMap<u16, Settings>
             retry_budget: policy.retry_budget,
             ..TrafficPolicy::default()
         };
-        (port.port.number.get(), settings(&policy, beside))
+        (port.port.number.get(), policy)
     };
     policy.port_level_settings.iter().map(one).collect()
+}
+
+/// The same for a subset: what it says of a port itself, else what it says over what the host says of that port (Istio,
+/// `Subset.trafficPolicy`).
+fn by_port_of_subset(subset: &TrafficPolicy, host: &TrafficPolicy) -> BTreeMap<u16, TrafficPolicy> {
+    let of_host = by_port(host).into_iter();
+    let mut ports: BTreeMap<_, _> = of_host.map(|(port, policy)| (port, over(subset, &policy))).collect();
+    let retry_budget = subset.retry_budget.or(host.retry_budget);
+    let own = by_port(subset).into_iter();
+    ports.extend(own.map(|(port, policy)| (port, TrafficPolicy { retry_budget, ..policy })));
+    ports
 }
 
 fn settings(policy: &TrafficPolicy, beside: &Beside<'_>) -> Settings {

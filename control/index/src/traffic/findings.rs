@@ -6,7 +6,7 @@ use super::gateway_route::{Family, Spec};
 use super::hosts::Hosts;
 use super::in_force::InForce;
 use super::virtual_service::destinations;
-use super::{Said, delegation};
+use super::{Said, delegation, istio_report, report};
 use crate::cluster::Cluster;
 use crate::name::Name;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use weft_control_api::istio::destination::Destination;
 use weft_control_api::istio::virtual_service::http::HttpRoute;
 use weft_control_api::kind::{Kind, ObjectKey};
-use weft_control_api::problem::Note;
+use weft_control_api::problem::{Note, Severity};
 use weft_l7::rule::RuleOrigin;
 use weft_l7::traffic::{HttpRoutes, Routes, Traffic};
 
@@ -33,6 +33,8 @@ pub(crate) fn all<'a>(
         for (field, to) in destinations(one) {
             found.extend(destination(cluster, said, to, (name, &field)).map(|note| (own.clone(), note)));
         }
+        let nowhere = istio_report::nowhere(cluster, name, one).into_iter().map(mistake);
+        found.extend(nowhere.map(|note| (own.clone(), note)));
         for (number, host) in one.spec.hosts.iter().enumerate() {
             let note = below_star(cluster, host, (name, format!("spec.hosts[{number}]")));
             found.extend(note.map(|note| (own.clone(), note)));
@@ -42,15 +44,26 @@ pub(crate) fn all<'a>(
         let note = below_star(cluster, &rule.spec.host, (name, "spec.host".to_owned()));
         found.extend(note.map(|note| (key(Kind::DestinationRule, name), note)));
     }
-    for ((family, name), route) in said.gateway_routes.all() {
+    // Those that are attached to nothing but others' Gateways are others' to judge.
+    let routes =
+        said.gateway_routes.all().filter(|((_, name), route)| !route.services(&name.namespace).is_empty());
+    for ((family, name), route) in routes {
         let zero = weights(&route.spec)
             .into_iter()
             .filter(|(_, weights)| !weights.is_empty() && weights.iter().all(|weight| *weight == 0));
         let reason = "have weights that are all zero: nobody takes anything";
         found.extend(zero.map(|(field, _)| (family.key(name), Note::error(field, reason))));
+        let bad = report::bad_references(cluster, &said.around(cluster, *family, name, route), route);
+        let bad = bad.iter().map(|one| mistake(report::of_bad_reference(one)));
+        found.extend(bad.map(|note| (family.key(name), note)));
     }
     shadowed(said, traffic, &mut found);
     found
+}
+
+/// What is a warning while objects come one after the other is a mistake in what is looked at as a whole.
+fn mistake(note: Note) -> Note {
+    Note { severity: Severity::Error, ..note }
 }
 
 fn key(kind: Kind, name: &Name) -> ObjectKey {

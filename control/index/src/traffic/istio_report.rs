@@ -8,6 +8,7 @@ use super::{Audience, Said, clients, destination_rule, is_ruled, origination, vi
 use crate::cluster::Cluster;
 use crate::name::Name;
 use crate::waypoint;
+use std::sync::Arc;
 use weft_control_api::istio::destination_rule::DestinationRule;
 use weft_control_api::istio::virtual_service::VirtualService;
 use weft_control_api::problem::Note;
@@ -47,7 +48,7 @@ fn of_delegate(cluster: &Cluster, said: &Said, name: &Name, one: &VirtualService
 }
 
 /// Destinations that are not there.
-fn nowhere(cluster: &Cluster, name: &Name, one: &VirtualService) -> Vec<Note> {
+pub(super) fn nowhere(cluster: &Cluster, name: &Name, one: &VirtualService) -> Vec<Note> {
     let hosts = Hosts { cluster };
     let all = destinations(one).into_iter();
     let nowhere = all.filter(|(_, to)| hosts.find(&to.host, &name.namespace).is_none());
@@ -82,18 +83,25 @@ fn of_host(
             "no route is for a port of Service {service}, or for what is spoken there: they have no effect for it"
         ));
     }
-    let free: Vec<_> = ports.into_iter().filter(|port| !is_ruled(&groups, port.service_port)).collect();
+    let own = clients::of(cluster, service, name, one);
+    let is_free = |port: u16| {
+        let leaves = |namespace: &Arc<str>| !is_ruled(&groups, port, Some(namespace));
+        !is_ruled(&groups, port, None)
+            && own.as_ref().is_none_or(|own| own.is_empty() || own.iter().any(leaves))
+    };
+    let free: Vec<_> = ports.into_iter().filter(|port| is_free(port.service_port)).collect();
     if free.is_empty() {
         return Some(format!(
             "Service {service} has routes of Gateway API there, which come before Istio's: these have no effect for it"
         ));
     }
     // Those that are for some namespaces only leave the others alone, and come before those that are for all.
-    let for_some = clients::of(cluster, service, name, one).is_some();
     let all = said.virtual_services_of(service);
-    let older = all.iter().take_while(|(other, _)| *other != name);
-    let mut wide = older.filter(|(name, other)| clients::of(cluster, service, name, other).is_none());
-    let first = wide.find(|(other, one)| !for_some && free.iter().all(|port| says(other, one, port)));
+    let mut older = all.iter().take_while(|(other, _)| *other != name);
+    let first = older.find(|(other, one)| {
+        let theirs = clients::of(cluster, service, other, one);
+        clients::are_among(&own, &theirs) && free.iter().all(|port| says(other, one, port))
+    });
     let passed_over = first.map(|(first, _)| {
         format!("VirtualService {first}, which is older, is for Service {service} too: this one has no effect for it")
     });

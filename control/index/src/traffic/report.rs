@@ -13,7 +13,7 @@ use weft_control_api::gateway_api::reference::ParentReference;
 use weft_control_api::gateway_api::status::{
     CONTROLLER, Condition, ConditionType, Reason, RouteParentStatus, RouteStatus, Status,
 };
-use weft_control_api::kind::{GATEWAY_GROUP, Kind, ObjectKey};
+use weft_control_api::kind::{GATEWAY_GROUP, Kind, NETWORKING_GROUP, ObjectKey};
 use weft_control_api::problem::Note;
 
 /// What becomes of an object.
@@ -91,15 +91,9 @@ fn of_route(
     refused: Option<&str>,
     mut accepted: impl FnMut(&GatewayRoute, &ParentReference) -> Option<Result<(), NotAccepted>>,
 ) -> Report {
-    let backends = route.backends().into_iter();
-    let bad: Vec<(String, BadReference)> = backends
-        .filter_map(|(field, reference)| Some((field, around.check(cluster, &reference).err()?)))
-        .collect();
+    let bad = bad_references(cluster, around, route);
     let unknown = route.unknown_filters();
-    let mut notes: Vec<Note> = bad
-        .iter()
-        .map(|(field, why)| Note::warning(field.clone(), format!("{why}: its share gets 500")))
-        .collect();
+    let mut notes: Vec<Note> = bad.iter().map(of_bad_reference).collect();
     notes.extend(unknown.iter().map(|(field, why)| Note::warning(field.clone(), why.to_string())));
     let resolved = resolved(&bad, &unknown);
     let mut parents = Vec::new();
@@ -126,7 +120,28 @@ fn of_route(
             conditions: vec![accepted.of(route.generation), resolved.clone().of(route.generation)],
         });
     }
-    Report { notes, status: (!parents.is_empty()).then_some(Status::Route(RouteStatus { parents })) }
+    if parents.is_empty() {
+        // All of it is somebody else's business, such as an ingress controller's, who may know more kinds than this.
+        return Report::default();
+    }
+    Report { notes, status: Some(Status::Route(RouteStatus { parents })) }
+}
+
+/// References that lead nowhere, by their fields.
+pub(super) fn bad_references(
+    cluster: &Cluster,
+    around: &Around<'_>,
+    route: &GatewayRoute,
+) -> Vec<(String, BadReference)> {
+    let backends = route.backends().into_iter();
+    backends
+        .filter_map(|(field, reference)| Some((field, around.check(cluster, &reference).err()?)))
+        .collect()
+}
+
+/// What the author of one is told.
+pub(super) fn of_bad_reference((field, why): &(String, BadReference)) -> Note {
+    Note::warning(field.clone(), format!("{why}: its share gets 500"))
 }
 
 /// The first reference that leads nowhere says why.
@@ -159,6 +174,7 @@ enum NotAccepted {
     NoAddress(Name),
     NoWaypoint { service: Name, broken: bool },
     Waypoint(String),
+    Entry(Name),
     Conflicted { service: Name, winner: Kind },
     Shadowed { service: Name, first: Name },
 }
@@ -167,7 +183,7 @@ impl NotAccepted {
     fn reason(&self) -> Reason {
         match self {
             Self::NoService(_) | Self::NoPort(_) => Reason::NoMatchingParent,
-            Self::NoAddress(_) => Reason::UnsupportedValue,
+            Self::NoAddress(_) | Self::Entry(_) => Reason::UnsupportedValue,
             Self::NoWaypoint { .. } => Reason::NoWaypoint,
             Self::Waypoint(_) => Reason::NotAllowedByListeners,
             Self::Conflicted { .. } | Self::Shadowed { .. } => Reason::Conflicted,
@@ -202,6 +218,12 @@ impl NotAccepted {
             Self::Waypoint(gateway) => {
                 format!("Gateway {gateway} is a waypoint: routes are attached to Services, not to waypoints")
             }
+            Self::Entry(entry) => {
+                format!(
+                    "routes of Gateway API are attached to Services, and not to ServiceEntry {entry}: the route has no effect \
+                     there; a VirtualService of that namespace may be for the hosts"
+                )
+            }
             Self::Conflicted { service, winner } => {
                 format!(
                     "Service {service} has a {winner} there, which is more specific: the route has no effect (GEP-1294)"
@@ -230,6 +252,9 @@ fn accepted<'a>(
     seen: &mut Seen<'a>,
 ) -> Option<Result<(), NotAccepted>> {
     let Asked { family, name, route, parent } = *asked;
+    if let Some(entry) = entry_of(parent, &name.namespace) {
+        return Some(Err(NotAccepted::Entry(entry)));
+    }
     let Some(service) = service_of(parent, &name.namespace) else {
         return waypoint_parent(cluster, name, parent).map(|gateway| Err(NotAccepted::Waypoint(gateway)));
     };
@@ -267,6 +292,12 @@ fn meets(group: &Group<'_>, attached: Ports) -> bool {
         (None, _) | (_, Ports::All) => true,
         (Some(port), Ports::One(own)) => port == own,
     }
+}
+
+/// The ServiceEntry that a parent is, if it is one. Istio attaches routes to them, so their authors wait for it here.
+fn entry_of(parent: &ParentReference, namespace: &str) -> Option<Name> {
+    let is_entry = parent.group == NETWORKING_GROUP && parent.kind == Kind::ServiceEntry.name();
+    is_entry.then(|| Name::new(parent.namespace.as_deref().unwrap_or(namespace), parent.name.as_str()))
 }
 
 /// The waypoint that a parent is, if it is one: then nobody else will say anything of it.

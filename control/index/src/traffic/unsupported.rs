@@ -68,6 +68,10 @@ fn http_route(at: &str, route: &HttpRoute, notes: &mut Vec<Note>) {
                 let reason = "is a claim of a token, which is not supported: no waypoint reads tokens yet";
                 notes.push(Note::error(format!("{at}.match[{place}].{key}.{name}"), reason));
             }
+            for name in headers.keys().filter(|name| BESIDE_HEADERS.contains(&name.as_str())) {
+                let reason = "is not looked at among headers, as Istio documents: write the match's own field of that name";
+                notes.push(Note::error(format!("{at}.match[{place}].{key}.{name}"), reason));
+            }
         }
     }
     paths::check_uris(at, route, notes);
@@ -75,6 +79,10 @@ fn http_route(at: &str, route: &HttpRoute, notes: &mut Vec<Note>) {
         http_fault(&format!("{at}.fault"), fault, notes);
     }
 }
+
+/// What a match has fields of its own for; among headers it has no effect (Istio, `HTTPMatchRequest.headers`), and a route would
+/// take more requests than its author thinks.
+const BESIDE_HEADERS: [&str; 4] = ["uri", "scheme", "method", "authority"];
 
 /// How a claim of a token is written where a header stands (Istio, "JWT claim based routing").
 const CLAIM: &str = "@request.auth.claims";

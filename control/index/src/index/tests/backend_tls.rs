@@ -134,7 +134,8 @@ fn ports_and_subsets_say_it_for_themselves() {
     assert_eq!(name(81, None), None);
     assert_eq!(name(80, Some("same")).as_deref(), Some("all"));
     assert_eq!(name(80, Some("own")).as_deref(), Some("own"));
-    assert_eq!(name(81, Some("own")), None);
+    assert_eq!(name(81, Some("same")), None);
+    assert_eq!(name(81, Some("own")).as_deref(), Some("own"), "a subset has the last word");
 }
 
 #[test]

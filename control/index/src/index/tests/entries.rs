@@ -74,6 +74,21 @@ fn a_service_outside_with_its_endpoints() {
 }
 
 #[test]
+fn endpoints_that_share_an_address() {
+    let at = |port: u16| json!({"address": "192.0.2.1", "ports": {"http": port}});
+    for (case, resolution) in [("of an address", "STATIC"), ("looked up", "DNS")] {
+        let spec = json!({"resolution": resolution, "endpoints": [at(8080), at(8081), at(8080)]});
+        let world = World::of([meshed(), entry("out", spec)]);
+        let seen =
+            |uid: &str| workload(&world, &format!("ServiceEntry/shop/out/{uid}")).map(|one| services(one));
+        let want = |port: u16| Some(vec![format!("api 80>{port},443>443")]);
+        assert_eq!(seen("192.0.2.1"), want(8080), "{case}");
+        assert_eq!(seen("192.0.2.1/2"), want(8081), "{case}");
+        assert_eq!(seen("192.0.2.1/3"), None, "{case}: it is said twice, and is one");
+    }
+}
+
+#[test]
 fn addresses_and_ranges() {
     for (case, over, want, mode) in [
         ("an address", json!({"addresses": ["198.51.100.7"]}), "198.51.100.7/32", LoadBalancingMode::Any),

@@ -1,6 +1,6 @@
 //! Of which namespaces' resources a Service's traffic is ruled, and what several of them are together.
 
-use super::world::{World, bound, service, waypoint, with};
+use super::world::{World, bound, gateway_route, service, waypoint, with};
 use serde_json::{Value, json};
 use weft_control_api::kind::Kind;
 
@@ -146,6 +146,34 @@ fn whose_virtual_services_lead_whom() {
         let clients: Vec<Option<&str>> = routes.map(|routes| routes.clients.as_deref()).collect();
         assert_eq!(clients, want, "{case}");
         assert_eq!(world.problems(), told, "{case}");
+    }
+}
+
+#[test]
+fn who_comes_before_a_virtual_service_for_some_clients_is_told() {
+    let route = |name: &str| {
+        let to = json!({"destination": {"host": "a.shop.svc.cluster.local"}});
+        let spec = json!({"hosts": [WEB], "http": [{"route": [to]}], "exportTo": ["."]});
+        istio("VirtualService", ("mall", name), spec)
+    };
+    let web = |over: Value| with(json!({"name": "web", "namespace": "shop"}), over);
+    let consumer = json!({
+        "metadata": {"namespace": "mall"},
+        "spec": {
+            "parentRefs": [web(json!({"group": "", "kind": "Service"}))],
+            "rules": [{"backendRefs": [web(json!({"port": 80}))]}],
+        },
+    });
+    let consumer = gateway_route("HTTPRoute", "r", "web", consumer);
+    let of_gateway = "Service shop/web has routes of Gateway API there, which come before Istio's: these have no effect for it";
+    let older =
+        "VirtualService mall/v, which is older, is for Service shop/web too: this one has no effect for it";
+    for (case, objects, name, why) in [
+        ("a consumer's route", vec![route("v"), consumer], "v", of_gateway),
+        ("an older one for the same", vec![route("v"), route("w")], "w", older),
+    ] {
+        let told = format!("warning test: VirtualService mall/{name}: spec.hosts[0]: {why}");
+        assert_eq!(world(objects).problems(), [told], "{case}");
     }
 }
 

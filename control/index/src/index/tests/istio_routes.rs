@@ -140,6 +140,14 @@ fn what_is_not_supported_is_refused_by_name() {
             virtual_service("v", http(json!({"fault": {"delay": {"exponentialDelay": "1s"}}}))),
             "spec.http[0].fault.delay.exponentialDelay",
         ),
+        (
+            virtual_service("v", http(json!({"match": [{"headers": {"uri": {"exact": "/a"}}}]}))),
+            "spec.http[0].match[0].headers.uri",
+        ),
+        (
+            virtual_service("v", http(json!({"match": [{"withoutHeaders": {"method": {"exact": "GET"}}}]}))),
+            "spec.http[0].match[0].withoutHeaders.method",
+        ),
         (virtual_service("v", abort(json!({"http2Error": "X"}))), "spec.http[0].fault.abort.http2Error"),
         (virtual_service("v", abort(json!({"grpcStatus": "SO_SO"}))), "spec.http[0].fault.abort.grpcStatus"),
         (

@@ -2,6 +2,7 @@
 
 use super::world::{World, bound, gateway_route, service, waypoint, with};
 use serde_json::{Value, json};
+use weft_l7::destination::Balancer;
 use weft_l7::traffic::{HttpRoutes, Routes};
 
 fn istio(kind: &str, name: &str, spec: Value) -> Value {
@@ -238,5 +239,41 @@ fn where_endpoints_should_be() {
         let world = world([with(bound("web", "wp"), prefers), rule]);
         let traffic = world.traffic_of("wp", "web").expect("a rule is said of it");
         assert_eq!(json!(traffic.destination.settings.locality), want, "{case}");
+    }
+}
+
+/// What a subset says comes before what its host says, also of a port; what it says of a port itself stands alone there.
+#[test]
+fn subsets_at_ports_of_which_something_is_said() {
+    let limit = |connections: u32| json!({"connectionPool": {"tcp": {"maxConnections": connections}}});
+    let balancer = |simple: &str| json!({"loadBalancer": {"simple": simple}});
+    let at = |port: u16, over: Value| with(json!({"port": {"number": port}}), over);
+    let host = with(limit(1), balancer("RANDOM"));
+    let host = with(host, json!({"portLevelSettings": [at(81, limit(2)), at(82, balancer("ROUND_ROBIN"))]}));
+    let own =
+        with(balancer("LEAST_REQUEST"), json!({"portLevelSettings": [at(82, limit(3)), at(83, limit(4))]}));
+    let subsets = json!([
+        {"name": "own", "labels": {"v": "1"}, "trafficPolicy": own},
+        {"name": "same", "labels": {"v": "2"}},
+    ]);
+    let rule = json!({"host": "web", "trafficPolicy": host, "subsets": subsets});
+    let world = world([istio("DestinationRule", "d", rule)]);
+    assert_eq!(world.problems(), [""; 0]);
+    let destination = world.traffic_of("wp", "web").expect("a rule is said of it").destination.clone();
+    for (subset, port, balancer, connections) in [
+        (None, 80, Balancer::Random, Some(1)),
+        (None, 81, Balancer::PeakEwma, Some(2)),
+        (None, 82, Balancer::RoundRobin, None),
+        (Some("own"), 80, Balancer::LeastRequest, Some(1)),
+        (Some("own"), 81, Balancer::LeastRequest, Some(2)),
+        (Some("own"), 82, Balancer::PeakEwma, Some(3)),
+        (Some("own"), 83, Balancer::PeakEwma, Some(4)),
+        (Some("same"), 80, Balancer::Random, Some(1)),
+        (Some("same"), 81, Balancer::PeakEwma, Some(2)),
+        (Some("same"), 82, Balancer::RoundRobin, None),
+    ] {
+        let settings = destination.settings(port, subset).expect("there is such a subset");
+        let found = (&settings.balancer, settings.limits.connections);
+        assert_eq!(found, (&balancer, connections), "{subset:?} at {port}");
     }
 }

@@ -164,6 +164,25 @@ fn which_route_counts() {
             vec!["* mall http: web", "80 * http: a"],
         ),
         (
+            "a consumer's route comes before a VirtualService for the same clients, though that is for a port",
+            vec![
+                with(
+                    virtual_service("v", "a.shop", json!({"spec": {"hosts": ["web.shop"]}})),
+                    json!({"metadata": {"namespace": "mall"}}),
+                ),
+                http("r", "b", consumer()),
+            ],
+            vec!["* mall http: web"],
+        ),
+        (
+            "and leaves other clients of it alone",
+            vec![
+                virtual_service("v", "a", json!({"spec": {"exportTo": ["mall", "."]}})),
+                http("r", "b", consumer()),
+            ],
+            vec!["* mall http: web", "80 shop http: a"],
+        ),
+        (
             "the older VirtualService",
             vec![
                 aged(virtual_service("v", "a", json!({})), 2),

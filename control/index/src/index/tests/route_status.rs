@@ -105,6 +105,17 @@ fn what_becomes_of_a_route() {
             "spec.parentRefs[0]: Gateway shop/wp is a waypoint: routes are attached to Services, not to waypoints",
         ),
         (
+            "a ServiceEntry as parent",
+            route(
+                "HTTPRoute",
+                parent(json!({"group": "networking.istio.io", "kind": "ServiceEntry", "name": "out"})),
+            ),
+            "Accepted=False UnsupportedValue",
+            GOOD,
+            "spec.parentRefs[0]: routes of Gateway API are attached to Services, and not to ServiceEntry shop/out: the route \
+             has no effect there; a VirtualService of that namespace may be for the hosts",
+        ),
+        (
             "no such backend",
             route(
                 "TLSRoute",
@@ -172,6 +183,25 @@ fn what_becomes_of_a_route() {
             .into_iter()
             .collect();
         assert_eq!(told, want, "{case}");
+    }
+}
+
+#[test]
+fn routes_of_other_gateways_are_left_alone() {
+    let ingress = |over: Value| {
+        let front = json!({"spec": {"parentRefs": [{"name": "front"}]}});
+        world([route("HTTPRoute", with(front, over))])
+    };
+    for (case, over) in [
+        ("a backend that is no Service", backend(json!({"group": "x.org", "kind": "Bucket", "port": null}))),
+        ("one that is not there", backend(json!({"name": "none"}))),
+        ("nobody takes anything", backend(json!({"weight": 0}))),
+    ] {
+        let world = ingress(over);
+        assert_eq!(conditions(&world, Kind::HttpRoute), [""; 0], "{case}");
+        let told: Vec<_> = world.problems().into_iter().filter(|one| one.contains(" shop/r: ")).collect();
+        assert_eq!(told, [""; 0], "{case}");
+        assert!(world.0.findings().iter().all(|(key, _)| *key.name != *"r"), "{case}");
     }
 }
 
