@@ -282,4 +282,12 @@ fn only_the_kubelets_own_connections_are_probes() {
     }
     assert!(accepted.try_recv().is_err());
     assert_eq!(world.host().counters().of(Counter::NotedProbe), 2);
+    // An agent that is told of no kubelet follows.
+    world.host = None;
+    world.cgroup = None;
+    world.open();
+    for pod in [POD_V4, POD_V6] {
+        assert!(!connect_from(&world, cgroup.as_deref(), pod, 8080), "no probe any more: {pod}");
+    }
+    world.cgroup = cgroup;
 }
