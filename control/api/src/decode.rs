@@ -5,6 +5,7 @@ use crate::fields::unknown_fields;
 use crate::kind::{Kind, Lookup, ObjectKey};
 use crate::object::{DEFAULT_NAMESPACE, Object};
 use crate::problem::{Note, Severity};
+use crate::quantity;
 use crate::refusal::{Refusal, RefusedScope, refused_dry_run, refused_scope};
 use crate::resource::Resource;
 use crate::secret::Secret;
@@ -85,8 +86,8 @@ pub fn refuse_object(value: &Value, notes: Vec<Note>) -> Decoded {
 fn read(kind: Kind, value: &Value) -> Decoded {
     let read = match kind {
         Kind::Namespace => typed(value).map(|(one, notes)| (Object::Namespace(one), notes)),
-        Kind::Node => typed(value).map(|(one, notes)| (Object::Node(one), notes)),
-        Kind::Pod => typed(value).map(|(one, notes)| (Object::Pod(one), notes)),
+        Kind::Node => typed(&quantity::as_texts(value)).map(|(one, notes)| (Object::Node(one), notes)),
+        Kind::Pod => typed(&quantity::as_texts(value)).map(|(one, notes)| (Object::Pod(one), notes)),
         Kind::Service => typed(value).map(|(one, notes)| (Object::Service(one), notes)),
         Kind::EndpointSlice => typed(value).map(|(one, notes)| (Object::EndpointSlice(one), notes)),
         Kind::ServiceAccount => typed(value).map(|(one, notes)| (Object::ServiceAccount(one), notes)),

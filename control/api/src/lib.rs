@@ -21,6 +21,7 @@ pub mod duration;
 pub mod text;
 pub mod check;
 pub mod fields;
+mod quantity;
 pub mod problem;
 pub mod kind;
 

@@ -10,6 +10,7 @@ pub(crate) mod watch;
 pub mod catalogue;
 pub mod manifest;
 pub mod last_good;
+mod naming;
 mod json;
 mod yaml;
 mod scalar;

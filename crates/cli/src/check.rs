@@ -1,6 +1,6 @@
 //! `weft check`: the agent knows how to find out, so it is run.
 
-use crate::output::Output;
+use crate::output::{self, Output, PrintError};
 use crate::programs;
 use crate::yaml;
 use std::os::unix::fs::MetadataExt as _;
@@ -31,6 +31,9 @@ pub enum CheckError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// The answer is nobody's.
+    #[error(transparent)]
+    Print(#[from] PrintError),
 }
 
 impl CheckError {
@@ -40,6 +43,7 @@ impl CheckError {
             Self::Missing => "install it, or run `weft-agent check` where it is",
             Self::Start { .. } => "see that it may be executed, and that it was built for this machine",
             Self::Answer { .. } => "agent and CLI are of different versions: run `weft-agent check` itself",
+            Self::Print(error) => error.advice(),
         }
     }
 }
@@ -63,7 +67,7 @@ pub fn run(output: Output) -> Result<ExitCode, CheckError> {
             let answer = command.stderr(Stdio::inherit()).output().map_err(failed)?;
             let rows = serde_json::from_slice(&answer.stdout);
             let rows = rows.map_err(|source| CheckError::Answer { program: program.clone(), source })?;
-            print!("{}", yaml::render(&rows));
+            output::print(&yaml::render(&rows))?;
             answer.status
         }
     };

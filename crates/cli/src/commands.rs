@@ -5,7 +5,7 @@ use crate::answers::{self, Extent};
 use crate::check::{self, CheckError};
 use crate::explain::{self, Destination, ExplainError};
 use crate::lists::{self, List};
-use crate::output::Output;
+use crate::output::{self, Output, PrintError};
 use crate::places::{Chosen, Place, PlaceError};
 use crate::routes::{self, RoutesError};
 use crate::waypoint::{self, Wanted, WaypointError};
@@ -175,6 +175,9 @@ pub enum CommandError {
     /// `weft-agent` could not be run.
     #[error(transparent)]
     Check(#[from] CheckError),
+    /// The answer is nobody's.
+    #[error(transparent)]
+    Print(#[from] PrintError),
     /// There is no runtime for asking.
     #[error("starting the runtime")]
     Runtime(#[source] std::io::Error),
@@ -190,6 +193,7 @@ impl CommandError {
             Self::Waypoint(error) => Some(error.advice()),
             Self::Analyze(error) => Some(error.advice()),
             Self::Check(error) => Some(error.advice()),
+            Self::Print(error) => Some(error.advice()),
             Self::Runtime(_) => None,
         }
     }
@@ -208,7 +212,7 @@ pub fn run(args: Args) -> Result<ExitCode, CommandError> {
     let runtime = runtime.map_err(CommandError::Runtime)?;
     let said = runtime.block_on(answer(&args.command, &chosen, args.output))?;
     eprint!("{}", said.silences);
-    print!("{}", said.answer);
+    output::print(&said.answer)?;
     Ok(said.extent.code())
 }
 

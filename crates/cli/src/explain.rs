@@ -38,6 +38,12 @@ pub enum ExplainError {
         /// The address.
         ip: String,
     },
+    /// The same of a pod that discovery knows.
+    #[error("{pod} is outside the mesh: it has no proxy, so no policy of the mesh decides there")]
+    NotInTheMesh {
+        /// The pod.
+        pod: String,
+    },
     /// The proxy did not answer.
     #[error(transparent)]
     Ask(#[from] AskError),
@@ -51,6 +57,9 @@ impl ExplainError {
             Self::Party(error) => error.advice(),
             Self::Outside { .. } | Self::Ask(AskError::Refused { .. }) => {
                 "`weft workloads` lists what the proxy knows"
+            }
+            Self::NotInTheMesh { .. } => {
+                "the label weft.dev/mesh: enabled, on it or its namespace, takes it in"
             }
             Self::Ask(error) => error.advice(),
         }
@@ -106,12 +115,22 @@ pub async fn ask(places: &[Place], source: &str, destination: &Destination) -> R
     if to.parse::<IpAddr>().is_ok() {
         return Err(ExplainError::Outside { ip: to });
     }
+    let row = workloads.as_array().into_iter().flatten().find(|row| is_host(row, &to));
+    if row.is_some_and(|row| row["protocol"] == "plain") {
+        return Err(ExplainError::NotInTheMesh { pod: to });
+    }
+    let (src, dst) = (asked(source, &from), asked(&destination.host, &to));
     let port = destination.port.unwrap_or(0);
-    let path = format!("/explain?src={from}&dst={to}&port={port}");
+    let path = format!("/explain?src={src}&dst={dst}&port={port}");
     match deciding(places, &workloads, &to).await {
         Some(place) => Ok(ask::get(&place.proxy, &path).await?),
         None => Ok(anyone(places, &path).await?),
     }
+}
+
+/// An address is asked about as it was typed: rules may name addresses, and a pod may have several.
+fn asked(typed: &str, resolved: &str) -> String {
+    typed.parse::<IpAddr>().map_or_else(|_no_address| resolved.to_owned(), |ip| ip.to_string())
 }
 
 /// What the first says that answers. Who was silent before changes nothing: all know all policies.

@@ -4,7 +4,7 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// A proxy that answers every question, until the test's process ends.
 fn proxy(folder: &Path, node: &'static str) {
@@ -126,6 +126,30 @@ fn whoever_answers_needs_no_words() {
     let (answer, silences, code) = weft(world.path(), &["connections", "-o", "json"]);
     assert_eq!((silences.as_str(), code), ("", Some(0)), "{answer}");
     assert!(answer.contains("node1"), "{answer}");
+}
+
+#[test]
+fn who_has_read_enough_breaks_nothing() {
+    let world = tempfile::tempdir().expect("a folder");
+    proxy(world.path(), "node1");
+    for (case, out, want) in [("a reader that has gone", closed_pipe(), 0), ("a full disk", full_disk(), 1)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+        command.env_remove("WEFT_ADMIN_SOCKET").arg("--world").arg(world.path()).arg("workloads");
+        let output = command.stdout(out).output().expect("the command runs");
+        let said = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(want), "{case}: {said}");
+        assert_eq!(said.is_empty(), want == 0, "{case}: {said}");
+        assert!(!said.contains("panicked"), "{case}: {said}");
+    }
+}
+
+fn closed_pipe() -> Stdio {
+    let (_, writer) = std::io::pipe().expect("a pipe");
+    writer.into()
+}
+
+fn full_disk() -> Stdio {
+    std::fs::File::options().write(true).open("/dev/full").expect("a device that is always full").into()
 }
 
 /// A control plane that has ended in order leaves no socket that could refuse.

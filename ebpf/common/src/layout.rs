@@ -94,8 +94,9 @@ impl Phase {
     }
 }
 
-/// The word that the tc program at a device's ingress leaves for the socket lookup of the same packet, on the same
-/// CPU and in the same softirq. Stored as `u32`.
+/// The word that the tc program at a device's ingress leaves for the socket lookups of what came in there, on the same
+/// CPU and in the same softirq. It says by which way packets came, and nothing about a single one: a device may hand them
+/// up in batches. `lo` does not. Stored as `u32`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Word {

@@ -55,12 +55,6 @@ impl Hook {
     };
     pub(crate) const ARRIVE: Self =
         Self { program: "arrive", direction: TcAttachType::Ingress, pin: "arrive", handle: FILTER_HANDLE };
-    pub(crate) const ARRIVE_BARE: Self = Self {
-        program: "arrive_bare",
-        direction: TcAttachType::Ingress,
-        pin: "arrive",
-        handle: FILTER_HANDLE,
-    };
     pub(crate) const LO_INGRESS: Self = Self {
         program: "lo_ingress",
         direction: TcAttachType::Ingress,

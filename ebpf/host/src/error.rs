@@ -34,6 +34,9 @@ pub enum OpenError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The same, of an earlier process: they would still pass.
+    #[error("ending that health probes are noted")]
+    Probes(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// Why a pod has no number.

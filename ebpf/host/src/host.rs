@@ -143,9 +143,10 @@ impl Host {
         let mode = mode.unwrap_or_else(|| check::tc_mode(lock));
         let ebpf = node.ebpf().map_err(OpenError::Program)?;
         let acceleration = accelerate::load(ebpf, acceleration);
-        if let Some(cgroup) = config.probe_cgroup {
-            probes::note(ebpf, &cgroup, &directory.probe())
-                .map_err(|source| OpenError::Probe { cgroup, source })?;
+        match config.probe_cgroup {
+            Some(cgroup) => probes::note(ebpf, &cgroup, &directory.probe())
+                .map_err(|source| OpenError::Probe { cgroup, source })?,
+            None => probes::forget(ebpf, &directory.probe()).map_err(OpenError::Probes)?,
         }
         // Last: programs are loaded with the maps that are still in there.
         let maps = Maps::take(ebpf).map_err(OpenError::Maps)?;

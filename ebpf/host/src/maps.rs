@@ -242,7 +242,7 @@ impl Maps {
     }
 }
 
-fn tolerate_missing(result: Result<(), MapError>) -> Result<(), MapError> {
+pub(crate) fn tolerate_missing(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
         Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),

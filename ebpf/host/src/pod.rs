@@ -143,8 +143,7 @@ pub(crate) fn accelerate(
 fn ingress(framing: Framing) -> Hook {
     match framing {
         Framing::Loopback => Hook::LO_INGRESS,
-        Framing::Ethernet => Hook::ARRIVE,
-        Framing::Bare => Hook::ARRIVE_BARE,
+        Framing::Ethernet | Framing::Bare => Hook::ARRIVE,
     }
 }
 

@@ -16,6 +16,7 @@ use nix::sys::socket::{
 };
 use socket2::{Domain, Socket, Type};
 use weft_ebpf_host::{Counter, ListenerKind};
+use world::batches;
 use world::frames::{self, TCP, UDP, Way, Wire, heard};
 use world::relay::{Source, ask, ask_within, relay, server, talk};
 use world::{NODE_V4, PATIENCE, POD_V4, POD_V6, REMOTE_V4, REMOTE_V6, World, at, ip};
@@ -151,6 +152,42 @@ fn frames_past_tc_stop_at_the_hosts_end() {
     }
 }
 
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn what_comes_in_batches_reaches_the_listener_all_the_same() {
+    const BATCH: u16 = 16;
+    let mut world = World::new();
+    let _mesh = world.listener(ListenerKind::Inbound, 15006);
+    drop(server(&world.pod, 8080));
+    world.enrol();
+    // An answer with a cookie has no socket: the programs look whose it is, before what came in with it is looked up.
+    world.pod.sysctl("ipv4/tcp_syncookies", "2");
+    batches::gather((&world.node, "v0"), (&world.pod, "eth0"));
+    let wire = Wire::between((&world.node, "v0"), (&world.pod, "eth0"));
+    let mut wanted = 0;
+    // Addresses that nobody has, who would answer with RSTs of his own.
+    for (from, to) in [("10.99.1.77", POD_V4), ("fd99:1::77", POD_V6)] {
+        for batch in 0..40 {
+            let syn = |number: u16| {
+                let from = at(from, 20_000 + batch * BATCH + number);
+                wire.plain([from.ip(), ip(to)], TCP, &frames::syn(from, at(to, 8080)))
+            };
+            let frames: Vec<_> = (0..BATCH).map(syn).collect();
+            world.node.within(|| {
+                batches::alone();
+                wire.send_from("v0", &frames, Way::PastTc);
+            });
+            wanted += u64::from(BATCH);
+            let chosen = || world.host.as_ref().unwrap().counters().of(Counter::ChosenInbound);
+            let deadline = Instant::now() + PATIENCE;
+            while chosen() != wanted {
+                assert!(Instant::now() < deadline, "{from}: {} of {wanted} came to the mesh", chosen());
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
 /// Answers one query from the address that it was sent to.
 fn answer_dns(socket: &Socket) -> (SocketAddr, IpAddr) {
     let mut buffer = [0; 512];
@@ -282,4 +319,12 @@ fn only_the_kubelets_own_connections_are_probes() {
     }
     assert!(accepted.try_recv().is_err());
     assert_eq!(world.host().counters().of(Counter::NotedProbe), 2);
+    // An agent that is told of no kubelet follows.
+    world.host = None;
+    world.cgroup = None;
+    world.open();
+    for pod in [POD_V4, POD_V6] {
+        assert!(!connect_from(&world, cgroup.as_deref(), pod, 8080), "no probe any more: {pod}");
+    }
+    world.cgroup = cgroup;
 }

@@ -79,13 +79,6 @@ pub fn leaving(ends: &Ends) -> Flow {
     Flow { local: ends.src, remote: ends.dst, local_port: ends.src_port, remote_port: ends.dst_port }
 }
 
-/// The flow of a packet that reaches the pod.
-#[inline(always)]
-#[must_use]
-pub fn arriving(ends: &Ends) -> Flow {
-    Flow { local: ends.dst, remote: ends.src, local_port: ends.dst_port, remote_port: ends.src_port }
-}
-
 /// Egress of the pod's devices. `received_here` says whether a socket of this namespace that does not listen is the
 /// segment's receiver: then it is one half of a connection whose other half the mesh holds.
 #[inline(always)]
@@ -159,20 +152,6 @@ pub fn second_lock(packet: &Packet, sender: Sender, known: impl FnOnce(&Ends) ->
     }
 }
 
-/// Ingress of the pod's devices: the word for the lookup of the same packet.
-#[inline(always)]
-pub fn device_word(
-    packet: &Packet,
-    phase: impl FnOnce() -> Phase,
-    known: impl FnOnce(&Ends) -> Known,
-) -> Word {
-    match packet.kind {
-        Kind::Tcp if packet.opens && phase() == Phase::Joining => Word::Leave,
-        Kind::Tcp if known(&packet.ends).passes(packet.opens).is_some() => Word::Leave,
-        _ => Word::Arrived,
-    }
-}
-
 /// Ingress of `lo`: the word for the lookup of the same packet.
 #[inline(always)]
 #[must_use]
@@ -212,9 +191,17 @@ pub enum Choice {
 /// The socket lookup of a pod's namespace. It runs only for what is delivered locally, so a packet that the pod
 /// forwards never comes here; hence the destination need not be compared with the pod's addresses, and an address
 /// that nobody told the agent of (link-local, a second network) is guarded as well.
+///
+/// `left_alone` says whether what is looked up passes by the mesh ([`is_left_alone`]); it is asked only for TCP that came in
+/// from outside.
 #[inline(always)]
 #[must_use]
-pub fn choose(word: Option<Word>, transport: Transport, local_port: u16) -> Choice {
+pub fn choose(
+    word: Option<Word>,
+    transport: Transport,
+    local_port: u16,
+    left_alone: impl FnOnce() -> bool,
+) -> Choice {
     match (word, transport, local_port) {
         (None, _, _) => Choice::Nobody,
         // Queries reach that listener by the port that they were sent to. Whoever asks for its own would have the pod's
@@ -223,9 +210,28 @@ pub fn choose(word: Option<Word>, transport: Transport, local_port: u16) -> Choi
         (Some(Word::Sent), Transport::Tcp, _) => Choice::Listener(ListenerKind::Outbound),
         (Some(Word::Sent), Transport::Udp, DNS_PORT) => Choice::Listener(ListenerKind::Dns),
         (Some(Word::Arrived), Transport::Tcp, TUNNEL_PORT) => Choice::Kernel,
-        (Some(Word::Arrived), Transport::Tcp, _) => Choice::Listener(ListenerKind::Inbound),
+        (Some(Word::Arrived), Transport::Tcp, _) => {
+            if left_alone() {
+                Choice::Kernel
+            } else {
+                Choice::Listener(ListenerKind::Inbound)
+            }
+        }
         (Some(Word::Sent | Word::Arrived), Transport::Udp, _) | (Some(Word::Leave), _, _) => Choice::Kernel,
     }
+}
+
+/// Whether TCP that came in from outside is the application's own: the pod is still joining, or the flow is exempt or a
+/// probe's. Asked of the lookup's own numbers, not by the word: where a device hands packets up in batches, the ingress
+/// program has seen all of a batch before the first of them is looked up.
+///
+/// It counts as a segment that opens a connection. Others find their socket and are not looked up here; one that finds none
+/// is answered with an RST, whoever gets it.
+#[inline(always)]
+#[must_use]
+pub fn is_left_alone(phase: impl FnOnce() -> Phase, known: impl FnOnce() -> Known) -> bool {
+    const OPENS: bool = true;
+    phase() == Phase::Joining || known().passes(OPENS).is_some()
 }
 
 /// The counter of a chosen listener.

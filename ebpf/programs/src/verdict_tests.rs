@@ -92,9 +92,6 @@ fn tcp_of_a_pod_that_is_joining() {
         let got = egress(&segment(opens, payload), sender, || Phase::Joining, |_| known, |_| received_here);
         assert_eq!(got, want, "{case}");
     }
-    let arrives = |(opens, payload)| device_word(&segment(opens, payload), || Phase::Joining, |_| Known::No);
-    assert_eq!(arrives(SYN), Word::Leave, "the application still has what is opened to it");
-    assert_eq!(arrives(DATA), Word::Arrived);
 }
 
 #[test]
@@ -165,20 +162,27 @@ fn what_the_mesh_has_no_part_in() {
 
 #[test]
 fn words() {
-    for (case, packet, known, want) in [
-        ("a new connection", segment(true, false), Known::No, Word::Arrived),
-        ("a probe", segment(true, false), PROBE, Word::Leave),
-        ("its numbers after it", segment(true, false), GONE, Word::Arrived),
-        ("an old connection's data", segment(false, true), ESTABLISHED, Word::Leave),
-        ("an old connection's numbers", segment(true, false), ESTABLISHED, Word::Arrived),
-        ("the last fragment of a SYN", of(Kind::TcpFragment), Known::No, Word::Arrived),
-        ("unreadable", of(Kind::Unreadable), Known::No, Word::Arrived),
-    ] {
-        assert_eq!(device_word(&packet, || Phase::Settled, |_| known), want, "{case}");
-    }
     assert_eq!(loopback_word(CAPTURE_MARK), Word::Sent);
     assert_eq!(loopback_word(0), Word::Leave);
     assert_eq!(loopback_word(1), Word::Leave);
+}
+
+#[test]
+fn what_comes_in_and_is_left_alone() {
+    use Phase::{Joining, Settled};
+    for (case, phase, known, want) in [
+        ("a new connection", Settled, Known::No, false),
+        ("to a pod that is joining", Joining, Known::No, true),
+        ("a probe", Settled, PROBE, true),
+        ("its numbers after it", Settled, GONE, false),
+        ("excluded", Settled, EXCLUDED, true),
+        ("an old connection's numbers", Settled, ESTABLISHED, false),
+    ] {
+        assert_eq!(is_left_alone(|| phase, || known), want, "{case}");
+        let (choice, listener) = (Choice::Kernel, Choice::Listener(ListenerKind::Inbound));
+        let got = choose(Some(Word::Arrived), Transport::Tcp, 80, || is_left_alone(|| phase, || known));
+        assert_eq!(got, if want { choice } else { listener }, "{case}");
+    }
 }
 
 #[test]
@@ -218,7 +222,7 @@ fn choices() {
         ),
         ("the pod's own loopback", Some(Word::Leave), Transport::Tcp, 80, Kernel),
     ] {
-        assert_eq!(choose(word, transport, port), want, "{case}");
+        assert_eq!(choose(word, transport, port, || false), want, "{case}");
     }
 }
 
@@ -231,11 +235,4 @@ fn dns_answers() {
     ] {
         assert_eq!(is_dns_answer(&datagram, sender), want, "{case}");
     }
-}
-
-#[test]
-fn both_directions_are_one_flow() {
-    let there = ends(1, 2);
-    let back = Ends { src: there.dst, dst: there.src, src_port: 2, dst_port: 1, ..there };
-    assert_eq!(leaving(&there), arriving(&back));
 }

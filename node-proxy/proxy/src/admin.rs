@@ -197,7 +197,8 @@ struct Explanation {
     policies: Vec<String>,
 }
 
-/// `src` and `dst` are addresses or `<namespace>/<name>`; `port` is the application's.
+/// `src` and `dst` are addresses or `<namespace>/<name>`; `port` is the application's. An address is asked about itself:
+/// rules may name addresses, and a pod may have several.
 fn explain(snapshot: &Snapshot, network: &Network, request: &Request) -> Answer {
     let bad = |text: String| Answer::text(StatusCode::BAD_REQUEST, text + "\n");
     let find = |name: &str| request.parameter(name).and_then(|text| find_workload(snapshot, network, text));
@@ -215,12 +216,17 @@ fn explain(snapshot: &Snapshot, network: &Network, request: &Request) -> Answer 
         return bad("src must be a pod, as <namespace>/<name>, or an address".to_owned());
     };
     let source = find("src");
-    let source_ip = source.as_ref().and_then(|one| one.addresses.first().copied());
-    let Some(source_ip) = source_ip.or_else(|| source_text.parse().ok()) else {
-        return bad(format!("src {source_text:?} is neither a pod that discovery knows nor an address"));
+    let addresses = |name: &str, known: Option<&Arc<Workload>>| -> Vec<IpAddr> {
+        let asked = request.parameter(name).and_then(|text| text.parse::<IpAddr>().ok());
+        let known = || known.map(|one| one.addresses.clone()).unwrap_or_default();
+        asked.map_or_else(known, |ip| vec![ip.to_canonical()])
     };
+    let sources = addresses("src", source.as_ref());
+    if sources.is_empty() {
+        return bad(format!("src {source_text:?} is neither a pod that discovery knows nor an address"));
+    }
     let identity = source.as_ref().filter(|one| one.is_enrolled()).map(|one| one.identity.clone());
-    let Some(destination_ip) = destination.addresses.first().copied() else {
+    let Some((source_ip, destination_ip)) = ends(&sources, &addresses("dst", Some(&destination))) else {
         return bad("dst has no address".to_owned());
     };
     let connection =
@@ -239,6 +245,12 @@ fn explain(snapshot: &Snapshot, network: &Network, request: &Request) -> Answer 
         dry_run: judgement.dry_run.as_ref().map(|verdict| words(verdict).1),
         policies: applicable.iter().map(applicable_name).collect(),
     })
+}
+
+/// Two addresses of one family, as a connection has them, if there are such.
+fn ends(sources: &[IpAddr], destinations: &[IpAddr]) -> Option<(IpAddr, IpAddr)> {
+    let pairs = || destinations.iter().flat_map(|to| sources.iter().map(move |from| (*from, *to)));
+    pairs().find(|(from, to)| from.is_ipv4() == to.is_ipv4()).or_else(|| pairs().next())
 }
 
 fn words(verdict: &Verdict) -> (&'static str, String) {
@@ -264,4 +276,26 @@ fn find_workload(snapshot: &Snapshot, network: &Network, text: &str) -> Option<A
     }
     let (namespace, name) = text.split_once('/')?;
     snapshot.workloads().find(|one| *one.namespace == *namespace && *one.name == *name).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_has_one_family() {
+        let ips =
+            |texts: &[&str]| -> Vec<IpAddr> { texts.iter().map(|text| text.parse().unwrap()).collect() };
+        let (both, other) = (ips(&["10.0.0.1", "fd00::1"]), ips(&["10.0.0.2", "fd00::2"]));
+        for (case, sources, destinations, want) in [
+            ("by names", &both[..], &other[..], Some(("10.0.0.1", "10.0.0.2"))),
+            ("to an address", &both, &other[1..], Some(("fd00::1", "fd00::2"))),
+            ("from an address", &both[1..], &other, Some(("fd00::1", "fd00::2"))),
+            ("of two families", &both[..1], &other[1..], Some(("10.0.0.1", "fd00::2"))),
+            ("to nowhere", &both, &[], None),
+        ] {
+            let want = want.map(|(from, to)| (from.parse().unwrap(), to.parse().unwrap()));
+            assert_eq!(ends(sources, destinations), want, "{case}");
+        }
+    }
 }

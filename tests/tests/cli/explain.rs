@@ -89,7 +89,9 @@ impl Row<'_> {
 }
 
 fn what_cannot_be_explained(stage: &Stage) -> Result<()> {
+    let stranger = format!("{}/{}", stage.stranger.namespace(), stage.stranger.name());
     for (src, dst, why) in [
+        ("shop/client", &*stranger, "is outside the mesh"),
         ("shop/client", "shop/reviews:80", "is a service; policy is asked about its pods: shop/"),
         ("shop/client", "shop/clerk:7000", "the proxy knows no workload shop/clerk"),
         ("shop/client", "203.0.113.7:80", "no workload of the mesh has the address 203.0.113.7"),

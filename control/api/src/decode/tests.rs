@@ -167,6 +167,24 @@ fn what_looks_like_a_policy_is_not_passed_over() {
 }
 
 #[test]
+fn quantities_may_be_numbers_as_in_kubernetes() {
+    let resources = json!({"limits": {"cpu": 1, "memory": 134_217_728}, "requests": {"cpu": 0.5}});
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"},
+        "spec": {"containers": [{"name": "app", "resources": resources}]}});
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"},
+        "status": {"capacity": {"cpu": 2, "pods": "110"}}});
+    for value in [pod, node] {
+        match decode(&value) {
+            Decoded::Object(_, notes) => assert_eq!(notes, [], "{value}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    let text = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"},
+        "spec": {"containers": [{"name": "app", "resources": {"limits": {"cpu": true}}}]}});
+    assert_eq!(refusal(&text).notes[0].field, "spec.containers[0].resources.limits.cpu");
+}
+
+#[test]
 fn a_status_may_be_newer_than_this_build() {
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "status": {"novelty": 1}});
     let Decoded::Object(_, notes) = decode(&pod) else { panic!("refused") };

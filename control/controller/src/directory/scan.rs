@@ -3,6 +3,7 @@
 use crate::directory::catalogue::FileNews;
 use crate::directory::last_good::LastGood;
 use crate::directory::manifest::{FILE_BYTES_MAX, parse_manifests};
+use crate::directory::naming::{is_hidden, is_manifest};
 use crate::directory::watch::Pending;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, Metadata};
@@ -355,13 +356,4 @@ impl Listing {
         self.problems.push(problem(folder, reason));
         self.closed.push(folder.to_owned());
     }
-}
-
-/// Editors' and Kubernetes' own files (`.x.swp`, `..data`) begin with a dot.
-fn is_hidden(path: &Path) -> bool {
-    path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."))
-}
-
-fn is_manifest(path: &Path) -> bool {
-    path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json")
 }

@@ -1,6 +1,7 @@
 //! The kernel's word that files changed. It says when to look and which files to read again; what is there
 //! is for the scan to see, so that a lost or misread event costs time and nothing else.
 
+use crate::directory::naming::is_followed;
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::{Mutex, MutexGuard};
@@ -34,7 +35,7 @@ pub(crate) struct Pending {
     touched: HashSet<PathBuf>,
     /// Files that came to where they are by renaming, and that nobody was heard to write to since: they are whole.
     whole: HashSet<PathBuf>,
-    /// Files that somebody has written to and not closed, and since when.
+    /// Manifests that somebody has written to and not closed, and since when.
     writing: HashMap<PathBuf, Instant>,
     /// Events were lost: read all.
     all: bool,
@@ -136,13 +137,14 @@ impl Pending {
                 self.whole.remove(&path);
             }
             match writing {
-                Some(true) => {
+                // An editor has its own files open all the while; nobody has to wait for those.
+                Some(true) if is_followed(&path) => {
                     self.writing.entry(path.clone()).or_insert_with(Instant::now);
                 }
                 Some(false) => {
                     self.writing.remove(&path);
                 }
-                None => {}
+                Some(true) | None => {}
             }
             self.touched.insert(path);
         }

@@ -64,6 +64,11 @@ impl Wire {
 
     /// Sends a frame from `eth0` of the current namespace.
     pub(crate) fn send(&self, frame: &[u8], way: Way) {
+        self.send_from("eth0", &[frame.to_vec()], way);
+    }
+
+    /// Sends frames from a device of the current namespace, one right after the other.
+    pub(crate) fn send_from(&self, device: &str, frames: &[Vec<u8>], way: Way) {
         // SAFETY: plain system calls on a socket of this test; address and option live through the calls.
         unsafe {
             let socket = libc::socket(libc::AF_PACKET, libc::SOCK_RAW, 0);
@@ -75,17 +80,19 @@ impl Wire {
             assert_eq!(result, 0, "PACKET_QDISC_BYPASS");
             let mut address: libc::sockaddr_ll = std::mem::zeroed();
             address.sll_family = libc::AF_PACKET as u16;
-            address.sll_ifindex = nix::net::if_::if_nametoindex("eth0").unwrap() as i32;
-            address.sll_protocol = u16::from_be_bytes([frame[13], frame[12]]);
+            address.sll_ifindex = nix::net::if_::if_nametoindex(device).unwrap() as i32;
             address.sll_halen = 6;
             address.sll_addr[..6].copy_from_slice(&self.to);
             let length = size_of::<libc::sockaddr_ll>() as u32;
-            let (bytes, to) = (frame.as_ptr().cast(), (&raw const address).cast());
-            let sent = libc::sendto(socket.as_raw_fd(), bytes, frame.len(), 0, to, length);
-            // A frame that tc drops is one for which there is no buffer.
-            let error = std::io::Error::last_os_error();
-            let gone = sent == -1 && error.raw_os_error() == Some(libc::ENOBUFS);
-            assert!(gone || sent == frame.len() as isize, "{error}");
+            for frame in frames {
+                address.sll_protocol = u16::from_be_bytes([frame[13], frame[12]]);
+                let (bytes, to) = (frame.as_ptr().cast(), (&raw const address).cast());
+                let sent = libc::sendto(socket.as_raw_fd(), bytes, frame.len(), 0, to, length);
+                // A frame that tc drops is one for which there is no buffer.
+                let error = std::io::Error::last_os_error();
+                let gone = sent == -1 && error.raw_os_error() == Some(libc::ENOBUFS);
+                assert!(gone || sent == frame.len() as isize, "{error}");
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 
 pub(crate) mod relay;
 pub(crate) mod frames;
+pub(crate) mod batches;
 
 use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr};

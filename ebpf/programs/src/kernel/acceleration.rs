@@ -22,7 +22,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::macros::{btf_map, classifier, sk_msg};
 use aya_ebpf::programs::{SkMsgContext, TcContext};
-use weft_ebpf_common::{Acceleration, Counter, EndKey, KERNEL_FIELDS, KernelField, Paired, Side, Word};
+use weft_ebpf_common::{Acceleration, Counter, EndKey, KERNEL_FIELDS, KernelField, Paired, Side};
 use weft_ebpf_programs::acceleration::{self, End, Moment, Way};
 use weft_ebpf_programs::packet::{self, Ends, Kind, Link};
 
@@ -160,11 +160,8 @@ pub(crate) fn pair(ctx: TcContext) -> i32 {
     }
     let packet = packet::read(&Skb(&ctx), Link::Ethernet);
     if packet.kind == Kind::Tcp && packet.payload && !packet.opens {
-        // The lookups also look for listeners, by the word; the packet's own lookup must find it as it was.
-        let word = maps::read_word();
-        maps::write_word(Word::Leave);
-        pair_ends(&ctx, &packet.ends, level);
-        maps::write_word(word.unwrap_or(Word::Leave));
+        // The lookups also look for listeners, by the word.
+        maps::among_own_sockets(|| pair_ends(&ctx, &packet.ends, level));
     }
     TC_ACT_UNSPEC
 }

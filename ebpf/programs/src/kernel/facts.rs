@@ -1,16 +1,17 @@
 //! What the library wants to know of a packet, fetched from the kernel.
 
-use core::mem;
+use core::{mem, ptr};
 
 use aya_ebpf::bindings::bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 as TupleV6;
 use aya_ebpf::bindings::{bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 as TupleV4};
 use aya_ebpf::helpers::generated::{
     bpf_get_listener_sock, bpf_sk_fullsock, bpf_sk_release, bpf_skb_load_bytes, bpf_skc_lookup_tcp,
 };
-use aya_ebpf::programs::TcContext;
-use weft_ebpf_common::{Address, Family, Word};
+use aya_ebpf::programs::{SkLookupContext, TcContext};
+use weft_ebpf_common::{Address, Family, Flow};
 use weft_ebpf_programs::packet::{Ends, Frame};
 use weft_ebpf_programs::sender::{STATE_LISTEN, Sender, Socket};
+use weft_ebpf_programs::verdict;
 
 use super::maps;
 
@@ -65,20 +66,74 @@ fn socket(ctx: &TcContext) -> Socket {
 /// Whether a socket of this namespace that does not listen would receive a segment with these ends.
 #[inline(always)]
 pub(super) fn received_here(ctx: &TcContext, ends: &Ends) -> bool {
-    // The helper looks for listeners as well, and so runs this namespace's sk_lookup program.
-    maps::write_word(Word::Leave);
     let mut tuple = Tuple::of(ends);
-    // SAFETY: the tuple lives on this stack and has the size that says its family; the reference is released.
-    unsafe {
-        let socket =
-            bpf_skc_lookup_tcp(ctx.skb.skb.cast(), tuple.as_mut_ptr(), tuple.size(), CURRENT_NAMESPACE, 0);
-        if socket.is_null() {
-            return false;
+    // The helper looks for listeners as well, and so runs this namespace's sk_lookup program.
+    maps::among_own_sockets(|| {
+        // SAFETY: the tuple lives on this stack and has the size that says its family; the reference is released.
+        unsafe {
+            let socket = bpf_skc_lookup_tcp(
+                ctx.skb.skb.cast(),
+                tuple.as_mut_ptr(),
+                tuple.size(),
+                CURRENT_NAMESPACE,
+                0,
+            );
+            if socket.is_null() {
+                return false;
+            }
+            let state = (*socket).state;
+            bpf_sk_release(socket.cast());
+            state != STATE_LISTEN
         }
-        let state = (*socket).state;
-        bpf_sk_release(socket.cast());
-        state != STATE_LISTEN
+    })
+}
+
+/// The flow that a lookup of this namespace is about.
+#[inline(always)]
+pub(super) fn looked_up(ctx: &SkLookupContext) -> Option<Flow> {
+    let of = ctx.lookup;
+    // All is read before the branch, and volatile: otherwise the compiler merges the branches into one load at a
+    // computed offset, which the verifier refuses for a context.
+    // SAFETY: plain reads of the context.
+    let (family, local_v4, remote_v4, local_v6, remote_v6, local_port, remote_port) = unsafe {
+        (
+            ptr::read_volatile(&raw const (*of).family),
+            ptr::read_volatile(&raw const (*of).local_ip4),
+            ptr::read_volatile(&raw const (*of).remote_ip4),
+            words(&raw const (*of).local_ip6),
+            words(&raw const (*of).remote_ip6),
+            ptr::read_volatile(&raw const (*of).local_port),
+            ptr::read_volatile(&raw const (*of).remote_port),
+        )
+    };
+    let (local, remote) = match verdict::family(family)? {
+        Family::V4 => (Address::v4(local_v4.to_ne_bytes()), Address::v4(remote_v4.to_ne_bytes())),
+        Family::V6 => (from_words(local_v6), from_words(remote_v6)),
+    };
+    // The kernel gives the local port in host order, the other one in network order.
+    Some(Flow { local, remote, local_port: local_port as u16, remote_port: u16::from_be(remote_port) })
+}
+
+/// # Safety
+/// The words must be those of a context.
+#[inline(always)]
+unsafe fn words(of: *const [u32; 4]) -> [u32; 4] {
+    let of: *const u32 = of.cast();
+    // SAFETY: as the caller says; each word by itself, as a context is read.
+    unsafe {
+        [
+            ptr::read_volatile(of),
+            ptr::read_volatile(of.add(1)),
+            ptr::read_volatile(of.add(2)),
+            ptr::read_volatile(of.add(3)),
+        ]
     }
+}
+
+#[inline(always)]
+fn from_words(words: [u32; 4]) -> Address {
+    // SAFETY: both are sixteen bytes, in network order.
+    Address::v6(unsafe { mem::transmute::<[u32; 4], [u8; 16]>(words) })
 }
 
 /// Both ends of a segment, as the kernel wants them for a lookup of its receiver.

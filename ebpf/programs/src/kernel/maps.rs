@@ -184,7 +184,7 @@ pub(super) fn slot_behind(interface: u32) -> Option<u32> {
     Some(unsafe { *slot })
 }
 
-/// The word between the ingress program of a device and the lookup of the same packet.
+/// The word between the ingress program of a device and the lookups of what came in there.
 #[btf_map]
 static WORD: PerCpuArray<u32, 1> = PerCpuArray::new();
 
@@ -201,6 +201,17 @@ pub(super) fn read_word() -> Option<Word> {
     let place = WORD.get_ptr(0)?;
     // SAFETY: the map gave the pointer, and it is this CPU's own.
     Word::read(unsafe { *place })
+}
+
+/// Does something that looks for sockets as the namespace has them, without its sk_lookup program. The word is as it was
+/// afterwards: packets that have come in may still wait for their own lookup.
+#[inline(always)]
+pub(super) fn among_own_sockets<T>(work: impl FnOnce() -> T) -> T {
+    let word = read_word();
+    write_word(Word::Leave);
+    let done = work();
+    write_word(word.unwrap_or(Word::Leave));
+    done
 }
 
 /// What happened to packets, by [`Counter`].

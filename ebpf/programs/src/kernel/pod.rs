@@ -10,7 +10,7 @@ use weft_ebpf_common::{
     CAPTURE_MARK, Counter, DNS_LISTENER_PORT, DNS_PORT, Family, LOOPBACK_INDEX, SlotFlow, Word,
 };
 use weft_ebpf_programs::packet::{self, ETHERNET_LEN, Link};
-use weft_ebpf_programs::verdict::{self, Choice, Transport, Verdict};
+use weft_ebpf_programs::verdict::{self, Choice, Known, Transport, Verdict};
 
 use super::facts::{self, Skb};
 use super::{log, maps};
@@ -108,27 +108,10 @@ fn add_ethernet(ctx: &TcContext) -> Option<()> {
     ctx.store(ETHERNET_LEN - 2, &protocol, 0).ok()
 }
 
-/// Ingress of a device with Ethernet frames.
+/// Ingress of a device, however its frames begin.
 #[classifier]
-pub(crate) fn arrive(ctx: TcContext) -> i32 {
-    arrived(&ctx, Link::Ethernet)
-}
-
-/// Ingress of a device whose frames begin with IP.
-#[classifier]
-pub(crate) fn arrive_bare(ctx: TcContext) -> i32 {
-    arrived(&ctx, Link::Bare)
-}
-
-#[inline(always)]
-fn arrived(ctx: &TcContext, link: Link) -> i32 {
-    let packet = packet::read(&Skb(ctx), link);
-    let word = verdict::device_word(
-        &packet,
-        || maps::phase(maps::slot()),
-        |ends| maps::known(&SlotFlow { slot: maps::slot(), flow: verdict::arriving(ends) }),
-    );
-    maps::write_word(word);
+pub(crate) fn arrive(_ctx: TcContext) -> i32 {
+    maps::write_word(Word::Arrived);
     TC_ACT_UNSPEC
 }
 
@@ -190,7 +173,12 @@ pub(crate) fn choose(ctx: SkLookupContext) -> u32 {
         IPPROTO_UDP => Transport::Udp,
         _ => return sk_action::SK_PASS,
     };
-    match verdict::choose(maps::read_word(), transport, local_port as u16) {
+    let left_alone = || {
+        let slot = maps::slot();
+        let known = || facts::looked_up(&ctx).map_or(Known::No, |flow| maps::known(&SlotFlow { slot, flow }));
+        verdict::is_left_alone(|| maps::phase(slot), known)
+    };
+    match verdict::choose(maps::read_word(), transport, local_port as u16, left_alone) {
         Choice::Kernel => sk_action::SK_PASS,
         Choice::Nobody => {
             maps::count(Counter::DroppedFailed);

@@ -215,6 +215,23 @@ async fn temporary_files_of_editors_are_no_manifests() {
 }
 
 #[tokio::test]
+async fn what_an_editor_has_open_beside_a_manifest_is_not_waited_for() {
+    let folder = TempDir::new().expect("a folder");
+    // Who waited for a writer would wait longer than this test does.
+    let timing = Timing { rescan: PATIENCE * 10, writer_max: PATIENCE * 10, ..Timing::default() };
+    let mut followed = Followed::follow(folder, timing);
+    followed.next().await;
+    let mut open = Vec::new();
+    for (file, name) in [(".a.yaml.swp", "a"), ("build.log", "b"), (".hidden.yaml", "c")] {
+        let mut beside = fs::File::create(followed.path(file)).unwrap();
+        beside.write_all(b"still open").unwrap();
+        open.push(beside);
+        followed.write(&format!("{name}.yaml"), &pod(name));
+        assert_eq!(followed.told().await, [format!("+{name}")], "beside {file}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_is_no_yaml_keeps_its_last_version() {
     let mut followed = Followed::start().await;
     followed.write("a.yaml", "a: [\n");
