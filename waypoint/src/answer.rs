@@ -164,7 +164,9 @@ async fn act(
             Action::Respond(respond) => finish(rule, direct(way.speaks, respond).into()),
             Action::Redirect(words) => finish(rule, redirected(way, words, &head, record)),
             Action::Forward(forward) => {
-                let errand = Errand { rule, forward, upgrading };
+                // What it has waited on purpose is no time that it took (Istio, `HTTPFaultInjection`).
+                let since = if record.flag == Flag::DelayInjected { Instant::now() } else { way.begun };
+                let errand = Errand { rule, forward, upgrading, since };
                 forward::by_rule(way, errand, head, incoming, record).await
             }
         },
