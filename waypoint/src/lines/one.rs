@@ -44,8 +44,20 @@ pub(crate) struct LeaseOne {
 }
 
 impl LeaseOne {
-    /// The connection is free.
-    pub(super) fn give_back(self) {
+    /// The connection is free: at once, or when all of its request has gone out. A backend may answer before that, and
+    /// another request would wait for as long as this one's client likes.
+    pub(super) fn give_back(mut self) {
+        if self.one.sender.is_ready() || self.one.sender.is_closed() {
+            return self.keep();
+        }
+        spawn_local(async move {
+            // One that breaks meanwhile is closed, and not kept.
+            let _ = self.one.sender.ready().await;
+            self.keep();
+        });
+    }
+
+    fn keep(self) {
         let Self { lines, client, mut one, freed, room, requests_max } = self;
         let may_go_on = requests_max.is_none_or(|most| one.requests < most) && room.surplus() == 0;
         if may_go_on && !one.sender.is_closed() {
