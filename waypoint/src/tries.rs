@@ -246,7 +246,11 @@ fn decide(
             (Outcome::Response { status, headers }, all())
         }
         Err(TryError::Line(error)) => {
-            let sent = if error.sent() == Sent::Nothing { Sent::Nothing } else { all() };
+            // What nobody has looked at may all the same have been sent, and then all of it has to be there again.
+            let sent = match all() {
+                Sent::Kept => error.sent(),
+                gone => gone,
+            };
             (Outcome::Failed(error.failure()), sent)
         }
         Err(TryError::Late(deadline)) if deadline.limit.ends_request() => return Err(Stop::Deadline),
