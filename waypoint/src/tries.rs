@@ -1,6 +1,6 @@
 //! Tries to get a response: one endpoint after the other, as long as the rule says and there is time and room.
 
-use crate::body::{Body, BodyError, Follow, Source};
+use crate::body::{Body, BodyError, Cut, Follow, Source};
 use crate::head::{self, Outbound};
 use crate::lines::{Demand, Lease, LineError, Lines, Upstream};
 use crate::shed::{Shed, Shedding};
@@ -53,6 +53,8 @@ struct Tried {
 enum TryError {
     Line(LineError),
     Late(Deadline),
+    /// The client did not bring the request to its end. That is no failure of the endpoint's, and no other could do better.
+    Cut(Cut),
 }
 
 /// What a response holds until its body is over.
@@ -114,6 +116,7 @@ pub(crate) async fn run(
         let begun = Instant::now();
         record.ask(request.headers_mut(), &mut way.worker.chance(), begun);
         let tried = once(way, &task, &settings, (&member, outbound), request, begun).await;
+        let tried = tried.or_cut(source.as_ref());
         let ended = Instant::now();
         learn(target, &member, &tried, ended);
         let again = decide(way, &task, &tried, (number, source.as_ref()), ended);
@@ -135,7 +138,7 @@ pub(crate) async fn run(
                 number += 1;
             }
             Err(stop) => {
-                if let Some(shedding) = &mut shedding {
+                if let Some(shedding) = shedding.as_mut().filter(|_| !tried.is_cut()) {
                     shedding.answered(tried.status(), ended);
                 }
                 let Tried { result, in_flight } = tried;
@@ -209,6 +212,18 @@ async fn once(
 }
 
 impl Tried {
+    /// Whose fault it is that there is no response.
+    fn or_cut(self, source: Option<&Source>) -> Self {
+        match (self.result, source.and_then(Source::cut)) {
+            (Err(TryError::Line(_)), Some(cut)) => Self { result: Err(TryError::Cut(cut)), ..self },
+            (result, _) => Self { result, ..self },
+        }
+    }
+
+    fn is_cut(&self) -> bool {
+        matches!(self.result, Err(TryError::Cut(_)))
+    }
+
     fn status(&self) -> Option<u16> {
         self.result.as_ref().ok().map(|(response, _)| response.status().as_u16())
     }
@@ -223,7 +238,7 @@ fn learn(target: &Target, member: &Member<Upstream>, tried: &Tried, now: Instant
             (outlier::Outcome::Status(status.as_u16()), answer)
         }
         // It says nothing of the endpoint that there was no room here, or that the client waits no longer.
-        Err(TryError::Line(LineError::Overflow(_) | LineError::Waited(_))) => return,
+        Err(TryError::Line(LineError::Overflow(_) | LineError::Waited(_)) | TryError::Cut(_)) => return,
         Err(TryError::Late(deadline)) if deadline.limit == deadline::Limit::Client => return,
         Err(TryError::Line(_) | TryError::Late(_)) => (outlier::Outcome::Local, load::Answer::Failed),
     };
@@ -253,6 +268,7 @@ fn decide(
             };
             (Outcome::Failed(error.failure()), sent)
         }
+        Err(TryError::Cut(_)) => return Err(Stop::Final),
         Err(TryError::Late(deadline)) if deadline.limit.ends_request() => return Err(Stop::Deadline),
         Err(TryError::Late(_)) => (Outcome::Failed(Failure::Timeout), all()),
     };
@@ -265,6 +281,10 @@ fn decide(
 fn fail(way: &Way, record: &mut Record, error: &TryError, stop: Stop) -> Answer {
     let error = match error {
         TryError::Late(deadline) => return way.late(record, deadline.limit),
+        TryError::Cut(cut) => {
+            let text = cut.to_string();
+            return way.refuse(record, (cut.status(), &text), Flag::BadRequest, None);
+        }
         TryError::Line(error) => error,
     };
     let flag = match (error.failure(), stop) {
