@@ -19,6 +19,7 @@ use weft_l7::balance::load::{self, InFlight};
 use weft_l7::balance::{Ask, Member, Reach};
 use weft_l7::deadline::{self, Brought, Deadline};
 use weft_l7::destination::Settings;
+use weft_l7::grpc;
 use weft_l7::limit::Permit;
 use weft_l7::outlier;
 use weft_l7::resilience::{Retry, Timeouts};
@@ -64,10 +65,17 @@ struct Held {
     _request: Permit,
     _retry: Option<Permit>,
     _shedding: Option<Shedding>,
+    /// Whose answer it is, if what comes behind the body says how it fares.
+    awaits: Option<(Rc<Target>, Rc<Member<Upstream>>)>,
 }
 
 impl Follow for Held {
-    fn piece(&mut self, _frame: &Frame<Bytes>) {}
+    fn piece(&mut self, frame: &Frame<Bytes>) {
+        let Some(status) = frame.trailers_ref().and_then(grpc::status) else { return };
+        if let Some((target, member)) = self.awaits.take() {
+            target.heard(&member, outlier::Outcome::Status(grpc::to_http(status)), Instant::now());
+        }
+    }
 
     fn done(mut self: Box<Self>) {
         if let Some(lease) = self.lease.take() {
@@ -118,7 +126,7 @@ pub(crate) async fn run(
         let tried = once(way, &task, &settings, (&member, outbound), request, begun).await;
         let tried = tried.or_cut(source.as_ref());
         let ended = Instant::now();
-        learn(target, &member, &tried, ended);
+        learn(target, &member, (&tried, way.speaks), ended);
         let again = decide(way, &task, &tried, (number, source.as_ref()), ended);
         match again {
             Ok(again) => {
@@ -158,12 +166,14 @@ pub(crate) async fn run(
                     record.flag = Flag::RetryLimit;
                 }
                 let late = deadline::of_try(task.timeouts, task.retry, task.deadline, begun, Brought::Head);
+                let awaits = status_of(&response, way.speaks).is_none();
                 let held = Held {
                     lease: Some(lease),
                     _in_flight: in_flight,
                     _request: request_room,
                     _retry: retry_room,
                     _shedding: shedding,
+                    awaits: awaits.then(|| (target.clone(), member.clone())),
                 };
                 return (deliver(response, held, late, (way.speaks, task.upgrading)), Some(member));
             }
@@ -230,20 +240,31 @@ impl Tried {
 }
 
 /// What the try says of its endpoint.
-fn learn(target: &Target, member: &Member<Upstream>, tried: &Tried, now: Instant) {
-    let (outcome, answer) = match &tried.result {
-        Ok((response, _)) => {
-            let status = response.status();
-            let answer = if status.is_server_error() { load::Answer::Failed } else { load::Answer::Fine };
-            (outlier::Outcome::Status(status.as_u16()), answer)
-        }
+fn learn(target: &Target, member: &Member<Upstream>, (tried, speaks): (&Tried, Speaks), now: Instant) {
+    let outcome = match &tried.result {
+        Ok((response, _)) => status_of(response, speaks).map(outlier::Outcome::Status),
         // It says nothing of the endpoint that there was no room here, or that the client waits no longer.
         Err(TryError::Line(LineError::Overflow(_) | LineError::Waited(_)) | TryError::Cut(_)) => return,
         Err(TryError::Late(deadline)) if deadline.limit == deadline::Limit::Client => return,
-        Err(TryError::Line(_) | TryError::Late(_)) => (outlier::Outcome::Local, load::Answer::Failed),
+        Err(TryError::Line(_) | TryError::Late(_)) => Some(outlier::Outcome::Local),
+    };
+    let answer = match outcome {
+        None | Some(outlier::Outcome::Status(..500)) => load::Answer::Fine,
+        Some(outlier::Outcome::Status(_) | outlier::Outcome::Local) => load::Answer::Failed,
     };
     tried.in_flight.answered(answer, now);
-    target.heard(member, outcome, now);
+    if let Some(outcome) = outcome {
+        target.heard(member, outcome, now);
+    }
+}
+
+/// What a response's head says of how its endpoint fares, as a status of HTTP. Of gRPC that is its own status, which comes
+/// behind the body where there is one (Envoy, "Outlier detection": "gRPC").
+fn status_of(response: &Response<Incoming>, speaks: Speaks) -> Option<u16> {
+    match (speaks, response.status()) {
+        (Speaks::Grpc, StatusCode::OK) => grpc::status(response.headers()).map(grpc::to_http),
+        (Speaks::Grpc | Speaks::Http, status) => Some(status.as_u16()),
+    }
 }
 
 fn decide(
