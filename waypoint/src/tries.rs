@@ -6,7 +6,7 @@ use crate::lines::{Demand, Lease, LineError, Lines, Upstream};
 use crate::shed::{Shed, Shedding};
 use crate::target::Target;
 use crate::telemetry::{Flag, Record};
-use crate::way::{Answer, Way};
+use crate::way::{Answer, Switching, Way};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, request};
 use hyper::body::{Frame, Incoming};
@@ -63,8 +63,8 @@ struct Held {
     lease: Option<Lease>,
     _in_flight: InFlight,
     _request: Permit,
-    _retry: Option<Permit>,
-    _shedding: Option<Shedding>,
+    retry: Option<Permit>,
+    shedding: Option<Shedding>,
     /// Whose answer it is, if what comes behind the body says how it fares.
     awaits: Option<(Rc<Target>, Rc<Member<Upstream>>)>,
 }
@@ -171,8 +171,8 @@ pub(crate) async fn run(
                     lease: Some(lease),
                     _in_flight: in_flight,
                     _request: request_room,
-                    _retry: retry_room,
-                    _shedding: shedding,
+                    retry: retry_room,
+                    shedding,
                     awaits: awaits.then(|| (target.clone(), member.clone())),
                 };
                 return (deliver(response, held, late, (way.speaks, task.upgrading)), Some(member));
@@ -333,7 +333,9 @@ fn deliver(
     let switches = parts.status == StatusCode::SWITCHING_PROTOCOLS;
     head::clean(&mut parts, if switches { upgrading } else { Upgrading::No });
     if switches {
-        let switching = held.lease.take();
+        // It is an answered request, but it takes up its place and its connection for as long as it lasts.
+        drop((held.retry.take(), held.shedding.take()));
+        let switching = held.lease.take().map(|lease| Switching { lease, held: Box::new(held) });
         return Answer { response: Response::from_parts(parts, Body::Empty), switching };
     }
     Response::from_parts(parts, Body::download(incoming, late, speaks, Box::new(held))).into()
