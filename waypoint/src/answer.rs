@@ -56,6 +56,7 @@ async fn judge(way: &Way, mut head: request::Parts, incoming: Incoming, record: 
     if let Err(bad) = vet(&head) {
         return refuse_bad(way, &head, record, bad.status(), &bad.to_string());
     }
+    name_host(way, &mut head);
     if let Err(bad) = bring_into_form(&mut head) {
         return refuse_bad(way, &head, record, 400, &format!("the path of the request is none: {bad}"));
     }
@@ -74,6 +75,18 @@ async fn judge(way: &Way, mut head: request::Parts, incoming: Incoming, record: 
         record.upgrade = Some(Box::new(head.clone()));
     }
     route(way, head, incoming, upgrading, record).await
+}
+
+/// HTTP/1.0 need not name a host, and whoever is asked by a newer version has to hear one (RFC 9112 §3.2): that is what the
+/// client connected to.
+fn name_host(way: &Way, head: &mut request::Parts) {
+    if head.version == Version::HTTP_10
+        && head.uri.authority().is_none()
+        && !head.headers.contains_key(header::HOST)
+        && let Ok(host) = HeaderValue::try_from(way.connection.addr.to_string())
+    {
+        head.headers.insert(header::HOST, host);
+    }
 }
 
 /// It is no request, so nothing behind it on its connection is taken for one either.
@@ -164,7 +177,9 @@ async fn act(
             Action::Respond(respond) => finish(rule, direct(way.speaks, respond).into()),
             Action::Redirect(words) => finish(rule, redirected(way, words, &head, record)),
             Action::Forward(forward) => {
-                let errand = Errand { rule, forward, upgrading };
+                // What it has waited on purpose is no time that it took (Istio, `HTTPFaultInjection`).
+                let since = if record.flag == Flag::DelayInjected { Instant::now() } else { way.begun };
+                let errand = Errand { rule, forward, upgrading, since };
                 forward::by_rule(way, errand, head, incoming, record).await
             }
         },

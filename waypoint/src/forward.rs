@@ -10,7 +10,7 @@ use crate::tries::{self, Task};
 use crate::way::{Answer, Way};
 use http::{HeaderName, HeaderValue, request};
 use hyper::body::{Body as _, Incoming};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 use weft_l7::apply;
 use weft_l7::apply::hop::Upgrading;
 use weft_l7::apply::reply::{self, Speaks};
@@ -31,6 +31,8 @@ pub(crate) struct Errand<'a> {
     pub(crate) forward: &'a Forward,
     /// Whether the connection is to become another protocol's.
     pub(crate) upgrading: Upgrading,
+    /// Since when its time counts.
+    pub(crate) since: Instant,
 }
 
 /// By what a rule says.
@@ -41,7 +43,7 @@ pub(crate) async fn by_rule(
     incoming: Incoming,
     record: &mut Record,
 ) -> Answer {
-    let Errand { rule, forward, upgrading } = errand;
+    let Errand { rule, forward, upgrading, since } = errand;
     let token = forward.session.as_ref().and_then(|words| session::read(words, &head.headers, seconds()));
     let Some(backend) = choose_backend(way, forward, token.as_ref()) else {
         let why = "the rule has no backend with a weight".to_owned();
@@ -53,7 +55,7 @@ pub(crate) async fn by_rule(
             return respond(errand, Some(backend), nowhere(way, rule, record, why.to_string()));
         }
     };
-    let request_deadline = deadline::of_request(&forward.timeouts, &head.headers, way.begun);
+    let request_deadline = deadline::of_request(&forward.timeouts, &head.headers, since);
     if let Err(bad) = apply::request(rule, forward, backend, &mut head) {
         let why = format!("the rule's rewrite makes no path: {bad}");
         let text = "the route's rewrite makes no path";

@@ -28,7 +28,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use two::{LeaseTwo, Two};
 use weft_l7::destination::Limits;
-use weft_l7::limit::Room;
+use weft_l7::limit::{Permit, Room};
 use weft_l7::outlier::Fare;
 
 /// A connection without a request is kept so long. Below what servers usually allow, so that they rarely close first.
@@ -75,8 +75,29 @@ pub(crate) struct Demand<'a> {
     pub(crate) make_room: &'a dyn Fn(),
 }
 
-/// A stream of bytes that was one of HTTP/1, and what had come on it.
-pub(crate) type Switched = (Io, Bytes);
+/// A stream of bytes that was one of HTTP/1.
+pub(crate) struct Switched {
+    /// The stream.
+    pub(crate) io: Io,
+    /// What had come on it.
+    pub(crate) first: Bytes,
+    /// Its room among the connections.
+    pub(crate) place: Place,
+}
+
+/// The room that a connection takes up. Dropped, it is given back, and who waits for room is told.
+#[must_use = "the room is given back as soon as this is dropped"]
+pub(crate) struct Place {
+    permit: Option<Permit>,
+    freed: Rc<Notify>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        self.freed.notify_one();
+    }
+}
 
 /// All connections of one worker to one endpoint.
 #[derive(Default)]

@@ -10,14 +10,14 @@ use crate::executor::StreamExecutor;
 use crate::frames::Frames;
 use crate::gate::{Busy, Gate, Patience, Resting};
 use crate::knowledge::Moment;
-use crate::lines::Lease;
+use crate::lines::Switched;
 use crate::open::Upgraded;
 use crate::rewind::Rewind;
 use crate::streams::Stream;
 use crate::strict::Strict;
 use crate::tcp::counted::Counted;
 use crate::telemetry::{Flag, Record};
-use crate::way::Seen;
+use crate::way::{Seen, Switching};
 use crate::worker::Worker;
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -43,7 +43,7 @@ const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 
 /// A connection that becomes another protocol's, once the client has been told.
-type Switch = Rc<RefCell<Option<(Lease, Box<Record>)>>>;
+type Switch = Rc<RefCell<Option<(Switching, Box<Record>)>>>;
 
 /// Serves a connection of HTTP/1. While it idles it holds no buffer.
 pub(crate) async fn serve_one(worker: Rc<Worker>, connection: Connection, mut io: Rewind<TunnelIo>) {
@@ -191,8 +191,8 @@ async fn serve(
     let (answer, mut record) = answer(&worker, &connection, request, stream).await;
     match kind {
         Kind::One(switch) => {
-            if let Some(lease) = answer.switching {
-                *switch.borrow_mut() = Some((lease, record));
+            if let Some(switching) = answer.switching {
+                *switch.borrow_mut() = Some((switching, record));
                 return Ok(answer.response);
             }
             record.busy = Some(busy);
@@ -212,9 +212,10 @@ async fn join(
     worker: &Rc<Worker>,
     connection: Rc<Connection>,
     (client, from_client): (impl AsyncRead + AsyncWrite + Unpin, Bytes),
-    (lease, mut record): (Lease, Box<Record>),
+    (Switching { lease, held: _held }, mut record): (Switching, Box<Record>),
 ) {
-    let Some((mut backend, from_backend)) = lease.switched().await else { return };
+    let Some(switched) = lease.switched().await else { return };
+    let Switched { io: mut backend, first: from_backend, place: _place } = switched;
     let Some(head) = record.upgrade.take() else { return };
     let judge = move |moment: &Moment| {
         authorise(moment, Asker::of(&connection), &Seen::new(&head, &connection)).verdict

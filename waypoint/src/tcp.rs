@@ -1,12 +1,14 @@
 //! Connections that are passed on as they are.
 
 pub(crate) mod counted;
+mod heard;
 
 use crate::client::{Connection, Destination};
 use crate::decide::in_words;
 use crate::dial::{DialError, dial};
 use crate::dynamic::Name;
 use crate::endpoints::NoEndpoint;
+use crate::io::Io;
 use crate::lines::Upstream;
 use crate::open::{Entry, judge};
 use crate::origin::Within;
@@ -16,6 +18,7 @@ use crate::targets::Placed;
 use crate::telemetry::{Flag, Passage};
 use crate::worker::{Now, Worker};
 use counted::Counted;
+use heard::{Heard, Took};
 use http::HeaderMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -25,6 +28,7 @@ use weft_l7::balance::key::KeySource;
 use weft_l7::balance::load::InFlight;
 use weft_l7::balance::{Ask, Member};
 use weft_l7::limit::{Overflow, Permit};
+use weft_l7::outlier::Outcome;
 use weft_l7::service::Found;
 use weft_l7::target::{ServiceTarget, Target as Word, Weighted, choose};
 use weft_l7::traffic::TcpRoute;
@@ -143,8 +147,20 @@ async fn carry(
 ) -> Result<End, TcpError> {
     let how = (Within::Bytes, admitted.target.settings().limits.connect);
     let client = &entry.connection().client;
+    let learn = |took: Took| {
+        let outcome = match took {
+            Took::Yes => Outcome::Status(200),
+            Took::No => Outcome::Local,
+        };
+        admitted.target.heard(&admitted.member, outcome, Instant::now());
+    };
     let backend = dial(&admitted.member.endpoint.to.endpoint, client, &worker.tunnels, how).await;
-    let mut backend = backend.map_err(TcpError::Dial)?;
+    let backend = backend.inspect_err(|_| learn(Took::No)).map_err(TcpError::Dial)?;
+    let is_known = !matches!(backend, Io::Tunnel(_));
+    let mut backend = Heard::new(backend, learn);
+    if is_known {
+        backend.tell(Took::Yes);
+    }
     entry.opened();
     let mut io = Counted::new(io, &entry.carried);
     Ok(match tokio::io::copy_bidirectional(&mut io, &mut backend).await {

@@ -1,12 +1,12 @@
 //! Tries to get a response: one endpoint after the other, as long as the rule says and there is time and room.
 
-use crate::body::{Body, BodyError, Follow, Source};
+use crate::body::{Body, BodyError, Cut, Follow, Source};
 use crate::head::{self, Outbound};
 use crate::lines::{Demand, Lease, LineError, Lines, Upstream};
 use crate::shed::{Shed, Shedding};
 use crate::target::Target;
 use crate::telemetry::{Flag, Record};
-use crate::way::{Answer, Way};
+use crate::way::{Answer, Switching, Way};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, request};
 use hyper::body::{Frame, Incoming};
@@ -19,6 +19,7 @@ use weft_l7::balance::load::{self, InFlight};
 use weft_l7::balance::{Ask, Member, Reach};
 use weft_l7::deadline::{self, Brought, Deadline};
 use weft_l7::destination::Settings;
+use weft_l7::grpc;
 use weft_l7::limit::Permit;
 use weft_l7::outlier;
 use weft_l7::resilience::{Retry, Timeouts};
@@ -53,6 +54,8 @@ struct Tried {
 enum TryError {
     Line(LineError),
     Late(Deadline),
+    /// The client did not bring the request to its end. That is no failure of the endpoint's, and no other could do better.
+    Cut(Cut),
 }
 
 /// What a response holds until its body is over.
@@ -60,12 +63,19 @@ struct Held {
     lease: Option<Lease>,
     _in_flight: InFlight,
     _request: Permit,
-    _retry: Option<Permit>,
-    _shedding: Option<Shedding>,
+    retry: Option<Permit>,
+    shedding: Option<Shedding>,
+    /// Whose answer it is, if what comes behind the body says how it fares.
+    awaits: Option<(Rc<Target>, Rc<Member<Upstream>>)>,
 }
 
 impl Follow for Held {
-    fn piece(&mut self, _frame: &Frame<Bytes>) {}
+    fn piece(&mut self, frame: &Frame<Bytes>) {
+        let Some(status) = frame.trailers_ref().and_then(grpc::status) else { return };
+        if let Some((target, member)) = self.awaits.take() {
+            target.heard(&member, outlier::Outcome::Status(grpc::to_http(status)), Instant::now());
+        }
+    }
 
     fn done(mut self: Box<Self>) {
         if let Some(lease) = self.lease.take() {
@@ -114,8 +124,9 @@ pub(crate) async fn run(
         let begun = Instant::now();
         record.ask(request.headers_mut(), &mut way.worker.chance(), begun);
         let tried = once(way, &task, &settings, (&member, outbound), request, begun).await;
+        let tried = tried.or_cut(source.as_ref());
         let ended = Instant::now();
-        learn(target, &member, &tried, ended);
+        learn(target, &member, (&tried, way.speaks), ended);
         let again = decide(way, &task, &tried, (number, source.as_ref()), ended);
         match again {
             Ok(again) => {
@@ -135,7 +146,7 @@ pub(crate) async fn run(
                 number += 1;
             }
             Err(stop) => {
-                if let Some(shedding) = &mut shedding {
+                if let Some(shedding) = shedding.as_mut().filter(|_| !tried.is_cut()) {
                     shedding.answered(tried.status(), ended);
                 }
                 let Tried { result, in_flight } = tried;
@@ -155,12 +166,14 @@ pub(crate) async fn run(
                     record.flag = Flag::RetryLimit;
                 }
                 let late = deadline::of_try(task.timeouts, task.retry, task.deadline, begun, Brought::Head);
+                let awaits = status_of(&response, way.speaks).is_none();
                 let held = Held {
                     lease: Some(lease),
                     _in_flight: in_flight,
                     _request: request_room,
-                    _retry: retry_room,
-                    _shedding: shedding,
+                    retry: retry_room,
+                    shedding,
+                    awaits: awaits.then(|| (target.clone(), member.clone())),
                 };
                 return (deliver(response, held, late, (way.speaks, task.upgrading)), Some(member));
             }
@@ -209,26 +222,49 @@ async fn once(
 }
 
 impl Tried {
+    /// Whose fault it is that there is no response.
+    fn or_cut(self, source: Option<&Source>) -> Self {
+        match (self.result, source.and_then(Source::cut)) {
+            (Err(TryError::Line(_)), Some(cut)) => Self { result: Err(TryError::Cut(cut)), ..self },
+            (result, _) => Self { result, ..self },
+        }
+    }
+
+    fn is_cut(&self) -> bool {
+        matches!(self.result, Err(TryError::Cut(_)))
+    }
+
     fn status(&self) -> Option<u16> {
         self.result.as_ref().ok().map(|(response, _)| response.status().as_u16())
     }
 }
 
 /// What the try says of its endpoint.
-fn learn(target: &Target, member: &Member<Upstream>, tried: &Tried, now: Instant) {
-    let (outcome, answer) = match &tried.result {
-        Ok((response, _)) => {
-            let status = response.status();
-            let answer = if status.is_server_error() { load::Answer::Failed } else { load::Answer::Fine };
-            (outlier::Outcome::Status(status.as_u16()), answer)
-        }
+fn learn(target: &Target, member: &Member<Upstream>, (tried, speaks): (&Tried, Speaks), now: Instant) {
+    let outcome = match &tried.result {
+        Ok((response, _)) => status_of(response, speaks).map(outlier::Outcome::Status),
         // It says nothing of the endpoint that there was no room here, or that the client waits no longer.
-        Err(TryError::Line(LineError::Overflow(_) | LineError::Waited(_))) => return,
+        Err(TryError::Line(LineError::Overflow(_) | LineError::Waited(_)) | TryError::Cut(_)) => return,
         Err(TryError::Late(deadline)) if deadline.limit == deadline::Limit::Client => return,
-        Err(TryError::Line(_) | TryError::Late(_)) => (outlier::Outcome::Local, load::Answer::Failed),
+        Err(TryError::Line(_) | TryError::Late(_)) => Some(outlier::Outcome::Local),
+    };
+    let answer = match outcome {
+        None | Some(outlier::Outcome::Status(..500)) => load::Answer::Fine,
+        Some(outlier::Outcome::Status(_) | outlier::Outcome::Local) => load::Answer::Failed,
     };
     tried.in_flight.answered(answer, now);
-    target.heard(member, outcome, now);
+    if let Some(outcome) = outcome {
+        target.heard(member, outcome, now);
+    }
+}
+
+/// What a response's head says of how its endpoint fares, as a status of HTTP. Of gRPC that is its own status, which comes
+/// behind the body where there is one (Envoy, "Outlier detection": "gRPC").
+fn status_of(response: &Response<Incoming>, speaks: Speaks) -> Option<u16> {
+    match (speaks, response.status()) {
+        (Speaks::Grpc, StatusCode::OK) => grpc::status(response.headers()).map(grpc::to_http),
+        (Speaks::Grpc | Speaks::Http, status) => Some(status.as_u16()),
+    }
 }
 
 fn decide(
@@ -246,9 +282,14 @@ fn decide(
             (Outcome::Response { status, headers }, all())
         }
         Err(TryError::Line(error)) => {
-            let sent = if error.sent() == Sent::Nothing { Sent::Nothing } else { all() };
+            // What nobody has looked at may all the same have been sent, and then all of it has to be there again.
+            let sent = match all() {
+                Sent::Kept => error.sent(),
+                gone => gone,
+            };
             (Outcome::Failed(error.failure()), sent)
         }
+        Err(TryError::Cut(_)) => return Err(Stop::Final),
         Err(TryError::Late(deadline)) if deadline.limit.ends_request() => return Err(Stop::Deadline),
         Err(TryError::Late(_)) => (Outcome::Failed(Failure::Timeout), all()),
     };
@@ -261,6 +302,10 @@ fn decide(
 fn fail(way: &Way, record: &mut Record, error: &TryError, stop: Stop) -> Answer {
     let error = match error {
         TryError::Late(deadline) => return way.late(record, deadline.limit),
+        TryError::Cut(cut) => {
+            let text = cut.to_string();
+            return way.refuse(record, (cut.status(), &text), Flag::BadRequest, None);
+        }
         TryError::Line(error) => error,
     };
     let flag = match (error.failure(), stop) {
@@ -288,7 +333,9 @@ fn deliver(
     let switches = parts.status == StatusCode::SWITCHING_PROTOCOLS;
     head::clean(&mut parts, if switches { upgrading } else { Upgrading::No });
     if switches {
-        let switching = held.lease.take();
+        // It is an answered request, but it takes up its place and its connection for as long as it lasts.
+        drop((held.retry.take(), held.shedding.take()));
+        let switching = held.lease.take().map(|lease| Switching { lease, held: Box::new(held) });
         return Answer { response: Response::from_parts(parts, Body::Empty), switching };
     }
     Response::from_parts(parts, Body::download(incoming, late, speaks, Box::new(held))).into()

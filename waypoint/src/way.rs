@@ -1,6 +1,6 @@
 //! A request on its way: what it was decided on, from the first look to the last.
 
-use crate::body::Body;
+use crate::body::{Body, Follow};
 use crate::client::Connection;
 use crate::endpoints::NoEndpoint;
 use crate::lines::Lease;
@@ -42,7 +42,15 @@ pub(crate) struct Answer {
     /// The response.
     pub(crate) response: Response<Body>,
     /// The backend's connection, if the response is that it becomes another protocol's.
-    pub(crate) switching: Option<Lease>,
+    pub(crate) switching: Option<Switching>,
+}
+
+/// A backend's connection that becomes another protocol's.
+pub(crate) struct Switching {
+    /// The connection.
+    pub(crate) lease: Lease,
+    /// What the request takes up at its backend, until this is dropped.
+    pub(crate) held: Box<dyn Follow>,
 }
 
 impl From<Response<Body>> for Answer {

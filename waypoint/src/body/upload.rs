@@ -1,6 +1,6 @@
 //! A request's body: passed on as it comes, kept for another try as far as a limit allows, and copied for mirrors.
 
-use super::BodyError;
+use super::{BodyError, Cut};
 use crate::streams::Stream;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -41,6 +41,8 @@ struct Shared {
     /// Some of what has been sent is not kept.
     gone: bool,
     ended: bool,
+    /// The client did not bring it to its end.
+    cut: Option<Cut>,
     stream: Option<Rc<Stream>>,
     /// Which try sends it; those before get no more.
     sender: u32,
@@ -95,6 +97,7 @@ impl Source {
             trailers: None,
             gone: false,
             ended: false,
+            cut: None,
             stream: sender,
             sender: 0,
             waker: None,
@@ -112,6 +115,11 @@ impl Source {
     /// Whether a try can still send all of it.
     pub(crate) fn is_whole(&self) -> bool {
         !self.shared.borrow().gone
+    }
+
+    /// How the client broke it off, if it has.
+    pub(crate) fn cut(&self) -> Option<Cut> {
+        self.shared.borrow().cut
     }
 
     /// For the next try. The one before gets no more.
@@ -169,9 +177,10 @@ impl Upload {
                     self.told_trailers = true;
                 }
             }
-            Some(Err(_)) => {
+            Some(Err(error)) => {
                 // What there is must not pass for the whole.
                 shared.gone = true;
+                shared.cut = Some(Cut::of(error));
                 shared.end(QueueState::Broken);
             }
             None => shared.end(QueueState::Ended),

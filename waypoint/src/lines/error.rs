@@ -56,12 +56,18 @@ impl LineError {
     }
 }
 
-/// HTTP/2's REFUSED_STREAM, which hyper shows nowhere but as a cause.
+/// HTTP/2's REFUSED_STREAM, or a GOAWAY in order that leaves the stream out (RFC 9113 §8.7): the backend has done nothing
+/// with it. hyper shows both nowhere but as a cause.
 fn is_refused_stream(error: &hyper::Error) -> bool {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<h2::Error>() {
-            return error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            return match error.reason() {
+                Some(h2::Reason::REFUSED_STREAM) => true,
+                // A stream that the backend does not leave out goes on.
+                Some(h2::Reason::NO_ERROR) => error.is_go_away() && error.is_remote(),
+                _ => false,
+            };
         }
         next = error.source();
     }

@@ -1,6 +1,6 @@
 //! Connections of HTTP/1.1: one request at a time.
 
-use super::{Demand, Lease, LineError, Lines, STALE_MAX, Switched, dial};
+use super::{Demand, Lease, LineError, Lines, Place, STALE_MAX, Switched, dial};
 use crate::body::Body;
 use crate::config;
 use crate::origin::Within;
@@ -44,8 +44,20 @@ pub(crate) struct LeaseOne {
 }
 
 impl LeaseOne {
-    /// The connection is free.
-    pub(super) fn give_back(self) {
+    /// The connection is free: at once, or when all of its request has gone out. A backend may answer before that, and
+    /// another request would wait for as long as this one's client likes.
+    pub(super) fn give_back(mut self) {
+        if self.one.sender.is_ready() || self.one.sender.is_closed() {
+            return self.keep();
+        }
+        spawn_local(async move {
+            // One that breaks meanwhile is closed, and not kept.
+            let _ = self.one.sender.ready().await;
+            self.keep();
+        });
+    }
+
+    fn keep(self) {
         let Self { lines, client, mut one, freed, room, requests_max } = self;
         let may_go_on = requests_max.is_none_or(|most| one.requests < most) && room.surplus() == 0;
         if may_go_on && !one.sender.is_closed() {
@@ -143,19 +155,18 @@ async fn open(demand: &Demand<'_>, permit: Permit) -> Result<One, LineError> {
     let shaken = http1::Builder::new().max_headers(config::HEADERS_MAX).handshake(io).await;
     let (sender, mut connection) = shaken.map_err(LineError::Handshake)?;
     let (hand_over, switched) = oneshot::channel::<Switched>();
-    let freed = demand.freed.clone();
+    let place = Place { permit: Some(permit), freed: demand.freed.clone() };
     spawn_local(async move {
         if let Err(error) = poll_fn(|cx| connection.poll_without_shutdown(cx)).await {
             tracing::debug!(error = describe(&error), "a backend's connection ended");
         }
         let parts = connection.into_parts();
+        let over = Switched { io: parts.io.into_inner(), first: parts.read_buf, place };
         // Most often nobody waits for it: it is closed in order then.
-        if let Err((mut io, _)) = hand_over.send((parts.io.into_inner(), parts.read_buf)) {
+        if let Err(mut over) = hand_over.send(over) {
             // It may be gone already.
-            let _ = io.shutdown().await;
+            let _ = over.io.shutdown().await;
         }
-        drop(permit);
-        freed.notify_one();
     });
     let now = Instant::now();
     Ok(One { sender, opened: now, idle_since: now, requests: 0, switched })

@@ -9,9 +9,12 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
@@ -28,6 +31,7 @@ const STREAMS_MAX: u32 = 100;
 #[derive(Clone)]
 pub(super) struct Two {
     sender: http2::SendRequest<Body>,
+    taken: Rc<Taken>,
     opened: Instant,
     idle_since: Rc<Cell<Instant>>,
     requests: Rc<Cell<u32>>,
@@ -62,7 +66,9 @@ impl Two {
     }
 
     fn is_usable(&self, limits: &Limits) -> bool {
-        self.streams.get() < limits.streams_per_connection.unwrap_or(STREAMS_MAX)
+        let most = limits.streams_per_connection.unwrap_or(STREAMS_MAX);
+        // What is more than its backend takes would wait within it, and for ever if the others stay.
+        self.streams.get() < most.min(self.taken.at_a_time())
             && !self.sender.is_closed()
             && limits.requests_per_connection.is_none_or(|most| self.requests.get() < most)
             && limits.age.is_none_or(|age| self.opened.elapsed() < age)
@@ -115,6 +121,10 @@ async fn wait(demand: &Demand<'_>, key: IpAddr) -> Result<Two, LineError> {
         if let Some(two) = take_shared(demand, key) {
             return Ok(two);
         }
+        if let Some(taken) = unsaid(demand, key) {
+            taken.said().await;
+            continue;
+        }
         if let Ok(permit) = demand.room.kept_connection() {
             let two = open(demand, permit).await?;
             let mut all = lines.0.borrow_mut();
@@ -130,20 +140,31 @@ async fn wait(demand: &Demand<'_>, key: IpAddr) -> Result<Two, LineError> {
 
 async fn open(demand: &Demand<'_>, permit: Permit) -> Result<Two, LineError> {
     let io = TokioIo::new(dial(demand, Within::Http2).await?);
-    let shaken =
-        http2::Builder::new(LocalExecutor).max_header_list_size(HEAD_BYTES_MAX as u32).handshake(io).await;
-    let (sender, connection) = shaken.map_err(LineError::Handshake)?;
-    let freed = demand.freed.clone();
+    let taken = Rc::<Taken>::default();
+    let shaken = http2::Builder::new(Listening(taken.clone()))
+        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .initial_max_send_streams(UNSAID)
+        .handshake(io)
+        .await;
+    let (sender, mut connection) = shaken.map_err(LineError::Handshake)?;
+    let (freed, heard) = (demand.freed.clone(), taken.clone());
     spawn_local(async move {
-        if let Err(error) = connection.await {
+        let ended = poll_fn(|cx| {
+            let polled = Pin::new(&mut connection).poll(cx);
+            heard.hear(connection.current_max_send_streams(), cx);
+            polled
+        });
+        if let Err(error) = ended.await {
             tracing::debug!(error = describe(&error), "a backend's connection ended");
         }
+        // Nobody need wait for what it does not say any more.
+        heard.settle(0);
         drop(permit);
         freed.notify_one();
     });
     let now = Instant::now();
     let (requests, streams) = (Rc::default(), Rc::default());
-    Ok(Two { sender, opened: now, idle_since: Rc::new(Cell::new(now)), requests, streams })
+    Ok(Two { sender, taken, opened: now, idle_since: Rc::new(Cell::new(now)), requests, streams })
 }
 
 fn take_shared(demand: &Demand<'_>, key: IpAddr) -> Option<Two> {
@@ -152,4 +173,89 @@ fn take_shared(demand: &Demand<'_>, key: IpAddr) -> Option<Two> {
     // What is too much gets no more streams, and is closed once it has none; one is always needed.
     let kept = shared.len().saturating_sub(demand.room.surplus() as usize).max(1);
     shared.iter().take(kept).find(|two| two.is_usable(demand.limits)).cloned()
+}
+
+/// A connection whose backend has not said how many streams it takes.
+fn unsaid(demand: &Demand<'_>, key: IpAddr) -> Option<Rc<Taken>> {
+    let all = demand.upstream.lines.0.borrow();
+    let mut shared = all.get(&key)?.shared.iter();
+    shared.find(|two| two.taken.most.get().is_none() && !two.sender.is_closed()).map(|two| two.taken.clone())
+}
+
+/// What h2 goes by until a backend has said how many streams it takes: a number that tells that it has not.
+const UNSAID: usize = u32::MAX as usize - 1;
+/// It says so at once (RFC 9113 §3.4). Who does not is taken to take what is usual.
+const SAID_WITHIN: Duration = Duration::from_secs(1);
+
+/// How many streams at a time a backend takes on a connection (RFC 9113 §5.1.2).
+#[derive(Default)]
+struct Taken {
+    /// Nothing before it has said so.
+    most: Cell<Option<u32>>,
+    on_said: Notify,
+    /// The task that can look.
+    looker: RefCell<Option<Waker>>,
+}
+
+impl Taken {
+    /// One before anything is known.
+    fn at_a_time(&self) -> u32 {
+        self.most.get().unwrap_or(1)
+    }
+
+    /// Waits until it is known.
+    async fn said(&self) {
+        let said = self.on_said.notified();
+        if self.most.get().is_none() && tokio::time::timeout(SAID_WITHIN, said).await.is_err() {
+            self.settle(STREAMS_MAX);
+        }
+    }
+
+    fn settle(&self, most: u32) {
+        if self.most.replace(Some(most)).is_none() {
+            self.on_said.notify_waiters();
+        }
+    }
+
+    /// What h2 goes by now.
+    fn hear(&self, most: usize, cx: &Context<'_>) {
+        if most != UNSAID {
+            return self.settle(u32::try_from(most).unwrap_or(u32::MAX));
+        }
+        if self.most.get().is_none() {
+            *self.looker.borrow_mut() = Some(cx.waker().clone());
+        }
+    }
+
+    /// Something may have come.
+    fn look(&self) {
+        if self.most.get().is_none()
+            && let Some(looker) = self.looker.take()
+        {
+            looker.wake();
+        }
+    }
+}
+
+/// Runs what hyper wants to run beside a connection, which is what reads its frames; but only the connection itself can
+/// tell what they have said.
+#[derive(Clone)]
+struct Listening(Rc<Taken>);
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for Listening
+where
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        let taken = self.0.clone();
+        LocalExecutor.execute(async move {
+            let mut future = pin!(future);
+            poll_fn(|cx| {
+                let polled = future.as_mut().poll(cx);
+                taken.look();
+                polled
+            })
+            .await
+        });
+    }
 }

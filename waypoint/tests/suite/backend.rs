@@ -30,6 +30,8 @@ type Behaviour = Rc<dyn Fn(Request<Incoming>, usize) -> Answering>;
 pub(crate) struct Backend {
     behaviour: Behaviour,
     version: Version,
+    /// Of a connection of HTTP/2 at a time.
+    streams: Option<u32>,
     hits: Rc<Cell<usize>>,
     hung: Rc<Cell<usize>>,
     given_up: Rc<Cell<usize>>,
@@ -41,6 +43,7 @@ impl Backend {
         Self {
             behaviour,
             version: Version::HTTP_11,
+            streams: None,
             hits: Rc::default(),
             hung: Rc::default(),
             given_up: Rc::default(),
@@ -143,6 +146,11 @@ impl Backend {
         Self { version: Version::HTTP_2, ..self }
     }
 
+    /// The same, of so many streams of a connection at a time.
+    pub(crate) fn by_http2_of(self, streams: u32) -> Self {
+        Self { streams: Some(streams), ..self.by_http2() }
+    }
+
     /// Becomes an echo of bytes if it is asked to.
     pub(crate) fn upgrading() -> Self {
         Self::new(Rc::new(|request, _| {
@@ -199,16 +207,16 @@ impl Backend {
     where
         T: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
-        let version = self.version;
+        let (version, streams) = (self.version, self.streams);
         let service = service_fn(move |request| self.clone().answer(request));
         // The other side may break off.
         match version {
             Version::HTTP_2 => {
-                drop(
-                    hyper::server::conn::http2::Builder::new(LocalExecutor)
-                        .serve_connection(io, service)
-                        .await,
-                );
+                let mut builder = hyper::server::conn::http2::Builder::new(LocalExecutor);
+                if streams.is_some() {
+                    builder.max_concurrent_streams(streams);
+                }
+                drop(builder.serve_connection(io, service).await);
             }
             _ => {
                 let serving = hyper::server::conn::http1::Builder::new().serve_connection(io, service);

@@ -1,7 +1,8 @@
-//! HTTP/2 by hand: a client that says whatever a test wants, frame by frame.
+//! HTTP/2 by hand: a client, or a backend, that says whatever a test wants, frame by frame.
 
 use crate::world::World;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use weft_tunnel::io::TunnelIo;
 
 pub(crate) const DATA: u8 = 0;
@@ -42,8 +43,8 @@ pub(crate) enum Outcome {
     Over(Option<u32>),
 }
 
-pub(crate) struct Wire {
-    pub(crate) io: TunnelIo,
+pub(crate) struct Wire<T = TunnelIo> {
+    pub(crate) io: T,
 }
 
 /// A frame's bytes.
@@ -100,12 +101,28 @@ impl Wire {
         let io = world.client().await.raw(service).await;
         let mut wire = Self { io };
         wire.write(PREFACE).await;
+        wire.say(settings).await;
+        wire
+    }
+}
+
+impl Wire<TcpStream> {
+    /// From the waypoint, whose preface has come, with these settings said.
+    pub(crate) async fn accept(io: TcpStream, settings: &[(u16, u32)]) -> Self {
+        let mut wire = Self { io };
+        wire.io.read_exact(&mut [0; PREFACE.len()]).await.unwrap();
+        wire.say(settings).await;
+        wire
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
+    async fn say(&mut self, settings: &[(u16, u32)]) {
         let settings: Vec<u8> = settings
             .iter()
             .flat_map(|(name, value)| [&name.to_be_bytes()[..], &value.to_be_bytes()[..]].concat())
             .collect();
-        wire.send(SETTINGS, 0, 0, &settings).await;
-        wire
+        self.send(SETTINGS, 0, 0, &settings).await;
     }
 
     /// What does not go out any more is met when it is read.

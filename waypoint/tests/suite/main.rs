@@ -27,6 +27,8 @@ mod secured;
 mod telemetry;
 mod trace;
 mod tunnels;
+mod uploads;
+mod upstream;
 mod words;
 mod workers;
 mod world;

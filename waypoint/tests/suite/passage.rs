@@ -2,9 +2,9 @@
 
 use crate::backend::Backend;
 use crate::client::Client;
-use crate::words::{PORT, workload};
+use crate::words::{PORT, service_name, workload};
 use crate::world::{OK, World, all_to, eventually, in_both};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -84,6 +84,29 @@ fn a_connection_is_counted_and_told() {
             all.iter().all(|(name, value)| of_tcp(name, value)).then_some(())
         })
         .await;
+    });
+}
+
+#[test]
+fn who_takes_no_connections_is_left_alone() {
+    in_both(|dialect| async move {
+        let world = echo(dialect, &[]).await;
+        // Nobody listens there.
+        world.put_workload(&workload("tcp-77", world.ip(77), "tcp", TunnelProtocol::Plain));
+        let words = json!({"consecutive5xx": 3, "interval": 1_000, "base": 3_600_000, "max": 3_600_000, "ejectedMax": 1_000_000, "healthyMin": 0});
+        let destination = json!({"settings": {"balancer": "roundRobin", "outlier": words}});
+        world.say_of(&service_name("tcp"), &json!([]), &destination);
+        let client = world.client().await;
+        let told = |line: &Value| line["flags"] == "UF" && line["dst.workload"] == "tcp-77";
+        // Of two in turn one fails, until it has failed three times one after the other.
+        let mut row = 0;
+        while row < 10 {
+            let mut io = client.raw("tcp").await;
+            let mut back = [0; 5];
+            let sent = io.write_all(b"hello").await.is_ok();
+            let answered = sent && io.read_exact(&mut back).await.is_ok();
+            row = if answered && world.find_line(told).is_some() { row + 1 } else { 0 };
+        }
     });
 }
 

@@ -2,7 +2,7 @@
 
 use crate::backend::Backend;
 use crate::words::workload;
-use crate::world::{OK, World, all_to, run};
+use crate::world::{OK, World, all_to, eventually, run};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http::{HeaderMap, Request};
@@ -50,6 +50,52 @@ fn an_upgraded_connection_carries_bytes() {
         drop(io);
         let line = world.line("/chat").await;
         assert_eq!((line["status"].as_u64(), line["bytes_sent"].as_u64()), (Some(101), Some(45)), "{line}");
+    });
+}
+
+#[test]
+fn an_upgraded_connection_takes_up_its_room() {
+    for limits in [json!({"connections": 1}), json!({"requests": 1})] {
+        run(async {
+            let world = World::start_with(&[("WEFT_PENDING_TIMEOUT_SECONDS", "1")]).await;
+            let _web = world.backend("web", 10, Backend::upgrading()).await;
+            world.traffic("web", &all_to("web"), &json!({"settings": {"limits": limits}})).await;
+            let client = world.client().await;
+            let mut io = client.raw("web").await;
+            let head = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+            io.write_all(head.as_bytes()).await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(io.read_u8().await.unwrap());
+            }
+            assert!(head.starts_with(b"HTTP/1.1 101 "), "{limits}");
+            assert_eq!(client.get("web", "/crowd").await.status, 503, "{limits}: while it lasts");
+            assert_eq!(world.line("/crowd").await["flags"], "UO", "{limits}");
+            drop(io);
+            eventually(|| async { (client.get("web", "/").await.status == 426).then_some(()) }).await;
+        });
+    }
+}
+
+#[test]
+fn a_client_of_http_1_0_need_not_name_a_host() {
+    run(async {
+        let world = World::start().await;
+        world.put_service("a", AppProtocol::Http2);
+        let one = world.backend("web", 10, Backend::named("one")).await;
+        let two = world.backend("a", 11, Backend::named("two").by_http2()).await;
+        let client = world.client().await;
+        for service in ["web", "a"] {
+            world.routes(service, &all_to(service)).await;
+            let mut io = client.raw(service).await;
+            io.write_all(b"GET /old HTTP/1.0\r\n\r\n").await.unwrap();
+            let mut text = String::new();
+            io.read_to_string(&mut text).await.unwrap();
+            assert!(text.starts_with("HTTP/1.0 200 "), "{service}: {text}");
+        }
+        let (one, two) = (&one.seen()[0].0, &two.seen()[0].0);
+        assert_eq!(one.headers["host"], world.vip("web").to_string().as_str());
+        assert_eq!(two.uri.authority().map(http::uri::Authority::as_str), Some(&*world.vip("a").to_string()));
     });
 }
 

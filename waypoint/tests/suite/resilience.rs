@@ -1,13 +1,14 @@
 //! Slow and failing backends, and what is done about them.
 
-use crate::backend::{Backend, reply};
-use crate::client::get;
+use crate::backend::{Backend, ReplyBody, reply};
+use crate::client::{get, whole};
 use crate::words::{forward, to, with};
 use crate::world::{OK, World, eventually, run};
 use bytes::Bytes;
-use http::Request;
-use http_body_util::Full;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
+use std::convert::Infallible;
 use std::time::Duration;
 use weft_core::service::AppProtocol;
 
@@ -103,6 +104,59 @@ fn faults() {
         assert_eq!(world.line("/faulty").await["flags"], "FI");
         assert_eq!(client.ask("web", get("/", &[("x-user", "anna")])).await.status, OK);
     });
+}
+
+#[test]
+fn what_waits_on_purpose_has_its_whole_time_after_that() {
+    run(async {
+        let world = World::start().await;
+        let web = world.backend("web", 10, Backend::named("web")).await;
+        let fault = json!({"fault": {"delay": {"share": 1_000_000, "wait": 1_500}}});
+        let rule = forward(&[to("web", 1)], json!({"timeouts": {"request": 1_000}}));
+        world.routes("web", &[(json!({}), with(rule, fault))]).await;
+        let answer = world.client().await.get("web", "/delayed").await;
+        assert_eq!((answer.status, web.hits()), (OK, 1));
+        assert_eq!(world.line("/delayed").await["flags"], "DI");
+    });
+}
+
+/// A response of gRPC that fails, in its head or behind its body.
+fn failing_call(in_head: bool) -> Response<ReplyBody> {
+    let status = || (HeaderName::from_static("grpc-status"), HeaderValue::from_static("14"));
+    let body = Full::new(Bytes::from_static(if in_head { &b""[..] } else { &b"\0\0\0\0\0"[..] }));
+    let trailers: HeaderMap = [status()].into_iter().collect();
+    let body = body.with_trailers(async move { (!in_head).then_some(Ok(trailers)) });
+    let mut response = Response::new(body.map_err(|never: Infallible| match never {}).boxed_unsync());
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    if in_head {
+        response.headers_mut().extend([status()]);
+    }
+    response
+}
+
+#[test]
+fn a_call_that_fails_counts_by_its_own_status() {
+    for in_head in [true, false] {
+        run(async {
+            let world = World::start().await;
+            world.put_service("grpc", AppProtocol::Grpc);
+            let bad = Backend::replying(move |_| failing_call(in_head)).by_http2();
+            let bad = world.backend("grpc", 10, bad).await;
+            let good = world.backend("grpc", 11, Backend::echo_grpc()).await;
+            let outlier = json!({"consecutive5xx": 3, "interval": 1_000, "base": 3_600_000, "max": 3_600_000, "ejectedMax": 1_000_000, "healthyMin": 0});
+            let destination = json!({"settings": {"balancer": "roundRobin", "outlier": outlier}});
+            world.traffic("grpc", &[(json!({}), forward(&[to("grpc", 1)], json!({})))], &destination).await;
+            let client = world.client().await;
+            let mut sender = client.http2("grpc").await;
+            for _ in 0..20 {
+                let call =
+                    Request::post("http://grpc/echo.Echo/One").header("content-type", "application/grpc");
+                let call = call.header("te", "trailers").body(Full::<Bytes>::default()).unwrap();
+                whole(sender.send_request(call).await.unwrap()).await;
+            }
+            assert_eq!((bad.hits(), good.hits()), (3, 17), "in the head: {in_head}");
+        });
+    }
 }
 
 #[test]

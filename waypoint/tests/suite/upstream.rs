@@ -1,0 +1,138 @@
+//! Backends of HTTP/2 that say what they take, and what they do not.
+
+use crate::backend::Backend;
+use crate::frames::code::REFUSED_STREAM;
+use crate::frames::{DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, WINDOW_UPDATE, Wire};
+use crate::words::{PORT, forward, to, workload};
+use crate::world::{OK, World, all_to, eventually, run};
+use bytes::Bytes;
+use futures::future::join_all;
+use http::Request;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use serde_json::{Value, json};
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::rc::Rc;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::spawn_local;
+use weft_core::service::AppProtocol;
+use weft_core::workload::TunnelProtocol;
+
+/// Retries of what a backend has not begun.
+fn refused() -> Value {
+    json!({"retry": {"retries": 2, "on": {"conditions": ["refused-stream"]}, "backoff": {"base": 1, "max": 1}, "elsewhereFirst": true}})
+}
+
+/// A backend of `web` by hand; the behaviour gets each connection, and how many came before.
+async fn by_hand<F: Future<Output = ()> + 'static>(
+    world: &World,
+    host: u8,
+    behaviour: impl Fn(TcpStream, usize) -> F + 'static,
+) -> Rc<Cell<usize>> {
+    world.put_workload(&workload(&format!("web-{host}"), world.ip(host), "web", TunnelProtocol::Plain));
+    let listener = TcpListener::bind((world.ip(host), PORT)).await.unwrap();
+    let connections = Rc::<Cell<usize>>::default();
+    let counted = connections.clone();
+    spawn_local(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let before = counted.replace(counted.get() + 1);
+            spawn_local(behaviour(stream, before));
+        }
+    });
+    connections
+}
+
+#[test]
+fn what_is_more_than_a_connection_takes_goes_by_another() {
+    run(async {
+        let world = World::start().await;
+        world.put_service("web", AppProtocol::Http2);
+        let web = world.backend("web", 10, Backend::hanging("/stays").by_http2_of(2)).await;
+        world.routes("web", &all_to("web")).await;
+        let client = world.client().await;
+        let stay = join_all((0..5).map(|_| client.get("web", "/stays")));
+        let others = async {
+            eventually(|| async { (web.hung() == 5).then_some(()) }).await;
+            assert_eq!(client.get("web", "/goes").await.status, OK);
+        };
+        tokio::select! {
+            _ = stay => panic!("they stay"),
+            () = others => {}
+        }
+    });
+}
+
+#[test]
+fn what_a_backend_leaves_out_when_it_goes_is_tried_again() {
+    run(async {
+        let world = World::start().await;
+        world.put_service("web", AppProtocol::Http2);
+        let connections = by_hand(&world, 10, |stream, before| async move {
+            let mut wire = Wire::accept(stream, &[]).await;
+            while let Some(request) = wire.await_kind(HEADERS).await {
+                if before == 0 {
+                    // The last stream that it has looked at, and NO_ERROR.
+                    wire.send(GOAWAY, 0, 0, &[0; 8]).await;
+                } else {
+                    // `:status: 200`, as RFC 7541 (Appendix A) has it.
+                    wire.send(HEADERS, END_HEADERS | END_STREAM, request.stream, &[0x88]).await;
+                }
+            }
+        })
+        .await;
+        world.routes("web", &[(json!({}), forward(&[to("web", 1)], refused()))]).await;
+        let client = world.client().await;
+        assert_eq!(client.get("web", "/left-out").await.status, OK);
+        assert_eq!(connections.get(), 2);
+    });
+}
+
+/// More than is kept of a body for another try.
+const PIECES: usize = 10;
+const PIECE_BYTES: usize = 60_000;
+
+#[test]
+fn of_a_body_that_is_gone_nobody_gets_the_rest() {
+    run(async {
+        let world = World::start().await;
+        world.put_service("web", AppProtocol::Http2);
+        let refused_so_far = Rc::<Cell<usize>>::default();
+        let counted = refused_so_far.clone();
+        by_hand(&world, 10, move |stream, _| {
+            let counted = counted.clone();
+            async move {
+                // INITIAL_WINDOW_SIZE, and the same for the connection.
+                let mut wire = Wire::accept(stream, &[(4, 1 << 20)]).await;
+                wire.send(WINDOW_UPDATE, 0, 0, &(1_u32 << 20).to_be_bytes()).await;
+                let mut bytes = 0;
+                while let Some(data) = wire.await_kind(DATA).await {
+                    bytes += data.payload.len();
+                    if bytes > (PIECES - 2) * PIECE_BYTES {
+                        counted.set(counted.get() + 1);
+                        wire.send(RST_STREAM, 0, data.stream, &REFUSED_STREAM.to_be_bytes()).await;
+                        bytes = 0;
+                    }
+                }
+            }
+        })
+        .await;
+        let good = world.backend("web", 11, Backend::named("good").by_http2()).await;
+        let rules = [(json!({}), forward(&[to("web", 1)], refused()))];
+        world.traffic("web", &rules, &json!({"settings": {"balancer": "roundRobin"}})).await;
+        let client = world.client().await;
+        let piece = Bytes::from(vec![b'x'; PIECE_BYTES]);
+        eventually(|| async {
+            let pieces = std::iter::repeat_n(piece.clone(), PIECES);
+            let body = futures::stream::iter(pieces.map(|piece| Ok::<_, Infallible>(Frame::data(piece))));
+            let request = Request::post("/large").header("host", "web").body(StreamBody::new(body)).unwrap();
+            // Its client may be cut off while it still sends.
+            drop(client.http1("web").await.send_request(request).await);
+            (refused_so_far.get() >= 2).then_some(())
+        })
+        .await;
+        for (_, body) in good.seen() {
+            assert_eq!(body.len(), PIECES * PIECE_BYTES, "all of it, or nothing");
+        }
+    });
+}
