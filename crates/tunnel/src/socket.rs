@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 /// A connected (or connecting) TCP socket, registered with the current worker's reactor.
 #[derive(Debug)]
@@ -166,6 +166,19 @@ impl Socket {
             from = &from[count..];
         }
         Ok(())
+    }
+
+    /// Waits until the socket has failed: the other end has reset it, or the kernel has given it up. It is heard of whether
+    /// anybody reads or writes, and whether the other end has finished or not. Cancel-safe.
+    pub async fn failed(&self) {
+        loop {
+            match self.stream.ready(Interest::ERROR).await {
+                Ok(ready) if ready.ready().is_error() => return,
+                Ok(_) => {}
+                // Without the reactor nothing is heard of any more.
+                Err(_) => return std::future::pending().await,
+            }
+        }
     }
 
     /// Sends FIN. A socket that is gone already needs none.
