@@ -4,6 +4,7 @@
 use crate::end::{Carried, End};
 use crate::scratch::with_scratch;
 use crate::socket::Socket;
+use crate::watch::Watch;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
@@ -37,6 +38,7 @@ enum Failed {
 /// an orderly end, both are set to reset on close.
 pub async fn join(app: &Socket, peer: &Socket, carried: &Carried) -> End {
     let (mut out, mut back) = (Way::default(), Way::default());
+    let (mut app_watch, mut peer_watch) = (Watch::over(app), Watch::over(peer));
     let end = poll_fn(|cx| {
         if let Some(stop) = carried.poll_stop(cx.waker()) {
             return Poll::Ready(End::Stopped(stop));
@@ -55,7 +57,16 @@ pub async fn join(app: &Socket, peer: &Socket, carried: &Carried) -> End {
                 Failed::Receiver => End::AppReset,
             });
         }
-        if forth.is_ready() && home.is_ready() { Poll::Ready(End::Closed) } else { Poll::Pending }
+        if forth.is_ready() && home.is_ready() {
+            return Poll::Ready(End::Closed);
+        }
+        if !out.listens() && app_watch.poll(cx).is_ready() {
+            return Poll::Ready(End::AppReset);
+        }
+        if !back.listens() && peer_watch.poll(cx).is_ready() {
+            return Poll::Ready(End::PeerReset);
+        }
+        Poll::Pending
     })
     .await;
     if end != End::Closed {
@@ -66,6 +77,11 @@ pub async fn join(app: &Socket, peer: &Socket, carried: &Carried) -> End {
 }
 
 impl Way {
+    /// Whether the sender's next bytes are waited for, so that its reset is heard.
+    fn listens(&self) -> bool {
+        self.finished == Finished::No && self.waiting.is_empty()
+    }
+
     fn poll(
         &mut self,
         cx: &mut Context<'_>,

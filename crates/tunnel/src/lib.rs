@@ -22,6 +22,7 @@ pub mod tls;
 pub mod record;
 mod aead;
 pub mod end;
+mod watch;
 pub mod socket;
 pub mod moment;
 pub mod scratch;

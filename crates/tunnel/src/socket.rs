@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 /// A connected (or connecting) TCP socket, registered with the current worker's reactor.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct Socket {
     stream: AsyncFd<std::net::TcpStream>,
     /// The last read since the socket became ready has filled all that it was given.
     filled: AtomicBool,
+    /// Bytes were looked at and left. The reactor has been told to wait for more, so it does not tell of these.
+    peeked: AtomicBool,
 }
 
 impl Socket {
@@ -30,7 +32,7 @@ impl Socket {
     )]
     pub fn from_nonblocking(socket: impl Into<OwnedFd>) -> io::Result<Self> {
         let stream = AsyncFd::new(std::net::TcpStream::from(socket.into()))?;
-        Ok(Self { stream, filled: AtomicBool::new(false) })
+        Ok(Self { stream, filled: AtomicBool::new(false), peeked: AtomicBool::new(false) })
     }
 
     /// Connects a fresh nonblocking socket.
@@ -83,6 +85,15 @@ impl Socket {
         space: usize,
         mut read: impl FnMut(&std::net::TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
+        while self.peeked.load(Ordering::Relaxed) {
+            match read(self.stream.get_ref()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.peeked.store(false, Ordering::Relaxed);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return Poll::Ready(done),
+            }
+        }
         loop {
             let mut ready = ready!(self.stream.poll_read_ready(cx))?;
             match read(self.stream.get_ref()) {
@@ -137,7 +148,8 @@ impl Socket {
         std::future::poll_fn(|cx| self.poll_read(cx, into)).await
     }
 
-    /// Looks at what has come without taking it, until `into` is full or the sender is done.
+    /// Looks at what has come without taking it, until `into` is full or the sender is done. Cancel-safe: it can be read
+    /// all the same.
     ///
     /// # Errors
     /// As `recv(2)`.
@@ -152,6 +164,7 @@ impl Socket {
             if count == into.len() || ready.ready().is_read_closed() {
                 return Ok(count);
             }
+            self.peeked.store(true, Ordering::Relaxed);
             ready.clear_ready();
         }
     }
@@ -166,6 +179,19 @@ impl Socket {
             from = &from[count..];
         }
         Ok(())
+    }
+
+    /// Waits until the socket has failed: the other end has reset it, or the kernel has given it up. It is heard of whether
+    /// anybody reads or writes, and whether the other end has finished or not. Cancel-safe.
+    pub async fn failed(&self) {
+        loop {
+            match self.stream.ready(Interest::ERROR).await {
+                Ok(ready) if ready.ready().is_error() => return,
+                Ok(_) => {}
+                // Without the reactor nothing is heard of any more.
+                Err(_) => return std::future::pending().await,
+            }
+        }
     }
 
     /// Sends FIN. A socket that is gone already needs none.
@@ -229,5 +255,38 @@ impl AsyncWrite for Socket {
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.finish();
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    #[tokio::test]
+    async fn what_was_looked_at_in_vain_is_read_all_the_same() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (receiver, _) = listener.accept().unwrap();
+        receiver.set_nonblocking(true).unwrap();
+        let receiver = Socket::from_nonblocking(receiver).unwrap();
+        sender.write_all(b"no query").unwrap();
+        let mut query = [0; 100];
+        let looked = tokio::time::timeout(Duration::from_millis(50), receiver.peek_full(&mut query)).await;
+        assert!(looked.is_err(), "it waits for the rest");
+        assert_eq!(&query[..8], b"no query");
+        // By and by, and then what comes later.
+        for want in [&b"no "[..], b"que", b"ry"] {
+            let mut bytes = [0; 3];
+            let read = tokio::time::timeout(Duration::from_secs(20), receiver.read(&mut bytes)).await;
+            assert_eq!(&bytes[..read.expect("it is there").unwrap()], want);
+        }
+        let mut bytes = [0; 3];
+        let later = receiver.read(&mut bytes);
+        tokio::pin!(later);
+        let nothing = tokio::time::timeout(Duration::from_millis(50), &mut later).await;
+        assert!(nothing.is_err(), "there is no more");
+        sender.write_all(b"yes").unwrap();
+        assert_eq!(later.await.unwrap(), 3);
     }
 }

@@ -184,6 +184,7 @@ impl<M: Model> Client<M> {
     fn first_requests(&mut self) -> VecDeque<DeltaDiscoveryRequest> {
         let node = self.config.node.message(&self.config.control.cluster);
         let asked = self.asks.begin_stream();
+        self.store.begin_stream();
         let mut requests = VecDeque::new();
         for (index, type_url) in M::TYPES.iter().enumerate() {
             let all = self.hold() == Hold::No || *type_url != ADDRESS_TYPE;

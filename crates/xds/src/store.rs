@@ -2,7 +2,7 @@
 
 use crate::model::{Effect, Model, Rejected};
 use crate::view::{Sync, TypeState, TypeSync};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::watch;
@@ -29,6 +29,10 @@ struct Known {
     /// By name. An empty version stands for one that has to be asked for again.
     versions: HashMap<Arc<str>, Arc<str>>,
     rejected: BTreeMap<Arc<str>, Rejected>,
+    /// Told on the stream that is open.
+    is_told: bool,
+    /// Removed on that stream, and still needed by what has not been told there.
+    leaving: HashSet<String>,
 }
 
 /// What a response brought about.
@@ -47,6 +51,8 @@ impl<M: Model> Store<M> {
             updated: None,
             versions: HashMap::new(),
             rejected: BTreeMap::new(),
+            is_told: false,
+            leaving: HashSet::new(),
         };
         let types: Vec<Known> = M::TYPES.iter().map(known).collect();
         let sync = Sync {
@@ -92,6 +98,14 @@ impl<M: Model> Store<M> {
         versions.map(|(name, version)| (name.to_string(), version.to_string())).collect()
     }
 
+    /// A stream begins. What was removed on the last one and has not gone yet, this one says again.
+    pub(crate) fn begin_stream(&mut self) {
+        for known in &mut self.types {
+            known.is_told = false;
+            known.leaving.clear();
+        }
+    }
+
     /// Takes a response in, whole, as one new snapshot.
     pub(crate) fn apply(
         &mut self,
@@ -106,6 +120,7 @@ impl<M: Model> Store<M> {
         applied.changed = !response.resources.is_empty();
         for resource in response.resources {
             let name: Arc<str> = resource.name.into();
+            known.leaving.remove(&*name);
             let result = match resource.resource {
                 Some(any) if any.type_url == type_url => {
                     M::insert(&mut self.snapshot, type_url, &name, &any.value)
@@ -119,15 +134,28 @@ impl<M: Model> Store<M> {
                 applied.rejected.push(rejected);
             }
         }
-        for name in &response.removed_resources {
-            M::remove(&mut self.snapshot, type_url, name);
-            known.rejected.remove(&**name);
-            applied.changed |= known.versions.remove(&**name).is_some();
-        }
+        known.leaving.extend(response.removed_resources);
+        known.is_told = true;
         known.state = TypeState::InSync;
         known.updated = Some(now);
+        applied.changed |= self.remove_leaving();
         self.publish(applied.changed);
         applied
+    }
+
+    /// Removes what leaves, once every type that is asked for behind it has been told on this stream. What was told on
+    /// the last one may need it: a workload that names a policy that has gone is closed to everybody, and one whose
+    /// namespace's policy has become its own would be open to everybody.
+    fn remove_leaving(&mut self) -> bool {
+        let mut changed = false;
+        for known in self.types.iter_mut().rev().take_while(|known| known.is_told) {
+            for name in std::mem::take(&mut known.leaving) {
+                M::remove(&mut self.snapshot, known.type_url, &name);
+                known.rejected.remove(&*name);
+                changed |= known.versions.remove(&*name).is_some();
+            }
+        }
+        changed
     }
 
     fn publish(&self, changed: bool) {
@@ -220,5 +248,88 @@ impl Known {
             updated: self.updated,
             rejected: self.rejected.values().take(REJECTED_SHOWN_MAX).cloned().collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Resource;
+    use std::collections::BTreeSet;
+    use weft_core::names::NetworkAddr;
+    use weft_proto::ads::{self, Any};
+
+    /// Rules, and the places that go by them.
+    enum Places {}
+
+    impl Model for Places {
+        type Snapshot = BTreeSet<String>;
+
+        const TYPES: &'static [&'static str] = &["rule", "place"];
+
+        fn insert(
+            snapshot: &mut Self::Snapshot,
+            _: &'static str,
+            name: &str,
+            _: &[u8],
+        ) -> Result<(), (Effect, Arc<str>)> {
+            snapshot.insert(name.to_owned());
+            Ok(())
+        }
+
+        fn remove(snapshot: &mut Self::Snapshot, _: &'static str, name: &str) {
+            snapshot.remove(name);
+        }
+
+        fn resources(_: &Self::Snapshot) -> Vec<Resource> {
+            Vec::new()
+        }
+
+        fn knows(_: &Self::Snapshot, _: &NetworkAddr) -> bool {
+            false
+        }
+    }
+
+    /// Takes in a response, and gives what is known then.
+    fn told(store: &mut Store<Places>, type_url: &'static str, names: &[&str], gone: &[&str]) -> Vec<String> {
+        let resource = |name: &&str| ads::Resource {
+            name: (*name).to_owned(),
+            version: "1".to_owned(),
+            resource: Some(Any { type_url: type_url.to_owned(), ..Any::default() }),
+            ..ads::Resource::default()
+        };
+        let response = DeltaDiscoveryResponse {
+            resources: names.iter().map(resource).collect(),
+            removed_resources: gone.iter().map(|name| (*name).to_owned()).collect(),
+            ..DeltaDiscoveryResponse::default()
+        };
+        store.apply(type_url, response, SystemTime::now());
+        store.now().iter().cloned().collect()
+    }
+
+    #[test]
+    fn on_a_new_stream_a_rule_goes_when_the_places_have_been_told() {
+        let mut store = Store::<Places>::new();
+        store.begin_stream();
+        told(&mut store, "rule", &["gone", "kept"], &[]);
+        assert_eq!(told(&mut store, "place", &["here"], &[]), ["gone", "here", "kept"]);
+        // On the same stream the server sees to the order.
+        told(&mut store, "rule", &["brief"], &[]);
+        assert_eq!(told(&mut store, "rule", &[], &["brief"]), ["gone", "here", "kept"]);
+
+        store.begin_stream();
+        assert_eq!(told(&mut store, "rule", &["new"], &["gone", "kept"]), ["gone", "here", "kept", "new"]);
+        assert!(store.versions("rule").contains_key("gone"), "a stream that breaks here is told again");
+        // It has come back before it was gone.
+        told(&mut store, "rule", &["kept"], &[]);
+        assert_eq!(told(&mut store, "place", &["there"], &["here"]), ["kept", "new", "there"]);
+        assert!(!store.versions("rule").contains_key("gone"));
+
+        store.begin_stream();
+        told(&mut store, "rule", &[], &["kept"]);
+        // That stream has broken, and the rule is there again.
+        store.begin_stream();
+        told(&mut store, "rule", &[], &[]);
+        assert_eq!(told(&mut store, "place", &[], &[]), ["kept", "new", "there"]);
     }
 }

@@ -5,6 +5,7 @@ use super::request::{refusal_of, status_of};
 use super::shared::Shared;
 use crate::end::{Broken, Carried, End, Refused};
 use crate::socket::Socket;
+use crate::watch::Watch;
 use bytes::{Buf as _, Bytes};
 use h2::client::ResponseFuture;
 use h2::server::SendResponse;
@@ -161,7 +162,12 @@ impl HboneStream {
     pub async fn relay(mut self, app: Rc<Socket>, carried: &Carried) -> End {
         self.accept();
         let mut reading = Reading::Open;
-        let end = poll_fn(|cx| self.poll(cx, &app, carried, &mut reading)).await;
+        let mut watch = Watch::over(&app);
+        let end = poll_fn(|cx| match self.poll(cx, &app, carried, &mut reading) {
+            Poll::Pending if !self.listens(&reading) => watch.poll(cx).map(|()| End::AppReset),
+            polled => polled,
+        })
+        .await;
         let sent = carried.from_app() > 0 || reading == Reading::Finished;
         match end {
             End::Closed => return end,
@@ -203,6 +209,12 @@ impl HboneStream {
         }
         // The peer sends no more, so only this tells of its reset.
         self.poll_gone(cx).map(End::from)
+    }
+
+    /// Whether the application's next bytes are waited for, so that its reset is heard.
+    fn listens(&self, reading: &Reading) -> bool {
+        let has_room = matches!(&self.sending, Sending::Data(stream) if stream.capacity() > 0);
+        *reading == Reading::Open && has_room
     }
 
     /// Ready once the peer is done and the application has all of it.

@@ -7,6 +7,7 @@ use super::stream_state::{Owner, Remote, StreamState};
 use crate::end::{Carried, End, Refused};
 use crate::record::PAYLOAD_MAX;
 use crate::socket::Socket;
+use crate::watch::Watch;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -19,6 +20,8 @@ pub struct MuxStream {
     pub(super) sent: Sent,
     /// Bytes to ask the application for: few, until it has more.
     appetite: usize,
+    /// The application's next bytes are waited for, so its reset is heard.
+    listens: bool,
 }
 
 /// What a request or an answer fits in, mostly: one record.
@@ -37,11 +40,11 @@ pub(super) enum Sent {
 
 impl MuxStream {
     pub(super) fn client(mux: Mux, state: Rc<RefCell<StreamState>>) -> Self {
-        Self { mux, state, sent: Sent::Open, appetite: QUIET_BYTES }
+        Self { mux, state, sent: Sent::Open, appetite: QUIET_BYTES, listens: false }
     }
 
     pub(super) fn server(mux: Mux, state: Rc<RefCell<StreamState>>) -> Self {
-        Self { mux, state, sent: Sent::Nothing, appetite: QUIET_BYTES }
+        Self { mux, state, sent: Sent::Nothing, appetite: QUIET_BYTES, listens: false }
     }
 
     /// Refuses a stream that the peer has begun.
@@ -85,7 +88,12 @@ impl MuxStream {
             state.app = Some(app.clone());
         }
         let mut reading = true;
-        let end = poll_fn(|cx| self.poll(cx, &app, carried, &mut reading)).await;
+        let mut watch = Watch::over(&app);
+        let end = poll_fn(|cx| match self.poll(cx, &app, carried, &mut reading) {
+            Poll::Pending if !self.listens => watch.poll(cx).map(|()| End::AppReset),
+            polled => polled,
+        })
+        .await;
         let sent = carried.from_app() > 0 || self.sent != Sent::Open;
         match end {
             End::Unopened if sent => {
@@ -114,6 +122,7 @@ impl MuxStream {
             Poll::Ready(Err(end)) => return Poll::Ready(end),
             other => other.is_ready(),
         };
+        self.listens = false;
         while *reading {
             match self.poll_send(cx, app) {
                 Poll::Pending => break,
@@ -179,7 +188,10 @@ impl MuxStream {
             return Poll::Pending;
         };
         match outgoing.fill_data(room, |slices| app.poll_read_vectored(cx, slices, room)) {
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                self.listens = true;
+                Poll::Pending
+            }
             Poll::Ready(Err(_)) => Poll::Ready(Err(End::AppReset)),
             Poll::Ready(Ok(0)) => Poll::Ready(Ok(0)),
             Poll::Ready(Ok(bytes)) => {

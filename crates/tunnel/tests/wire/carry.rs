@@ -1,12 +1,14 @@
 //! What both dialects carry alike: integrity both ways at once, half-close, reset, refusal, slow readers, drain and loss.
 
-use crate::support::{assert_reset, byte_at, check_noise, pair, read_all, send_noise};
+use crate::support::{assert_reset, byte_at, check_noise, pair, read_all, run, send_noise};
 use crate::tunnels::{both, line, tunnel};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::task::spawn_local;
 use weft_tunnel::end::{Carried, End, Refused, Stop};
+use weft_tunnel::join::join;
+use weft_tunnel::socket::Socket;
 
 #[test]
 fn bytes_arrive_whole_and_in_order_both_ways_at_once() {
@@ -99,12 +101,11 @@ fn a_reset_arrives_as_a_reset() {
             line.far.reset_on_close();
             drop(line.far);
             if half_closed {
-                // Nothing more is read from an application that has finished, so a write finds the reset.
-                line.near.write_all(b"y").await.unwrap();
-                assert_eq!(line.near_end.await.unwrap().0, End::PeerReset, "half-closed");
-                continue;
+                // It has read the end already, and reads it again.
+                line.near.failed().await;
+            } else {
+                assert_reset(&line.near, "near").await;
             }
-            assert_reset(&line.near, "near").await;
             assert_eq!(line.near_end.await.unwrap().0, End::PeerReset);
             assert_eq!(line.far_end.take().unwrap().await.unwrap(), End::AppReset);
         }
@@ -122,6 +123,67 @@ fn the_clients_reset_reaches_the_server() {
         assert_reset(&line.far, "far").await;
         assert_eq!(line.near_end.await.unwrap().0, End::AppReset);
         assert_eq!(line.far_end.take().unwrap().await.unwrap(), End::PeerReset);
+    });
+}
+
+/// Writes until nothing has room any more, as far as one can see; `carried` counts what has been taken.
+async fn fill(socket: &Socket, carried: impl Fn() -> u64) {
+    let flood = async {
+        let block = vec![7; 65_536];
+        while socket.write_all(&block).await.is_ok() {}
+        panic!("it has failed before anybody reset it");
+    };
+    let stuck = async {
+        let mut before = 0;
+        while before == 0 || before != carried() {
+            before = carried();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        () = flood => {}
+        () = stuck => {}
+    }
+}
+
+#[test]
+fn a_reset_is_heard_though_what_came_before_it_has_no_room() {
+    both(|dialect| async move {
+        let line = line(dialect).await;
+        fill(&line.near, || line.carried.from_app()).await;
+        line.near.reset_on_close();
+        drop(line.near);
+        // It is told though it reads nothing.
+        line.far.failed().await;
+        assert_eq!(line.near_end.await.unwrap().0, End::AppReset);
+        assert_eq!(line.far_end.take().unwrap().await.unwrap(), End::PeerReset);
+    });
+}
+
+#[test]
+fn joined_sockets_hear_of_resets_that_no_read_tells_of() {
+    run(async {
+        for (who, finishes) in [("first", false), ("first", true), ("second", false), ("second", true)] {
+            let case = format!("the {who}, which has {}", if finishes { "finished" } else { "no room" });
+            let ((first, first_proxy), (second, second_proxy)) = (pair().await, pair().await);
+            let carried = Rc::new(Carried::default());
+            let meter = carried.clone();
+            let joined = spawn_local(async move { join(&first_proxy, &second_proxy, &meter).await });
+            let (leaving, staying, want) = match who {
+                "first" => (first, second, End::AppReset),
+                _ => (second, first, End::PeerReset),
+            };
+            if finishes {
+                leaving.finish();
+                assert_eq!(staying.read(&mut [0; 8]).await.unwrap(), 0, "{case}");
+            } else {
+                fill(&leaving, || carried.from_app() + carried.to_app()).await;
+            }
+            leaving.reset_on_close();
+            drop(leaving);
+            staying.failed().await;
+            assert_eq!(joined.await.unwrap(), want, "{case}");
+        }
     });
 }
 

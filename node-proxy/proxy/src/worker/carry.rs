@@ -1,6 +1,8 @@
 //! Carries one connection from its beginning to its access line.
 
 use super::Worker;
+use super::places::Place;
+use super::pods::HasLeft;
 use super::registry::{Direction, Entry, Judged, OpenConnection};
 use crate::telemetry::Parties;
 use crate::telemetry::access::Line;
@@ -30,6 +32,8 @@ pub(super) struct Attempt {
     /// [`Snapshot::policy_generation`]: weft_core::snapshot::Snapshot::policy_generation
     pub judged_by: Option<u64>,
     pub begun: Instant,
+    /// A worker that drains waits for it.
+    _under_way: Place,
 }
 
 /// Why a connection could not be opened, in so many kinds.
@@ -47,6 +51,8 @@ pub(super) enum Cause {
     Handshake,
     /// The agent, or a tunnel that does not last.
     Mesh,
+    /// The pod has left the mesh.
+    Released,
 }
 
 impl Cause {
@@ -59,6 +65,7 @@ impl Cause {
             Self::ConnectFailed => "connect_failed",
             Self::Handshake => "handshake_failed",
             Self::Mesh => "mesh_failed",
+            Self::Released => "pod_released",
         }
     }
 
@@ -83,6 +90,12 @@ impl Failure for NotPermitted {
     }
 }
 
+impl Failure for HasLeft {
+    fn cause(&self) -> Cause {
+        Cause::Released
+    }
+}
+
 /// A connection that is being carried. Its access line is written when it ends, whatever ends it.
 pub(super) struct Ongoing {
     worker: Rc<Worker>,
@@ -94,8 +107,9 @@ pub(super) struct Ongoing {
 
 impl Attempt {
     /// An attempt that begins now.
-    pub(super) fn new(direction: Direction, client: SocketAddr, target: SocketAddr) -> Self {
+    pub(super) fn new(worker: &Worker, direction: Direction, client: SocketAddr, target: SocketAddr) -> Self {
         Self {
+            _under_way: worker.attempts.hold(),
             direction,
             client,
             target,

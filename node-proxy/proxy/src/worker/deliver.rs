@@ -1,7 +1,7 @@
 //! Connects to an application of this node, from its client's address.
 
 use super::carry::{Cause, Failure};
-use super::pods::Pod;
+use super::pods::{HasLeft, Pod};
 use super::stock::{NoSocket, tcp_kind};
 use std::io;
 use std::net::SocketAddr;
@@ -16,6 +16,9 @@ pub(super) enum DeliverError {
     /// The agent has made no socket.
     #[error(transparent)]
     NoSocket(#[from] NoSocket),
+    /// The pod is not in the mesh any more.
+    #[error(transparent)]
+    HasLeft(#[from] HasLeft),
     /// The client's address cannot be taken.
     #[error("cannot connect from the client's address {client}: {source}")]
     Bind { client: SocketAddr, source: io::Error },
@@ -28,6 +31,7 @@ impl Failure for DeliverError {
     fn cause(&self) -> Cause {
         match self {
             Self::NoSocket(_) | Self::Bind { .. } => Cause::Mesh,
+            Self::HasLeft(error) => error.cause(),
             Self::Connect { source, .. } => Cause::of_connect(source),
         }
     }
@@ -69,7 +73,15 @@ pub(super) async fn deliver(
     target: SocketAddr,
     limit: Duration,
 ) -> Result<Socket, DeliverError> {
-    let client = came.seen(client);
+    pod.unless_left(connect_as(pod, came.seen(client), target, limit)).await?
+}
+
+async fn connect_as(
+    pod: &Pod,
+    client: SocketAddr,
+    target: SocketAddr,
+    limit: Duration,
+) -> Result<Socket, DeliverError> {
     let fresh = pod.stock.take(tcp_kind(target)).await?;
     let bound =
         bind_client(&fresh, client, target).map_err(|source| DeliverError::Bind { client, source })?;
@@ -91,9 +103,12 @@ pub(super) async fn deliver(
 
 /// Connects to `target` in the pod's namespace under the pod's own address.
 pub(super) async fn dial(pod: &Pod, target: SocketAddr, limit: Duration) -> Result<Socket, DeliverError> {
-    let fresh = pod.stock.take(tcp_kind(target)).await?;
-    let connected = Socket::connect(fresh, target, limit).await;
-    connected.map_err(|source| DeliverError::Connect { target, source })
+    let connected = pod.unless_left(async {
+        let fresh = pod.stock.take(tcp_kind(target)).await?;
+        let connected = Socket::connect(fresh, target, limit).await;
+        connected.map_err(|source| DeliverError::Connect { target, source })
+    });
+    connected.await?
 }
 
 #[derive(PartialEq, Eq)]

@@ -75,7 +75,8 @@ impl Worker {
             let (worker, pod, datagrams) = (self.clone(), pod.clone(), datagrams.clone());
             let place = under_way.clone();
             spawn_local(async move {
-                worker.answer_query(&pod, &datagrams, query).await;
+                // Nobody waits for an answer any more if it leaves.
+                let _ = pod.unless_left(worker.answer_query(&pod, &datagrams, query)).await;
                 drop(place);
             });
         }

@@ -4,7 +4,7 @@
 use super::Worker;
 use super::carry::{Attempt, Cause, Failure};
 use super::deliver::{Came, DeliverError, deliver};
-use super::pods::Pod;
+use super::pods::{HasLeft, Pod};
 use super::registry::{Direction, Judged};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -24,6 +24,8 @@ use weft_tunnel::socket::Socket;
 enum InboundError {
     #[error("discovery does not know this pod ({0}) yet; is weft-control reachable?")]
     UnknownPod(WorkloadUid),
+    #[error(transparent)]
+    HasLeft(#[from] HasLeft),
     #[error("port {0} belongs to the mesh itself")]
     MeshPort(u16),
     #[error("{0}")]
@@ -36,6 +38,7 @@ impl Failure for InboundError {
     fn cause(&self) -> Cause {
         match self {
             Self::UnknownPod(_) | Self::MeshPort(_) => Cause::Unknown,
+            Self::HasLeft(error) => error.cause(),
             Self::NotPermitted(error) => error.cause(),
             Self::Deliver(error) => error.cause(),
         }
@@ -58,7 +61,7 @@ impl Worker {
         let Ok(target) = socket.local_addr().map(canonical) else {
             return; // Reset before it was looked at.
         };
-        let mut attempt = Attempt::new(Direction::Inbound, client, target);
+        let mut attempt = Attempt::new(&self, Direction::Inbound, client, target);
         match self.try_inbound(&pod, &mut attempt).await {
             Err(error) => {
                 socket.reset_on_close();
@@ -74,7 +77,7 @@ impl Worker {
 
     async fn try_inbound(&self, pod: &Pod, attempt: &mut Attempt) -> Result<(Socket, Judged), InboundError> {
         let (client, target) = (attempt.client, attempt.target);
-        let workload = self.await_workload(&pod.uid).await;
+        let workload = pod.unless_left(self.await_workload(&pod.uid)).await?;
         let workload = workload.ok_or_else(|| InboundError::UnknownPod(pod.uid.clone()))?;
         attempt.parties.destination = Some(workload.clone());
         // Only for telemetry: the address proves nothing.

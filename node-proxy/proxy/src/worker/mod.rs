@@ -17,10 +17,12 @@ pub mod registry;
 pub mod dns;
 mod datagram;
 mod stock;
+mod handshakes;
 mod places;
 pub mod affinity;
 pub mod request;
 
+use self::handshakes::Handshakes;
 use self::places::Places;
 use crate::telemetry::metrics::{Families, WorkerMetrics};
 use affinity::Affinity;
@@ -102,7 +104,9 @@ pub(crate) struct Worker {
     access: AccessLog,
     node_tunnel: RefCell<Vec<AbortHandle>>,
     /// Peers that have not proven who they are.
-    handshakes: Places,
+    handshakes: Handshakes,
+    /// Connections that are neither carried nor refused yet.
+    attempts: Places,
     peers: Peers,
     chance: Cell<u64>,
     /// When idle connections are looked for again.
@@ -169,7 +173,20 @@ async fn serve(parts: WorkerParts, mut commands: mpsc::Receiver<Command>) {
             _ = flush.tick() => worker.on_tick(),
         }
     }
-    worker.drain(&mut commands).await;
+    // What is still open obeys policy and trust as before.
+    let drain = worker.clone().drain(&mut commands);
+    tokio::pin!(drain);
+    let mut is_told = true;
+    loop {
+        tokio::select! {
+            () = &mut drain => return,
+            changed = changes.changed(), if is_told => match changed {
+                Some(snapshot) => worker.open.judge_again(&snapshot),
+                None => is_told = false,
+            },
+            _ = flush.tick() => worker.on_tick(),
+        }
+    }
 }
 
 impl Worker {
@@ -185,7 +202,8 @@ impl Worker {
             metrics: WorkerMetrics::new(families),
             access: AccessLog::new(access, lines),
             node_tunnel: RefCell::default(),
-            handshakes: Places::new(HANDSHAKES_MAX),
+            handshakes: Handshakes::new(HANDSHAKES_MAX),
+            attempts: Places::unbounded(),
             peers: Peers::default(),
             chance: Cell::new(seed(index)),
             idle_due: Cell::new(Instant::now()),
@@ -300,12 +318,14 @@ impl Worker {
     }
 
     async fn release(self: Rc<Self>, pod: Rc<Pod>) {
-        pod.stop_listening();
+        pod.leave();
         self.open.stop_pod(&pod.uid, Stop::Released);
         self.pool.close_pod(&pod.uid);
         self.peers.close_pod(&pod.uid);
         let deadline = Instant::now() + RELEASE_WITHIN;
-        while self.open.has_pod(&pod.uid) && Instant::now() < deadline {
+        // Whoever has something to do with it holds it.
+        let is_held = || self.open.has_pod(&pod.uid) || Rc::strong_count(&pod) > 1;
+        while is_held() && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         pod.stock.clear();
@@ -322,7 +342,7 @@ impl Worker {
         }
         self.peers.go_away();
         let deadline = Instant::now() + self.knowledge.limits.drain;
-        while !self.open.is_empty() && Instant::now() < deadline {
+        while !(self.open.is_empty() && self.attempts.are_free()) && Instant::now() < deadline {
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Command::PodGone(uid)) => self.on_command(Command::PodGone(uid)),
@@ -368,3 +388,6 @@ fn seed(index: usize) -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     (now.as_nanos() as u64 ^ ((index as u64 + 1) << 48)) | 1
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,7 +47,7 @@ pub(super) struct PeerSession {
 enum SessionError {
     #[error("no TLS handshake within the limit")]
     Timeout,
-    #[error("too many others are in their handshakes; it may try again")]
+    #[error("too many others have begun theirs before it was done with its handshake; it may try again")]
     TooMany,
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -137,15 +137,17 @@ impl Worker {
         socket: &Socket,
         addr: SocketAddr,
     ) -> Result<(Session, weft_tunnel::scratch::ReadBuffer, PeerSession), SessionError> {
-        let _place = self.handshakes.take().ok_or(SessionError::TooMany)?;
+        let under_way = self.handshakes.begin();
         let leaf = Arc::new(SessionLeaf::new(self.knowledge.leaves.clone()));
         let config = server_config(leaf.clone(), self.knowledge.trust.clone(), &[ALPN])?;
         // A peer may hear of a new pod before the authority has signed for it.
         let ready = |name| self.knowledge.leaves.wait_named(name);
         let accepted = Session::accept_when(socket, Arc::new(config), ready);
         let limit = self.knowledge.limits.handshake;
-        let accepted = tokio::time::timeout(limit, accepted).await.map_err(|_| SessionError::Timeout)?;
-        let (session, leftover) = accepted?;
+        let (session, leftover) = tokio::select! {
+            accepted = tokio::time::timeout(limit, accepted) => accepted.map_err(|_| SessionError::Timeout)??,
+            () = under_way.given_up() => return Err(SessionError::TooMany),
+        };
         let trust = self.knowledge.trust.now();
         let peer = peer_of(Some(session.peer_certificates()), &trust, Usage::Client, SystemTime::now())?;
         let served = leaf.served().ok_or(SessionError::NoName)?.clone();
@@ -193,7 +195,7 @@ impl Worker {
             tracing::info!(addr = %session.addr, error = %StreamError::Name, "refused a stream");
             return stream.refuse(StreamError::Name.refusal());
         };
-        let mut attempt = Attempt::new(Direction::Inbound, request.source, target);
+        let mut attempt = Attempt::new(&self, Direction::Inbound, request.source, target);
         let named = request.connect.forwarded.and_then(|forwarded| forwarded.client);
         attempt.parties.source_identity = Some(session.peer.identity().clone());
         attempt.parties.security = Security::MutualTls;

@@ -8,7 +8,7 @@ use super::dial::DialError;
 use super::dns::{DNS_PORT, DnsStream};
 use super::listener::Listener;
 use super::places::{Place, Places};
-use super::pods::Pod;
+use super::pods::{HasLeft, Pod};
 use super::pool::Via;
 use super::registry::{Direction, Judged};
 use crate::telemetry::Security;
@@ -55,6 +55,9 @@ enum OutboundError {
     /// A waypoint or policy says no (same node).
     #[error("{0}")]
     NotPermitted(NotPermitted),
+    /// The pod itself leaves.
+    #[error(transparent)]
+    HasLeft(#[from] HasLeft),
     /// The destination is said to be on this node, and is not.
     #[error("{0} is on this node according to discovery and not enrolled here yet")]
     NotHere(WorkloadUid),
@@ -74,6 +77,7 @@ impl Failure for OutboundError {
         match self {
             Self::UnknownClient(_) | Self::ForeignSource { .. } | Self::Refused(_) => Cause::Unknown,
             Self::NotHere(_) => Cause::Unknown,
+            Self::HasLeft(error) => error.cause(),
             Self::NotPermitted(error) => error.cause(),
             Self::Deliver(error) => error.cause(),
             Self::Dial(error) => error.cause(),
@@ -136,13 +140,17 @@ impl Worker {
         let Ok(target) = socket.local_addr().map(canonical) else {
             return; // Reset before it was looked at.
         };
-        let mut attempt = Attempt::new(Direction::Outbound, client, target);
+        let mut attempt = Attempt::new(&self, Direction::Outbound, client, target);
         if target.port() == DNS_PORT {
-            match self.serve_dns_stream(&pod, &socket, target).await {
-                DnsStream::Served => {
+            match pod.unless_left(self.serve_dns_stream(&pod, &socket, target)).await {
+                Ok(DnsStream::Served) => {
                     return attempt.open(&self, vec![pod.uid.clone()], None).finish(End::Closed);
                 }
-                DnsStream::Other(server) => attempt.target = server,
+                Ok(DnsStream::Other(server)) => attempt.target = server,
+                Err(error) => {
+                    socket.reset_on_close();
+                    return attempt.refuse(&self, &error);
+                }
             }
         }
         let socket = Rc::new(socket);
@@ -158,11 +166,11 @@ impl Worker {
         socket: &Rc<Socket>,
         attempt: &mut Attempt,
     ) -> Result<(), OutboundError> {
-        let source = self.await_workload(&pod.uid).await;
+        let source = pod.unless_left(self.await_workload(&pod.uid)).await?;
         let source = source.ok_or_else(|| OutboundError::UnknownClient(pod.uid.clone()))?;
         attempt.parties.source = Some(source.clone());
         attempt.parties.source_identity = Some(source.identity.clone());
-        match self.route(&source, OriginalDst(attempt.target)).await {
+        match pod.unless_left(self.route(&source, OriginalDst(attempt.target))).await? {
             Hop::Refuse(refusal) => Err(OutboundError::Refused(refusal)),
             Hop::Ask(addr) => Err(OutboundError::Refused(Refusal::Unknown(addr.ip))),
             Hop::Passthrough(target) => self.pass(pod, socket, attempt, target).await,
@@ -274,7 +282,7 @@ impl Worker {
         attempt.direction = Direction::SameNode;
         attempt.parties.security = Security::MutualTls;
         // Discovery may tell of a new pod before the agent has enrolled it.
-        let server = self.await_pod(&hop.workload.uid).await;
+        let server = pod.unless_left(self.await_pod(&hop.workload.uid)).await?;
         let server = server.ok_or_else(|| OutboundError::NotHere(hop.workload.uid.clone()))?;
         // The kernel's word: the connection came out of the client's own namespace.
         let connection = Connection {
@@ -288,7 +296,8 @@ impl Worker {
             .map_err(OutboundError::NotPermitted)?;
         let limit = self.knowledge.limits.connect;
         let seen = self.seen(&hop.workload, attempt.client, hop.target);
-        let peer = deliver(&server, &permit, (seen, Came::FromAfar), hop.target, limit).await?;
+        let delivered = deliver(&server, &permit, (seen, Came::FromAfar), hop.target, limit);
+        let peer = pod.unless_left(delivered).await??;
         let judged =
             Judged { connection, source: Some(source.uid.clone()), workload: hop.workload.uid.clone() };
         let ongoing = self.begin(attempt, vec![pod.uid.clone(), server.uid.clone()], Some(judged));
@@ -312,7 +321,17 @@ impl Worker {
         let request = OpenRequest { source: attempt.client, connect };
         let mut ongoing = None;
         for _ in 0..TUNNEL_TRIES {
-            let (tunnel, addr) = self.pool.get(&source.identity, &hop.workload.identity, via).await?;
+            let tunnel = self.pool.get(&source.identity, &hop.workload.identity, via);
+            let (tunnel, addr) = match (pod.unless_left(tunnel).await, &ongoing) {
+                (Ok(Ok(found)), _) => found,
+                (Ok(Err(error)), None) => return Err(error.into()),
+                (Err(error), None) => return Err(error.into()),
+                (Ok(Err(error)), Some(_)) => {
+                    tracing::info!(%error, to = %hop.target, "no other tunnel for a connection that has lost its own");
+                    break;
+                }
+                (Err(_), Some(_)) => break,
+            };
             let Some(stream) = tunnel.open(&request) else {
                 continue; // It ended in between.
             };
@@ -342,8 +361,8 @@ impl Worker {
         pods: Vec<WorkloadUid>,
         judged: Option<Judged>,
     ) -> Ongoing {
-        let begun = attempt.begun;
-        let fresh = Attempt { begun, ..Attempt::new(attempt.direction, attempt.client, attempt.target) };
+        let mut fresh = Attempt::new(self, attempt.direction, attempt.client, attempt.target);
+        fresh.begun = attempt.begun;
         std::mem::replace(attempt, fresh).open(self, pods, judged)
     }
 

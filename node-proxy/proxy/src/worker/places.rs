@@ -17,6 +17,21 @@ impl Places {
         Self { held: Rc::default(), most }
     }
 
+    /// As many as are asked for.
+    pub(super) fn unbounded() -> Self {
+        Self::new(usize::MAX)
+    }
+
+    /// One of them, whether there are more or not.
+    pub(super) fn hold(&self) -> Place {
+        Place(self.held.clone())
+    }
+
+    /// Whether nobody holds one.
+    pub(super) fn are_free(&self) -> bool {
+        Rc::strong_count(&self.held) == 1
+    }
+
     /// One of them, if there is one.
     pub(super) fn take(&self) -> Option<Place> {
         // One reference is the owner's.
@@ -36,5 +51,11 @@ mod tests {
         drop(one);
         assert!(places.take().is_some());
         assert!(Places::new(0).take().is_none());
+        let places = Places::unbounded();
+        assert!(places.are_free());
+        let held = places.hold();
+        assert!(!places.are_free());
+        drop(held);
+        assert!(places.are_free());
     }
 }

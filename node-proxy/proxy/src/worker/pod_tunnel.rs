@@ -6,7 +6,7 @@ use super::carry::{Attempt, Cause, Failure};
 use super::deliver::{Came, DeliverError, deliver};
 use super::dial::watch_peer;
 use super::node_tunnel::PeerSession;
-use super::pods::Pod;
+use super::pods::{HasLeft, Pod};
 use super::registry::{Direction, Judged};
 use crate::describe;
 use crate::telemetry::Security;
@@ -24,7 +24,7 @@ use weft_core::policy::Connection;
 use weft_core::snapshot::Snapshot;
 use weft_core::workload::Workload;
 use weft_pki::{Leaf, Peer, Usage, peer_of, server_config};
-use weft_tunnel::accept::{ALPNS, AcceptError, Tunnel, accept};
+use weft_tunnel::accept::{ALPNS, AcceptError, Accepted, Tunnel, accept};
 use weft_tunnel::end::Refused;
 use weft_tunnel::handle::Handle;
 use weft_tunnel::hbone::{Hbone, HboneStream, Incoming, ServerDriver};
@@ -49,8 +49,10 @@ enum SessionError {
     NoLeaf(weft_core::identity::Identity),
     #[error("no TLS handshake within the limit")]
     Timeout,
-    #[error("too many others are in their handshakes; it may try again")]
+    #[error("too many others have begun theirs before it was done with its handshake; it may try again")]
     TooMany,
+    #[error(transparent)]
+    HasLeft(#[from] HasLeft),
     #[error(transparent)]
     Accept(#[from] AcceptError),
     #[error("configuring TLS")]
@@ -126,30 +128,38 @@ impl Worker {
         socket: Socket,
         addr: SocketAddr,
     ) -> Result<(), SessionError> {
-        let place = self.handshakes.take().ok_or(SessionError::TooMany)?;
-        let workload = self.await_workload(&pod.uid).await;
-        let workload = workload.ok_or_else(|| SessionError::UnknownPod(pod.uid.clone()))?;
-        let leaf = self.knowledge.leaves.wait(&workload.identity).await;
-        let leaf: Leaf = leaf.ok_or_else(|| SessionError::NoLeaf(workload.identity.clone()))?;
-        let own_end = leaf.not_after();
-        let config = server_config(Arc::new(leaf), self.knowledge.trust.clone(), &ALPNS)?;
-        let handshake = accept(socket, Arc::new(config));
-        let limit = self.knowledge.limits.handshake;
-        let accepted = tokio::time::timeout(limit, handshake).await.map_err(|_| SessionError::Timeout)??;
+        let under_way = self.handshakes.begin();
+        let (accepted, leaf) = tokio::select! {
+            greeted = pod.unless_left(self.greet(&pod.uid, socket)) => greeted??,
+            () = under_way.given_up() => return Err(SessionError::TooMany),
+        };
         let trust = self.knowledge.trust.now();
         let peer = peer_of(Some(accepted.peer_certificates()), &trust, Usage::Client, SystemTime::now())?;
-        drop(place);
+        drop(under_way);
         match accepted.into_tunnel() {
             Tunnel::Hbone(hbone, driver) => {
-                let ends = own_end.min(peer.not_after());
+                let ends = leaf.not_after().min(peer.not_after());
                 self.drive_hbone((hbone, driver), Rc::new(PodSession { pod, peer, addr }), ends).await;
             }
             Tunnel::Mux(mux, driver) => {
-                let served = workload.identity.clone();
+                let served = leaf.identity().clone();
                 self.drive(mux, driver, Rc::new(PeerSession { peer, addr, served, pod: Some(pod) })).await;
             }
         }
         Ok(())
+    }
+
+    /// The TLS handshake in the pod's name, with the certificate that was shown to the peer.
+    async fn greet(&self, pod: &WorkloadUid, socket: Socket) -> Result<(Accepted, Leaf), SessionError> {
+        let workload = self.await_workload(pod).await;
+        let workload = workload.ok_or_else(|| SessionError::UnknownPod(pod.clone()))?;
+        let leaf = self.knowledge.leaves.wait(&workload.identity).await;
+        let leaf = leaf.ok_or_else(|| SessionError::NoLeaf(workload.identity.clone()))?;
+        let config = server_config(Arc::new(leaf.clone()), self.knowledge.trust.clone(), &ALPNS)?;
+        let handshake = accept(socket, Arc::new(config));
+        let limit = self.knowledge.limits.handshake;
+        let accepted = tokio::time::timeout(limit, handshake).await.map_err(|_| SessionError::Timeout)??;
+        Ok((accepted, leaf))
     }
 
     async fn drive_hbone(
@@ -190,7 +200,7 @@ impl Worker {
         // The tunnel's own port is not the client application's, which only a waypoint tells.
         let peer = SocketAddr::new(session.addr.ip(), 0);
         let named = request.forwarded.and_then(|forwarded| forwarded.client);
-        let mut attempt = Attempt::new(Direction::Inbound, peer, target);
+        let mut attempt = Attempt::new(&self, Direction::Inbound, peer, target);
         attempt.parties.source_identity = Some(session.peer.identity().clone());
         attempt.parties.security = Security::MutualTls;
         match self.try_pod_stream(&session, named, &mut attempt).await {

@@ -2,7 +2,7 @@
 
 use super::request::{NewPod, Requests};
 use super::stock::Stock;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use tokio::sync::Notify;
@@ -16,7 +16,14 @@ pub(super) struct Pod {
     /// Sockets in its namespace.
     pub stock: Stock,
     tasks: RefCell<Vec<AbortHandle>>,
+    has_left: Cell<bool>,
+    left: Notify,
 }
+
+/// The pod has left the mesh meanwhile.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the pod has left the mesh meanwhile")]
+pub(super) struct HasLeft;
 
 impl Pod {
     /// A pod without tasks.
@@ -25,6 +32,8 @@ impl Pod {
             uid: new.uid.clone(),
             stock: Stock::new(worker, new.uid.clone(), requests),
             tasks: RefCell::default(),
+            has_left: Cell::new(false),
+            left: Notify::new(),
         })
     }
 
@@ -37,6 +46,34 @@ impl Pod {
     pub(super) fn stop_listening(&self) {
         for task in self.tasks.borrow_mut().drain(..) {
             task.abort();
+        }
+    }
+
+    /// It leaves the mesh: accepts nothing more, and gives up what is not carried yet.
+    pub(super) fn leave(&self) {
+        self.stop_listening();
+        self.has_left.set(true);
+        self.left.notify_waiters();
+    }
+
+    /// Does what comes before a connection is carried, unless the pod leaves: nobody would end that connection, and its
+    /// sockets would keep the pod's namespace.
+    ///
+    /// # Errors
+    /// [`HasLeft`], also if the work was done in the same moment.
+    pub(super) async fn unless_left<T>(&self, work: impl Future<Output = T>) -> Result<T, HasLeft> {
+        tokio::select! {
+            biased;
+            () = self.left() => Err(HasLeft),
+            done = work => Ok(done),
+        }
+    }
+
+    async fn left(&self) {
+        // Before looking: a word in between counts.
+        let left = self.left.notified();
+        if !self.has_left.get() {
+            left.await;
         }
     }
 }
