@@ -98,17 +98,18 @@ impl Strict {
             self.last = bytes.last().copied().unwrap_or(self.last);
             return bytes.len();
         };
+        let long = self.begun_bytes + end > LINE_BYTES_MAX;
         let before = end.checked_sub(1).map_or(self.last, |before| bytes[before]);
         let judged = if before != b'\r' || self.begun_bytes + end == 0 {
             Err(Ambiguous)
         } else if self.begun_bytes == 0 {
-            self.judge(&bytes[..end - 1])
+            self.judge(&bytes[..end - 1], long)
         } else {
             let mut whole = std::mem::take(&mut self.begun);
             whole.extend_from_slice(&bytes[..end]);
             // The CR, which may have come before.
             whole.pop();
-            self.judge(&whole)
+            self.judge(&whole, long)
         };
         self.begun.clear();
         self.begun_bytes = 0;
@@ -122,8 +123,20 @@ impl Strict {
         end + 1
     }
 
-    /// What follows a line, which comes without its end.
-    fn judge(&self, line: &[u8]) -> Result<At, Ambiguous> {
+    /// Whether a line says how long a body is.
+    fn decides(&self, line: &[u8]) -> bool {
+        match self.at {
+            At::Fields(_) => is_length(memchr(b':', line).map_or(line, |colon| &line[..colon])),
+            At::ChunkSize => true,
+            At::Between | At::Body(_) | At::Chunk(_) | At::ChunkEnd | At::Trailers | At::Refused => false,
+        }
+    }
+
+    /// What follows a line, which comes without its end. Of a long one that came in pieces the middle is missing.
+    fn judge(&self, line: &[u8], long: bool) -> Result<At, Ambiguous> {
+        if long && self.decides(line) {
+            return Err(Ambiguous);
+        }
         match self.at {
             At::Between if line.is_empty() => Ok(At::Between),
             At::Between => Ok(At::Fields(Length::Unsaid)),
@@ -143,6 +156,10 @@ impl Strict {
             At::ChunkEnd | At::Body(_) | At::Chunk(_) | At::Refused => Err(Ambiguous),
         }
     }
+}
+
+fn is_length(name: &[u8]) -> bool {
+    [&b"content-length"[..], b"transfer-encoding"].iter().any(|one| name.eq_ignore_ascii_case(one))
 }
 
 /// What a field says of the body's length, after what others have said.
@@ -230,7 +247,12 @@ mod tests {
 
     #[test]
     fn what_may_be_read_in_two_ways_is_broken() {
+        let padded = format!("POST / HTTP/1.1\r\nContent-Length: 1{}\r\n\r\n", " ".repeat(2000));
+        let extended =
+            format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3;{}\r\n", "x".repeat(2000));
         for (case, bytes) in [
+            ("a long line with a length", padded.as_str()),
+            ("a long line with a chunk's size", extended.as_str()),
             ("a lone LF behind the request line", "GET / HTTP/1.1\nHost: a\r\n\r\n"),
             ("a lone LF behind a field", "GET / HTTP/1.1\r\nHost: a\n\r\n"),
             ("a lone LF as the empty line", "GET / HTTP/1.1\r\nHost: a\r\n\n"),

@@ -44,19 +44,21 @@ pub async fn run(settings: ControlSettings) -> anyhow::Result<()> {
     let signal = drain::signals().context("listening for signals")?;
     let (stopper, stop) = drain::channel();
     let mut tasks = start(settings.clone(), &stop).await?;
-    tokio::select! {
-        signal = signal => tracing::info!(?signal, "stopping"),
-        ended = tasks.join_next() => {
-            // None of them ends by itself; what did has logged or panicked.
-            if let Some(Err(error)) = ended {
-                tracing::error!(%error, "a task ended");
-            }
+    let done = tokio::select! {
+        signal = signal => {
+            tracing::info!(?signal, "stopping");
+            Ok(())
         }
-    }
+        // None of them ends by itself; what did has logged or panicked. Whoever watches this process starts it again.
+        ended = tasks.join_next() => match ended {
+            Some(Err(error)) => Err(error).context("a part of the control plane ended"),
+            Some(Ok(())) | None => Err(anyhow::anyhow!("a part of the control plane ended; the log says why")),
+        },
+    };
     stopper.stop();
     let drained = drain::drain(&mut tasks, settings.drain).await;
     tracing::info!(?drained, "stopped");
-    Ok(())
+    done
 }
 
 /// Starts everything; it ends when `stop` says so, or when the tasks are dropped.

@@ -174,7 +174,7 @@ fn discovery(discovery: &Value) -> String {
     let connected = discovery["connected_for_seconds"].as_u64().map(duration);
     match (discovery["in_sync"] == true, connected) {
         (true, Some(time)) => format!("in sync, connected for {time}"),
-        (false, Some(time)) => format!("NOT in sync, connected for {time}"),
+        (false, Some(time)) => format!("NOT in sync, connected for {time}: {}", untold(discovery)),
         (_, None) => {
             let failures = discovery["failures"].as_u64().unwrap_or(0);
             let why = cell(&discovery["last_error"]);
@@ -183,12 +183,33 @@ fn discovery(discovery: &Value) -> String {
     }
 }
 
+/// Why a proxy that is connected is not in sync: the control plane is silent, as it is while it has not read all of its
+/// manifests.
+fn untold(discovery: &Value) -> String {
+    let types = discovery["types"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let of_state =
+        |state: &str| types.iter().filter(|one| one["state"] == state).map(type_name).collect::<Vec<_>>();
+    let (waiting, saved) = (of_state("waiting"), of_state("saved"));
+    let untold = [waiting, saved.clone()].concat();
+    let what = if untold.is_empty() { "everything".to_owned() } else { untold.join(" and ") };
+    let mut text = format!("the control plane has not told of {what} yet");
+    if !saved.is_empty() {
+        text += &format!("; what is kept on disk serves for {}", saved.join(" and "));
+    }
+    text + ". Its own status and readiness say why"
+}
+
+/// `Address` of `type.googleapis.com/istio.workload.Address`.
+fn type_name(row: &Value) -> String {
+    let name = cell(&row["type_url"]);
+    name.rsplit(['/', '.']).next().unwrap_or_default().to_owned()
+}
+
 /// What of discovery is not as it should be, in a line each.
 fn trouble(discovery: &Value) -> Vec<String> {
     let mut texts = Vec::new();
     for one in discovery["types"].as_array().into_iter().flatten() {
-        let name = cell(&one["type_url"]);
-        let name = name.rsplit('/').next().unwrap_or_default();
+        let name = type_name(one);
         for rejected in one["rejected"].as_array().into_iter().flatten() {
             texts.push(format!("refused from {name}: {}", cell(rejected)));
         }
@@ -261,7 +282,11 @@ fn proxies(agent: &Value) -> String {
     } else {
         format!("linked to {}", pids.join(" and "))
     };
-    let sync = if agent["in_sync"] == true { "in sync" } else { "NOT in sync" };
+    let sync = if agent["in_sync"] == true {
+        "in sync"
+    } else {
+        "NOT in sync (the control plane has not told of this node's pods yet)"
+    };
     format!("{sync}, {serves}, {} sockets ready", cell(&agent["sockets_ahead"]))
 }
 
@@ -347,7 +372,8 @@ mod tests {
             "                shop/b is not contained on eth1",
             "                shop/b: 1 connection is older than its enrolment and beside the mesh",
             "                shop/b: older connections broke when it was enrolled, for want of room to let them go on: 7",
-            "  agent         NOT in sync, no proxy is linked, 0 sockets ready",
+            "  agent         NOT in sync (the control plane has not told of this node's pods yet), no proxy is linked, \
+             0 sockets ready",
             "                cannot end connections: the kernel does not know SOCK_DESTROY",
             "                what a pod had open when it joined and must not go on is cut off, and the other ends are not told",
             "/x",
@@ -356,6 +382,33 @@ mod tests {
             "  agent         does not answer: connecting to /y",
         ] {
             assert!(text.lines().any(|one| one == line), "{line:?} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_in_sync_says_why() {
+        let row = |state: &str, name: &str| json!({"type_url": format!("type.googleapis.com/istio.{name}"), "state": state, "rejected": []});
+        let said = |types: Vec<Value>| {
+            discovery(&json!({"in_sync": false, "connected_for_seconds": 90, "types": types}))
+        };
+        let silent = "NOT in sync, connected for 1m30s: the control plane has not told of ";
+        let asks = ". Its own status and readiness say why";
+        let (addresses, policies) = ("workload.Address", "security.Authorization");
+        for (case, types, want) in [
+            (
+                "a first start",
+                vec![row("waiting", policies), row("waiting", addresses)],
+                "Authorization and Address yet",
+            ),
+            (
+                "with what is on disk",
+                vec![row("saved", policies), row("saved", addresses)],
+                "Authorization and Address yet; what is kept on disk serves for Authorization and Address",
+            ),
+            ("in between", vec![row("insync", policies), row("waiting", addresses)], "Address yet"),
+            ("an older proxy", Vec::new(), "everything yet"),
+        ] {
+            assert_eq!(said(types), format!("{silent}{want}{asks}"), "{case}");
         }
     }
 }

@@ -77,6 +77,8 @@ pub struct Actor {
     existing_due: Option<Instant>,
     /// When the paths of namespaces are looked at again.
     netns_due: Instant,
+    /// A thread looks at them, which a file system that hangs holds up.
+    looking: bool,
     /// Threads that enrol or release pods: they take memory that nobody needs later.
     working: usize,
     jobs: JoinSet<Done>,
@@ -122,6 +124,7 @@ impl Actor {
             cannot_end,
             existing_due: None,
             netns_due: now,
+            looking: false,
             working: 0,
             jobs: JoinSet::new(),
         }
@@ -264,6 +267,7 @@ impl Actor {
                 self.enrolled(uid, tried);
             }
             Done::Replaced(pods) => {
+                self.looking = false;
                 for (uid, cookie) in pods {
                     // It may have left meanwhile.
                     if self.kept.get(&uid).is_some_and(|kept| kept.netns.cookie == cookie) {

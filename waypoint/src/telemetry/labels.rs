@@ -94,7 +94,8 @@ impl RequestKey {
             sides: Sides::of(record.connection(), record.endpoint(), record.told()),
             protocol: record.protocol(),
             status: record.status(),
-            grpc: record.grpc(),
+            // One key for all that have no name.
+            grpc: record.grpc().map(|status| grpc::name(status).map_or(u32::MAX, |_| status)),
             flag: record.flag(),
         }
     }

@@ -62,9 +62,16 @@ pub(crate) fn ip_block(text: &str) -> Result<IpNet, &'static str> {
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(ip.to_canonical()));
     }
-    text.parse::<IpNet>()
-        .map(|net| net.trunc())
-        .map_err(|_| "is neither an address nor a range such as 10.0.0.0/8")
+    let net = text.parse::<IpNet>().map_err(|_| "is neither an address nor a range such as 10.0.0.0/8")?;
+    Ok(canonical(net).trunc())
+}
+
+/// A range of IPv4 that is written as one of IPv6 (RFC 4291 §2.5.5.2): connections are judged by the address itself.
+fn canonical(net: IpNet) -> IpNet {
+    let mapped = net.addr().to_canonical();
+    let length =
+        mapped.is_ipv4().then(|| net.prefix_len().checked_sub(if net.addr().is_ipv6() { 96 } else { 0 }));
+    length.flatten().and_then(|length| IpNet::new(mapped, length).ok()).unwrap_or(net)
 }
 
 /// Reads a port.
@@ -145,6 +152,8 @@ mod tests {
         assert_eq!(ip_block("10.0.0.1").unwrap().to_string(), "10.0.0.1/32");
         assert_eq!(ip_block("10.0.0.1/8").unwrap().to_string(), "10.0.0.0/8");
         assert_eq!(ip_block("2001:db8::/32").unwrap().to_string(), "2001:db8::/32");
+        assert_eq!(ip_block("::ffff:10.1.2.3/104").unwrap().to_string(), "10.0.0.0/8");
+        assert_eq!(ip_block("::/0").unwrap().to_string(), "::/0");
         assert!(ip_block("10.0.0").is_err() && ip_block("10.0.0.0/33").is_err());
         assert_eq!((port("80"), port("0").is_err(), port("http").is_err()), (Ok(80), true, true));
     }

@@ -45,6 +45,9 @@ impl Actor {
             return;
         }
         self.netns_due = self.now + NETNS_EVERY;
+        if std::mem::replace(&mut self.looking, true) {
+            return;
+        }
         let pods = self
             .kept
             .iter()

@@ -115,6 +115,8 @@ async fn begin(
         .await
         .map_err(|_| failed(format!("no answer within {limit:?}")))?
         .map_err(|error| failed(describe(&error)))?;
+    // A root that has left meanwhile vouches for nobody any more.
+    let trust = knowledge.trust.now();
     let peer = peer_of(Some(&handle.peer_certificates()), &trust, Usage::Server, SystemTime::now());
     let peer = peer.map_err(|error| failed(describe(&error)))?;
     let until = leaf.not_after().min(peer.not_after());
