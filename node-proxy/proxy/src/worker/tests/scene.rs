@@ -90,6 +90,7 @@ impl Scene {
             rules: Arc::new(MeshRules { ranges: Ranges::Said(Vec::new()), ..MeshRules::default() }),
             dns: DnsRules { upstream: DnsUpstream::None, cluster_domain: "cluster.local".into() },
             affinity: Arc::default(),
+            asked_for: Arc::default(),
             limits: Limits {
                 connect: NEVER,
                 handshake: NEVER,
