@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use weft_core::enrolment::AgentPod;
 use weft_core::names::{GatewayName, Network, NetworkAddr, NodeName, PolicyName, ServiceName, WorkloadUid};
-use weft_core::policy::Policy;
+use weft_core::policy::{Policy, PolicyScope};
 use weft_core::service::Service;
 use weft_core::workload::Workload;
 use weft_l7::policy::Policy as RequestPolicy;
@@ -42,7 +42,7 @@ impl Batch {
         let for_others = form(&key, &addrs, weft_proto::encode_workload(&plain));
         let for_waypoints = Some(form(&key, &addrs, weft_proto::encode_workload(workload)));
         let links = addrs.into_iter().chain(services).collect();
-        self.0.push(Op::Put(key, Entry { form: for_others, for_waypoints, links }));
+        self.0.push(Op::Put(key, Entry { form: for_others, for_waypoints, links, by_name: false }));
     }
 
     /// Removes a workload.
@@ -66,7 +66,10 @@ impl Batch {
     /// Adds or replaces a policy.
     pub fn put_policy(&mut self, policy: &Policy) {
         let body = weft_proto::encode_authorization(policy);
-        self.put(shared(Kind::Authorization, &policy.name.to_string()), Vec::new(), Vec::new(), body);
+        let key = shared(Kind::Authorization, &policy.name.to_string());
+        let form = form(&key, &[], body);
+        let by_name = policy.scope == PolicyScope::Selector;
+        self.0.push(Op::Put(key, Entry { form, for_waypoints: None, links: Vec::new(), by_name }));
     }
 
     /// Removes a policy.
@@ -127,7 +130,7 @@ impl Batch {
     fn put(&mut self, key: Key, addrs: Vec<Arc<str>>, services: Vec<Arc<str>>, body: Vec<u8>) {
         let form = form(&key, &addrs, body);
         let links = addrs.into_iter().chain(services).collect();
-        self.0.push(Op::Put(key, Entry { form, for_waypoints: None, links }));
+        self.0.push(Op::Put(key, Entry { form, for_waypoints: None, links, by_name: false }));
     }
 }
 

@@ -199,7 +199,8 @@ impl Session {
         }
     }
 
-    /// Policies and routes come before the workloads and services that need them, and go after them.
+    /// Policies and routes come before the workloads and services that need them, and go after them; so does what a policy
+    /// was for all, when it becomes one for those alone that name it.
     fn on_change(&mut self, state: &State) -> Result<(), Status> {
         let Some(client) = &mut self.client else {
             return Ok(());
@@ -212,9 +213,10 @@ impl Session {
                 Status::aborted("this stream is too far behind; connect again with the versions you have")
             })?;
             let protects = matches!(kind, Kind::Authorization | Kind::RequestPolicy | Kind::Traffic);
-            if protects && !delta.removed.is_empty() {
-                let removed = std::mem::take(&mut delta.removed);
-                later.push((*kind, Delta { resources: Vec::new(), removed }));
+            if protects {
+                let (removed, resources) =
+                    (std::mem::take(&mut delta.removed), std::mem::take(&mut delta.narrowed));
+                later.push((*kind, Delta { resources, removed, ..Delta::default() }));
             }
             now.push((*kind, delta));
         }

@@ -79,6 +79,8 @@ pub(crate) struct Entry {
     pub(crate) for_waypoints: Option<Form>,
     /// Other names under which it is found: addresses, and the services of an endpoint.
     pub(crate) links: Vec<Arc<str>>,
+    /// It is a policy for those workloads alone that name it.
+    pub(crate) by_name: bool,
 }
 
 /// One form of a resource.
@@ -126,6 +128,8 @@ pub(crate) struct State {
     generation: u64,
     entries: OrdMap<Key, Arc<Entry>>,
     links: HashMap<Arc<str>, OrdSet<Key>>,
+    /// Policies that held for all once, and since when only for those workloads that name them.
+    narrowed: HashMap<Key, u64>,
     log: Vector<Record>,
     /// Everything up to this generation may have left the log.
     forgotten: u64,
@@ -157,6 +161,11 @@ impl State {
         }
         let same = old.is_some_and(|old| old.form == entry.form && old.links == entry.links);
         let concerns = if same { Concerns::Waypoints } else { Concerns::Everybody };
+        if !entry.by_name {
+            self.narrowed.remove(&key);
+        } else if old.is_some_and(|old| !old.by_name) {
+            self.narrowed.insert(key.clone(), self.generation);
+        }
         self.unlink(&key);
         for link in &entry.links {
             self.links.entry(link.clone()).or_default().insert(key.clone());
@@ -172,8 +181,14 @@ impl State {
         if self.entries.remove(&key).is_none() {
             return false;
         }
+        self.narrowed.remove(&key);
         self.note(key, Concerns::Everybody);
         true
+    }
+
+    /// Whether a policy held for all at a generation and is for those alone that name it now.
+    pub(crate) fn is_narrowed_since(&self, generation: u64, key: &Key) -> bool {
+        self.narrowed.get(key).is_some_and(|since| *since > generation)
     }
 
     fn unlink(&mut self, key: &Key) {

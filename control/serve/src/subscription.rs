@@ -16,11 +16,13 @@ const WILDCARD: &str = "*";
 pub(crate) struct Delta {
     pub(crate) resources: Vec<Bytes>,
     pub(crate) removed: Vec<String>,
+    /// Policies that hold for fewer than before: as with those that are gone, workloads are to be told first.
+    pub(crate) narrowed: Vec<Bytes>,
 }
 
 impl Delta {
     pub(crate) fn is_empty(&self) -> bool {
-        self.resources.is_empty() && self.removed.is_empty()
+        self.resources.is_empty() && self.removed.is_empty() && self.narrowed.is_empty()
     }
 
     /// Adds what single names are answered with; where everything is told, that is.
@@ -183,7 +185,8 @@ impl Subscription {
     /// What changed since the last time, as far as it is wanted.
     pub(crate) fn advance(&mut self, state: &State) -> Result<Delta, TooFarBehind> {
         let sight = self.sight.clone();
-        let changed = state.changed_since(self.generation, sight.audience)?;
+        let before = self.generation;
+        let changed = state.changed_since(before, sight.audience)?;
         self.generation = state.generation();
         let mut delta = Delta::default();
         for key in changed.iter().filter(|key| key.kind == sight.kind && key.scope == sight.scope) {
@@ -195,7 +198,9 @@ impl Subscription {
                         self.told.insert(key.name.clone());
                     }
                     if by_name || self.all {
-                        delta.resources.push(entry.form(sight.audience).encoded.clone());
+                        let told = entry.form(sight.audience).encoded.clone();
+                        let narrowed = state.is_narrowed_since(before, key);
+                        if narrowed { &mut delta.narrowed } else { &mut delta.resources }.push(told);
                     } else if had {
                         // It left the subscription: an address that moved, an endpoint no longer.
                         delta.removed.push(key.name.to_string());

@@ -88,7 +88,7 @@ fn put_raw(table: &mut Table, kind: Kind, name: &str, body: &[u8]) {
     let encoded = encode_resource(name, Vec::new(), "bad", kind.type_url(), body.to_vec());
     let key = Key { kind, scope: "".into(), name: name.into() };
     let form = Form { version: "bad".into(), encoded };
-    let entry = Entry { form, for_waypoints: None, links: Vec::new() };
+    let entry = Entry { form, for_waypoints: None, links: Vec::new(), by_name: false };
     table.apply(crate::Batch(vec![crate::batch::Op::Put(key, entry)]));
 }
 

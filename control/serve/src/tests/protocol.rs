@@ -5,6 +5,7 @@ use super::world::*;
 use std::collections::HashMap;
 use std::time::Duration;
 use tonic::Code;
+use weft_core::policy::PolicyScope;
 use weft_proto::ads::DeltaDiscoveryRequest;
 use weft_proto::{ADDRESS_TYPE, AGENT_POD_TYPE, AUTHORIZATION_TYPE};
 
@@ -77,6 +78,36 @@ async fn policies_come_before_workloads_and_go_after_them() {
     });
     let order = [raw.next().await.unwrap(), raw.next().await.unwrap()].map(|seen| seen.type_url);
     assert_eq!(order, [ADDRESS_TYPE, AUTHORIZATION_TYPE]);
+}
+
+#[tokio::test]
+async fn a_policy_holds_for_all_until_those_that_it_is_for_name_it() {
+    let mut world = World::start().await;
+    world.apply(|batch| {
+        batch.put_workload(&workload("a", "10.0.0.1", &[]));
+        batch.put_policy(&policy("p"));
+    });
+    let mut raw = world.raw("ztunnel", Some(world.token("p", "n1"))).await.unwrap();
+    raw.send(wants(AUTHORIZATION_TYPE, &["*"])).await;
+    raw.next().await.unwrap();
+    raw.send(wants(ADDRESS_TYPE, &["*"])).await;
+    raw.next().await.unwrap();
+    let scoped = |scope| weft_core::policy::Policy { scope, ..policy("p") };
+    let named = |policies: &[weft_core::names::PolicyName]| {
+        let policies = policies.to_vec();
+        weft_core::workload::Workload { policies, ..workload("a", "10.0.0.1", &[]) }
+    };
+    let mut told = async |names: &[_], scope| {
+        world.apply(|batch| {
+            batch.put_workload(&named(names));
+            batch.put_policy(&scoped(scope));
+        });
+        [raw.next().await.unwrap(), raw.next().await.unwrap()].map(|seen| seen.type_url)
+    };
+    let (all, some) = (PolicyScope::Namespace, PolicyScope::Selector);
+    assert_eq!(told(&[policy_name("p")], some).await, [ADDRESS_TYPE, AUTHORIZATION_TYPE], "for fewer");
+    assert_eq!(told(&[], all).await, [AUTHORIZATION_TYPE, ADDRESS_TYPE], "for all again");
+    assert_eq!(told(&[policy_name("p")], some).await, [ADDRESS_TYPE, AUTHORIZATION_TYPE], "and for fewer");
 }
 
 #[tokio::test]
