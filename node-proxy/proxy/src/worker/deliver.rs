@@ -73,7 +73,7 @@ pub(super) async fn deliver(
     target: SocketAddr,
     limit: Duration,
 ) -> Result<Socket, DeliverError> {
-    pod.unless_left(connect_as(pod, came.seen(client), target, limit)).await?
+    pod.unless_left(|| connect_as(pod, came.seen(client), target, limit)).await?
 }
 
 async fn connect_as(
@@ -103,7 +103,7 @@ async fn connect_as(
 
 /// Connects to `target` in the pod's namespace under the pod's own address.
 pub(super) async fn dial(pod: &Pod, target: SocketAddr, limit: Duration) -> Result<Socket, DeliverError> {
-    let connected = pod.unless_left(async {
+    let connected = pod.unless_left(|| async {
         let fresh = pod.stock.take(tcp_kind(target)).await?;
         let connected = Socket::connect(fresh, target, limit).await;
         connected.map_err(|source| DeliverError::Connect { target, source })

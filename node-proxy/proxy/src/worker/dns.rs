@@ -76,7 +76,7 @@ impl Worker {
             let place = under_way.clone();
             spawn_local(async move {
                 // Nobody waits for an answer any more if it leaves.
-                let _ = pod.unless_left(worker.answer_query(&pod, &datagrams, query)).await;
+                let _ = pod.unless_left(|| worker.answer_query(&pod, &datagrams, query)).await;
                 drop(place);
             });
         }

@@ -77,7 +77,7 @@ impl Worker {
 
     async fn try_inbound(&self, pod: &Pod, attempt: &mut Attempt) -> Result<(Socket, Judged), InboundError> {
         let (client, target) = (attempt.client, attempt.target);
-        let workload = pod.unless_left(self.await_workload(&pod.uid)).await?;
+        let workload = pod.unless_left(|| self.await_workload(&pod.uid)).await?;
         let workload = workload.ok_or_else(|| InboundError::UnknownPod(pod.uid.clone()))?;
         attempt.parties.destination = Some(workload.clone());
         // Only for telemetry: the address proves nothing.

@@ -142,7 +142,7 @@ impl Worker {
         };
         let mut attempt = Attempt::new(&self, Direction::Outbound, client, target);
         if target.port() == DNS_PORT {
-            match pod.unless_left(self.serve_dns_stream(&pod, &socket, target)).await {
+            match pod.unless_left(|| self.serve_dns_stream(&pod, &socket, target)).await {
                 Ok(DnsStream::Served) => {
                     return attempt.open(&self, vec![pod.uid.clone()], None).finish(End::Closed);
                 }
@@ -166,11 +166,11 @@ impl Worker {
         socket: &Rc<Socket>,
         attempt: &mut Attempt,
     ) -> Result<(), OutboundError> {
-        let source = pod.unless_left(self.await_workload(&pod.uid)).await?;
+        let source = pod.unless_left(|| self.await_workload(&pod.uid)).await?;
         let source = source.ok_or_else(|| OutboundError::UnknownClient(pod.uid.clone()))?;
         attempt.parties.source = Some(source.clone());
         attempt.parties.source_identity = Some(source.identity.clone());
-        match pod.unless_left(self.route(&source, OriginalDst(attempt.target))).await? {
+        match pod.unless_left(|| self.route(&source, OriginalDst(attempt.target))).await? {
             Hop::Refuse(refusal) => Err(OutboundError::Refused(refusal)),
             Hop::Ask(addr) => Err(OutboundError::Refused(Refusal::Unknown(addr.ip))),
             Hop::Passthrough(target) => self.pass(pod, socket, attempt, target).await,
@@ -282,7 +282,7 @@ impl Worker {
         attempt.direction = Direction::SameNode;
         attempt.parties.security = Security::MutualTls;
         // Discovery may tell of a new pod before the agent has enrolled it.
-        let server = pod.unless_left(self.await_pod(&hop.workload.uid)).await?;
+        let server = pod.unless_left(|| self.await_pod(&hop.workload.uid)).await?;
         let server = server.ok_or_else(|| OutboundError::NotHere(hop.workload.uid.clone()))?;
         // The kernel's word: the connection came out of the client's own namespace.
         let connection = Connection {
@@ -296,7 +296,7 @@ impl Worker {
             .map_err(OutboundError::NotPermitted)?;
         let limit = self.knowledge.limits.connect;
         let seen = self.seen(&hop.workload, attempt.client, hop.target);
-        let delivered = deliver(&server, &permit, (seen, Came::FromAfar), hop.target, limit);
+        let delivered = || deliver(&server, &permit, (seen, Came::FromAfar), hop.target, limit);
         let peer = pod.unless_left(delivered).await??;
         let judged =
             Judged { connection, source: Some(source.uid.clone()), workload: hop.workload.uid.clone() };
@@ -321,7 +321,7 @@ impl Worker {
         let request = OpenRequest { source: attempt.client, connect };
         let mut ongoing = None;
         for _ in 0..TUNNEL_TRIES {
-            let tunnel = self.pool.get(&source.identity, &hop.workload.identity, via);
+            let tunnel = || self.pool.get(&source.identity, &hop.workload.identity, via);
             let (tunnel, addr) = match (pod.unless_left(tunnel).await, &ongoing) {
                 (Ok(Ok(found)), _) => found,
                 (Ok(Err(error)), None) => return Err(error.into()),

@@ -130,7 +130,7 @@ impl Worker {
     ) -> Result<(), SessionError> {
         let under_way = self.handshakes.begin();
         let (accepted, leaf) = tokio::select! {
-            greeted = pod.unless_left(self.greet(&pod.uid, socket)) => greeted??,
+            greeted = pod.unless_left(|| self.greet(&pod.uid, socket)) => greeted??,
             () = under_way.given_up() => return Err(SessionError::TooMany),
         };
         let trust = self.knowledge.trust.now();

@@ -61,11 +61,15 @@ impl Pod {
     ///
     /// # Errors
     /// [`HasLeft`], also if the work was done in the same moment.
-    pub(super) async fn unless_left<T>(&self, work: impl Future<Output = T>) -> Result<T, HasLeft> {
+    pub(super) async fn unless_left<F: Future>(
+        &self,
+        work: impl FnOnce() -> F,
+    ) -> Result<F::Output, HasLeft> {
         tokio::select! {
             biased;
             () = self.left() => Err(HasLeft),
-            done = work => Ok(done),
+            // Begun here: a future that is passed in is kept twice, and this is in the task of each connection.
+            done = work() => Ok(done),
         }
     }
 
