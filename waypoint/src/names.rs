@@ -5,7 +5,7 @@ use crate::answers::{Answered, Known};
 use crate::config::DnsServers;
 use crate::knowledge::{Moment, WaypointMesh};
 use crate::lookup::{Found, LookupError, look_up};
-use crate::outside::{Odd, endpoints, is_outside, is_wildcard};
+use crate::outside::{Odd, all_endpoints, is_outside, is_wildcard};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -159,12 +159,10 @@ fn overlaid<'a>(moment: &Moment, addresses: impl Fn(&str) -> &'a [IpAddr]) -> Op
     named.peek()?;
     let (mut over, mut odd) = (moment.clone(), Vec::new());
     for workload in named {
-        for ip in addresses(&workload.hostname) {
-            match endpoints(&moment.mesh, workload, *ip) {
-                Ok(found) => found.into_iter().for_each(|one| over.mesh.insert_endpoint(Arc::new(one))),
-                Err(why) => odd.push((workload.hostname.clone(), why)),
-            }
-        }
+        let host = &workload.hostname;
+        let (found, none) = all_endpoints(&moment.mesh, workload, addresses(host));
+        found.into_iter().for_each(|one| over.mesh.insert_endpoint(one));
+        odd.extend(none.into_iter().map(|why| (host.clone(), why)));
     }
     Some((over, odd))
 }

@@ -133,7 +133,7 @@ impl fmt::Display for Odd {
 ///
 /// # Errors
 /// Why there is none.
-pub(crate) fn endpoints(mesh: &Snapshot, workload: &Arc<Workload>, ip: IpAddr) -> Result<Vec<Workload>, Odd> {
+fn endpoints(mesh: &Snapshot, workload: &Arc<Workload>, ip: IpAddr) -> Result<Vec<Workload>, Odd> {
     if is_local(ip) {
         return Err(Odd::Local(ip));
     }

@@ -68,10 +68,9 @@ pub(crate) fn ip_block(text: &str) -> Result<IpNet, &'static str> {
 
 /// A range of IPv4 that is written as one of IPv6 (RFC 4291 §2.5.5.2): connections are judged by the address itself.
 fn canonical(net: IpNet) -> IpNet {
-    let mapped = net.addr().to_canonical();
-    let length =
-        mapped.is_ipv4().then(|| net.prefix_len().checked_sub(if net.addr().is_ipv6() { 96 } else { 0 }));
-    length.flatten().and_then(|length| IpNet::new(mapped, length).ok()).unwrap_or(net)
+    let IpNet::V6(wide) = net else { return net };
+    let mapped = wide.addr().to_ipv4_mapped().zip(wide.prefix_len().checked_sub(96));
+    mapped.and_then(|(ip, length)| IpNet::new(ip.into(), length).ok()).unwrap_or(net)
 }
 
 /// Reads a port.

@@ -47,14 +47,8 @@ impl Failure for InboundError {
 
 impl Worker {
     pub(super) async fn serve_inbound(self: Rc<Self>, pod: Rc<Pod>, listener: OwnedFd) {
-        self.accept_all(listener, "inbound", |worker, socket, client, place| {
-            let pod = pod.clone();
-            async move {
-                worker.inbound(pod, socket, client).await;
-                drop(place);
-            }
-        })
-        .await;
+        let serve = move |worker: Rc<Self>, socket, client| worker.inbound(pod.clone(), socket, client);
+        self.accept_all(listener, "inbound", serve).await;
     }
 
     async fn inbound(self: Rc<Self>, pod: Rc<Pod>, socket: Socket, client: SocketAddr) {

@@ -112,11 +112,8 @@ impl Failure for StreamError {
 
 impl Worker {
     pub(super) async fn serve_node_tunnel(self: Rc<Self>, listener: OwnedFd) {
-        self.accept_all(listener, "node tunnel", |worker, socket, peer, place| async move {
-            worker.node_session(socket, peer).await;
-            drop(place);
-        })
-        .await;
+        self.accept_all(listener, "node tunnel", |worker, socket, peer| worker.node_session(socket, peer))
+            .await;
     }
 
     async fn node_session(self: Rc<Self>, socket: Socket, addr: SocketAddr) {

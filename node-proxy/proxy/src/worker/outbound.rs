@@ -7,7 +7,7 @@ use super::deliver::{Came, DeliverError, deliver, dial};
 use super::dial::DialError;
 use super::dns::{DNS_PORT, DnsStream};
 use super::listener::Listener;
-use super::places::{Place, Places};
+use super::places::Places;
 use super::pods::{HasLeft, Pod};
 use super::pool::Via;
 use super::registry::{Direction, Judged};
@@ -88,14 +88,8 @@ impl Failure for OutboundError {
 
 impl Worker {
     pub(super) async fn serve_outbound(self: Rc<Self>, pod: Rc<Pod>, listener: OwnedFd) {
-        self.accept_all(listener, "outbound", |worker, socket, client, place| {
-            let pod = pod.clone();
-            async move {
-                worker.outbound(pod, socket, client).await;
-                drop(place);
-            }
-        })
-        .await;
+        let serve = move |worker: Rc<Self>, socket, client| worker.outbound(pod.clone(), socket, client);
+        self.accept_all(listener, "outbound", serve).await;
     }
 
     /// Accepts until the listener fails or the task is aborted; each connection gets a task of its own.
@@ -103,7 +97,7 @@ impl Worker {
         self: &Rc<Self>,
         listener: OwnedFd,
         name: &'static str,
-        serve: impl Fn(Rc<Self>, Socket, SocketAddr, Place) -> F,
+        serve: impl Fn(Rc<Self>, Socket, SocketAddr) -> F + Clone + 'static,
     ) {
         let listener = match Listener::new(listener) {
             Ok(listener) => listener,
@@ -118,8 +112,14 @@ impl Worker {
         loop {
             match listener.accept().await {
                 Ok((socket, client)) => match places.take() {
-                    // Not wrapped in another future, which would be of twice its size: each connection has one.
-                    Some(place) => drop(spawn_local(serve(self.clone(), socket, client, place))),
+                    Some(place) => {
+                        let (serve, worker) = (serve.clone(), self.clone());
+                        spawn_local(async move {
+                            // Begun here: a future that is brought along is kept twice, and each connection has one.
+                            serve(worker, socket, client).await;
+                            drop(place);
+                        });
+                    }
                     None if said.is_some_and(|said| said.elapsed() < SAID_AGAIN) => {}
                     None => {
                         said = Some(Instant::now());

@@ -103,14 +103,8 @@ impl Failure for StreamError {
 
 impl Worker {
     pub(super) async fn serve_pod_tunnel(self: Rc<Self>, pod: Rc<Pod>, listener: OwnedFd) {
-        self.accept_all(listener, "pod tunnel", |worker, socket, peer, place| {
-            let pod = pod.clone();
-            async move {
-                worker.pod_session(pod, socket, peer).await;
-                drop(place);
-            }
-        })
-        .await;
+        let serve = move |worker: Rc<Self>, socket, peer| worker.pod_session(pod.clone(), socket, peer);
+        self.accept_all(listener, "pod tunnel", serve).await;
     }
 
     async fn pod_session(self: Rc<Self>, pod: Rc<Pod>, socket: Socket, addr: SocketAddr) {
