@@ -39,12 +39,13 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut connection: Connection, mut io
         _ if looks_at != LooksAt::Requests => Spoken::Bytes,
         AppProtocol::Tcp | AppProtocol::Tls => Spoken::Bytes,
         written => match tokio::time::timeout(worker.limits.detection, detect(&mut io, &mut first)).await {
-            Ok(Some(spoken)) => spoken,
             Ok(None) => return, // It ended before it said anything.
-            Err(_) => match written {
+            Ok(Some(heard @ (Spoken::Http1 | Spoken::Http2))) => heard,
+            // Where HTTP is written, what is none of it gets HTTP's refusal: a backend might find a request in it after all.
+            Ok(Some(Spoken::Bytes)) | Err(_) => match written {
                 AppProtocol::Http11 => Spoken::Http1,
                 AppProtocol::Http2 | AppProtocol::Grpc => Spoken::Http2,
-                // A server that speaks first.
+                // Perhaps a server that speaks first.
                 AppProtocol::Unknown | AppProtocol::Tcp | AppProtocol::Tls => Spoken::Bytes,
             },
         },

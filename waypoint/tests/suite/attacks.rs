@@ -15,6 +15,28 @@ async fn answer(world: &World, bytes: &[u8]) -> String {
 }
 
 #[test]
+fn where_http_is_written_nothing_else_is_passed_on() {
+    run(async {
+        let world = World::start().await;
+        let web = world.backend("web", 10, Backend::named("web")).await;
+        world.routes("web", &all_to("web")).await;
+        let before = web.hits();
+        let hello = "\x16\x03\x01\x02\0\x01\0\x01\u{fc}\x03\x03";
+        for garbage in ["\0\x01\x02 garbage\r\n\r\n", "QUIT\r\n\r\n", " GET / HTTP/1.1\r\nHost: a\r\n\r\n", hello] {
+            let answer = answer(&world, garbage.as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{garbage:?}: {answer:?}");
+        }
+        assert_eq!(web.hits(), before);
+        // Empty lines may come before a request (RFC 9112 §2.2), and it is one for policy and routes too.
+        let late = "\r\n\r\nGET /late HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        let answer = answer(&world, late.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+        world.line("/late").await;
+        assert!(world.find_line(|line| line["protocol"] == "TCP").is_none(), "no connection of bytes");
+    });
+}
+
+#[test]
 fn what_is_ambiguous_is_refused_and_nothing_behind_it_is_served() {
     run(async {
         let world = World::start().await;
