@@ -7,7 +7,7 @@ use crate::outside::Asked;
 use crate::target::Target;
 use crate::telemetry::{Flag, Record};
 use crate::tries::{self, Task};
-use crate::way::{Answer, Way};
+use crate::way::{Answer, Seen, Way};
 use http::{HeaderName, HeaderValue, request};
 use hyper::body::{Body as _, Incoming};
 use std::time::{Instant, SystemTime};
@@ -18,6 +18,7 @@ use weft_l7::balance::Member;
 use weft_l7::balance::key::{KeySource, Keyed};
 use weft_l7::balance::session::{self, Token};
 use weft_l7::deadline;
+use weft_l7::matches::Subject as _;
 use weft_l7::resilience::Timeouts;
 use weft_l7::rule::{Backend, Forward, Rule};
 use weft_l7::target::{Target as Word, choose};
@@ -153,9 +154,11 @@ fn choose_backend<'a>(way: &Way, forward: &'a Forward, token: Option<&Token>) ->
 
 /// What a balancer that hashes looks at.
 fn keyed(way: &Way, target: &Target, head: &request::Parts) -> Keyed {
+    let seen = Seen::new(head, &way.connection);
     let query = head.uri.query().unwrap_or_default();
     let client = way.connection.client.addr.ip();
-    target.keyed(KeySource { headers: &head.headers, query, client }, &mut way.worker.chance())
+    let from = KeySource { headers: &head.headers, authority: seen.authority(), query, client };
+    target.keyed(from, &mut way.worker.chance())
 }
 
 fn source(way: &Way, incoming: Incoming, keep: Keep, record: &mut Record) -> Option<Source> {

@@ -129,7 +129,8 @@ fn admit(worker: &Worker, moment: &Rc<Now>, passage: &mut Passage) -> Result<Adm
     let target = target(worker, moment, connection)?;
     let room = target.room.connection().map_err(TcpError::Overflow)?;
     // Of what a balancer may hash, bytes have their client's address and nothing else.
-    let from = KeySource { headers: &HeaderMap::new(), query: "", client: connection.client.addr.ip() };
+    let client = connection.client.addr.ip();
+    let from = KeySource { headers: &HeaderMap::new(), authority: "", query: "", client };
     let key = target.keyed(from, &mut worker.chance()).key;
     let chosen = target.choose(&Ask { key, ..Ask::default() }, connection.addr, &mut worker.chance());
     let member = chosen.map_err(TcpError::NoEndpoint)?;

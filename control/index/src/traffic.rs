@@ -48,7 +48,7 @@ use std::sync::Arc;
 pub(crate) use unsupported::unsupported;
 use weft_control_api::istio::virtual_service::VirtualService;
 use weft_core::names::{GatewayName, ServiceName};
-use weft_core::service::AppProtocol;
+use weft_core::service::{AppProtocol, ServicePort};
 use weft_l7::destination::Destination;
 use weft_l7::matches::RequestMatch;
 use weft_l7::rule::Rule;
@@ -64,7 +64,7 @@ pub(crate) fn of_service(cluster: &Cluster, said: &Said, name: &Name) -> Option<
         // Gateway API's routes are the newer family, and say in their status what became of them. Those that are for the
         // clients of one namespace leave the others alone.
         if !is_ruled(&groups, port.service_port, None) {
-            let all = istio_routes(cluster, said, name, port.service_port, port.app_protocol);
+            let all = istio_routes(cluster, said, (name, facts), port);
             let is_free = |one: &PortRoutes| !is_ruled(&groups, port.service_port, one.clients.as_ref());
             routes.extend(all.into_iter().filter(is_free));
         }
@@ -160,9 +160,8 @@ fn in_order(mut lines: Vec<Line>) -> impl Iterator<Item = (RequestMatch, Arc<Rul
 fn istio_routes(
     cluster: &Cluster,
     said: &Said,
-    service: &Name,
-    port: u16,
-    protocol: AppProtocol,
+    (service, facts): (&Name, &ServiceFacts),
+    port: &ServicePort,
 ) -> Vec<PortRoutes> {
     let all: Vec<_> = said
         .virtual_services_of(service)
@@ -178,9 +177,17 @@ fn istio_routes(
         // Who is for some comes before who is for all, as with routes of Gateway API.
         let (for_some, for_all): (Vec<_>, Vec<_>) = here.partition(|(_, _, clients)| clients.is_some());
         let routes = for_some.into_iter().chain(for_all).find_map(|(name, one, _)| {
-            virtual_routes(one, &virtual_service::Place { name, hosts: &hosts, port }, protocol)
+            let place = virtual_service::Place {
+                name,
+                hosts: &hosts,
+                service: &facts.told.name,
+                port: port.service_port,
+            };
+            virtual_routes(one, &place, port.app_protocol)
         });
-        found.extend(routes.map(|routes| PortRoutes { port: Some(port), clients: group, routes }));
+        let routes =
+            routes.map(|routes| PortRoutes { port: Some(port.service_port), clients: group, routes });
+        found.extend(routes);
     }
     found
 }
@@ -203,7 +210,7 @@ fn virtual_routes(
         if routes.is_empty() {
             return None;
         }
-        // What asks for none of these names goes by the tcp routes.
+        // What asks for none of these names goes by the tcp routes; without those it goes nowhere, as in Istio.
         let others = tcp().into_iter();
         routes.extend(others.map(|connection| TlsRoute { server_names: Vec::new(), connection }));
         Some(Routes::Tls(routes))

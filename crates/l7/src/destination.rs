@@ -160,6 +160,9 @@ pub enum HashKey {
         /// set.
         #[serde(with = "crate::wire::millis::optional")]
         ttl: Option<Duration>,
+        /// What else is said of it then, such as `SameSite=Lax`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        attributes: Vec<Arc<str>>,
     },
     /// The client's address.
     Source,

@@ -231,6 +231,9 @@ pub enum RedirectPort {
     OfRequest,
     /// The one that the connection went to (Istio's `FROM_REQUEST_PORT`).
     OfConnection,
+    /// That of the listener that took the request (Gateway API, `HTTPRequestRedirectFilter.port`), which is the one that the
+    /// connection went to. Where a gateway in front has ended the client's TLS it is that one's: the one that the client names.
+    OfListener,
 }
 
 /// It is answered here.

@@ -124,6 +124,23 @@ impl TlsRoute {
         };
         self.server_names.is_empty() || self.server_names.iter().any(fits)
     }
+
+    /// Whether it takes every connection that `other` takes.
+    pub fn covers(&self, other: &Self) -> bool {
+        let takes = |narrow: &Arc<str>| self.server_names.iter().any(|wide| covers_name(wide, narrow));
+        let names = self.server_names.is_empty()
+            || !other.server_names.is_empty() && other.server_names.iter().all(takes);
+        names && self.connection.covers(&other.connection)
+    }
+}
+
+/// Whether a name that may begin with a star is asked for wherever another one is.
+fn covers_name(wide: &str, narrow: &str) -> bool {
+    let (wide, narrow) = (wide.to_ascii_lowercase(), narrow.to_ascii_lowercase());
+    match wide.strip_prefix('*') {
+        Some(end) => narrow.len() > end.len() && narrow.ends_with(end),
+        None => wide == narrow,
+    }
 }
 
 /// A connection that is passed on as it is.
@@ -141,6 +158,18 @@ pub struct TcpRoute {
     pub source_labels: BTreeMap<Arc<str>, Arc<str>>,
     /// One of these.
     pub backends: Vec<Weighted<Target>>,
+}
+
+impl TcpRoute {
+    /// Whether it takes every connection that `other` takes.
+    pub fn covers(&self, other: &Self) -> bool {
+        let within = |narrow: &IpNet| self.destinations.iter().any(|wide| wide.contains(narrow));
+        let destinations = self.destinations.is_empty()
+            || !other.destinations.is_empty() && other.destinations.iter().all(within);
+        let namespace = self.source_namespace.is_none() || self.source_namespace == other.source_namespace;
+        let label = |(name, value): (&Arc<str>, &Arc<str>)| other.source_labels.get(name) == Some(value);
+        destinations && namespace && self.source_labels.iter().all(label)
+    }
 }
 
 #[cfg(test)]
@@ -168,6 +197,42 @@ mod tests {
             let server_names = names.iter().map(|name| Arc::from(*name)).collect();
             let route = TlsRoute { server_names, connection: TcpRoute::default() };
             assert_eq!(route.is_for(asked), want, "{names:?} and {asked:?}");
+        }
+    }
+
+    #[test]
+    fn which_route_takes_all_that_another_takes() {
+        let read = |json: &str| -> TlsRoute {
+            serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"))
+        };
+        for (wide, narrow, want) in [
+            (r#""serverNames": []"#, r#""serverNames": ["a.org"]"#, true),
+            (r#""serverNames": ["a.org"]"#, r#""serverNames": []"#, false),
+            (r#""serverNames": ["*.org", "x.net"]"#, r#""serverNames": ["A.org", "*.b.ORG", "x.net"]"#, true),
+            (r#""serverNames": ["*.org"]"#, r#""serverNames": ["a.org", "x.net"]"#, false),
+            (r#""serverNames": ["*.org"]"#, r#""serverNames": ["*.org"]"#, true),
+            (r#""serverNames": ["*.b.org"]"#, r#""serverNames": ["*.org"]"#, false),
+            (r#""serverNames": ["*"]"#, r#""serverNames": ["*.org"]"#, true),
+            (r#""serverNames": ["*"]"#, r#""serverNames": []"#, false),
+            ("", r#""destinations": ["10.0.0.0/8"]"#, true),
+            (r#""destinations": ["10.0.0.0/8"]"#, "", false),
+            (
+                r#""destinations": ["10.0.0.0/8", "::/0"]"#,
+                r#""destinations": ["10.1.0.0/16", "fd00::1/128"]"#,
+                true,
+            ),
+            (r#""destinations": ["10.1.0.0/16"]"#, r#""destinations": ["10.0.0.0/8"]"#, false),
+            ("", r#""sourceNamespace": "shop""#, true),
+            (r#""sourceNamespace": "shop""#, r#""sourceNamespace": "mall""#, false),
+            (r#""sourceLabels": {"a": "1"}"#, r#""sourceLabels": {"a": "1", "b": "2"}"#, true),
+            (r#""sourceLabels": {"a": "1"}"#, r#""sourceLabels": {"a": "2"}"#, false),
+        ] {
+            let whole = |part: &str| {
+                let names = if part.contains("serverNames") { "" } else { r#""serverNames": [], "# };
+                let comma = if part.is_empty() { "" } else { ", " };
+                read(&format!(r#"{{{names}{part}{comma}"backends": []}}"#))
+            };
+            assert_eq!(whole(wide).covers(&whole(narrow)), want, "{wide} and {narrow}");
         }
     }
 }

@@ -108,7 +108,8 @@ pub(crate) fn read(
         ports: spec.ports.iter().map(|(name, port)| (name.clone(), port.get())).collect(),
         labels: spec.labels.clone(),
         locality: locality(spec.locality.as_deref().unwrap_or_default()),
-        weight: spec.weight.unwrap_or(1),
+        // Istio cannot tell zero from nothing, and takes both for one.
+        weight: spec.weight.filter(|weight| *weight > 0).unwrap_or(1),
         service_account: spec.service_account.as_deref().unwrap_or("default").into(),
     })
 }

@@ -6,6 +6,7 @@ mod backend_tls;
 mod delegation;
 mod enrolment;
 mod entries;
+mod findings;
 mod foreign_rules;
 mod incremental;
 mod istio_routes;

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use weft_control_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use weft_control_api::problem::Note;
-use weft_l7::destination::{Destination, EmptySubset, FailureShare, SuccessRate};
+use weft_l7::destination::{EmptySubset, FailureShare, Settings, SuccessRate};
 use weft_l7::share::Share;
 
 const SUCCESS_RATE: &str = "weft.dev/outlier-success-rate";
@@ -19,22 +19,29 @@ const FAILURE_PERCENT: f64 = 85.0;
 /// More standard deviations than this nobody is away from a mean.
 const DEVIATIONS_MAX: f64 = 1_000.0;
 
-/// All that the annotations say.
-#[derive(Debug, Default, PartialEq)]
-struct Annotations {
+/// All that the annotations of a rule say, of what the rule itself says.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+pub(super) struct Annotations {
     success_rate: Option<SuccessRate>,
     failure_share: Option<FailureShare>,
-    empty_subset: EmptySubset,
+    /// For its subsets.
+    pub(super) empty_subset: EmptySubset,
 }
 
-/// Puts what they say where the rule says when endpoints are left alone, and into its subsets.
-pub(super) fn lay_over(metadata: &ObjectMeta, destination: &mut Destination) {
-    // What is not understood has refused the object when it came.
-    let Annotations { success_rate, failure_share, empty_subset } = read(metadata, &mut Vec::new());
-    for outlier in destination.all_settings_mut().filter_map(|settings| settings.outlier.as_mut()) {
-        (outlier.success_rate, outlier.failure_share) = (success_rate, failure_share);
+impl Annotations {
+    /// Those of an object.
+    pub(super) fn of(metadata: &ObjectMeta) -> Self {
+        // What is not understood has refused the object when it came.
+        read(metadata, &mut Vec::new())
     }
-    destination.subsets.values_mut().for_each(|subset| subset.empty = empty_subset);
+
+    /// Puts what they say where the rule says when endpoints are left alone.
+    pub(super) fn lay_over(&self, mut settings: Settings) -> Settings {
+        if let Some(outlier) = &mut settings.outlier {
+            (outlier.success_rate, outlier.failure_share) = (self.success_rate, self.failure_share);
+        }
+        settings
+    }
 }
 
 /// Notes what cannot be understood, which refuses the object, and what has no effect.

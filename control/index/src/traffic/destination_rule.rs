@@ -1,6 +1,6 @@
 //! What a DestinationRule says, in the words of `weft-l7`.
 
-use super::annotations;
+use super::annotations::Annotations;
 use super::in_force::InForce;
 use super::origination::{self, Around};
 use std::collections::BTreeMap;
@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use weft_control_api::duration::IstioDuration;
 use weft_control_api::istio::destination_rule::balancer::{
-    ConsistentHash, Distribute as WrittenDistribute, HashAlgorithm, HashKey as WrittenKey, LoadBalancer,
-    LoadBalancerSettings, LocalityLoadBalancerSetting, SimpleLb, Warmup,
+    ConsistentHash, CookieAttribute, Distribute as WrittenDistribute, HashAlgorithm, HashKey as WrittenKey,
+    LoadBalancer, LoadBalancerSettings, LocalityLoadBalancerSetting, SimpleLb, Warmup,
 };
 use weft_control_api::istio::destination_rule::pool::{
     ConnectionPoolSettings, H2UpgradePolicy, OutlierDetection, TcpKeepalive,
@@ -21,8 +21,8 @@ use weft_control_api::istio::destination_rule::{
 };
 use weft_core::service::{LoadBalancing, LoadBalancingMode};
 use weft_l7::destination::{
-    Balancer, Destination, Distribute, EmptySubset, Failover, HashKey, KeepAlive, Limits, Locality, Outlier,
-    Settings, Subset, Upgrade, WarmUp,
+    Balancer, Destination, Distribute, Failover, HashKey, KeepAlive, Limits, Locality, Outlier, Settings,
+    Subset, Upgrade, WarmUp,
 };
 use weft_l7::resilience::RetryBudget;
 use weft_l7::share::Share;
@@ -39,40 +39,44 @@ pub(super) struct Beside<'a> {
 pub(super) fn read(rules: &InForce<'_>, beside: &Beside<'_>) -> Destination {
     let spec = &*rules.spec();
     let own = spec.traffic_policy.clone().unwrap_or_default();
-    let of_ports = |policies: BTreeMap<u16, TrafficPolicy>| {
-        policies.into_iter().map(|(port, policy)| (port, settings(&policy, beside))).collect()
+    let own_words = rules.of_policy().map(Annotations::of).unwrap_or_default();
+    let of_ports = |policies: BTreeMap<u16, TrafficPolicy>, words: Annotations| {
+        let one = |(port, policy): (u16, TrafficPolicy)| (port, words.lay_over(settings(&policy, beside)));
+        policies.into_iter().map(one).collect()
     };
     let subset = |one: &WrittenSubset| {
         let policy = one.traffic_policy.clone().unwrap_or_default();
         let labels =
             one.labels.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect();
+        let words = rules.of_subset(&one.name).map(Annotations::of).unwrap_or_default();
+        // What a subset inherits is said by the host's rule, which may be another one.
+        let of_outliers = if says_outlier(&policy) { words } else { own_words };
         (
             Arc::from(one.name.as_str()),
             Subset {
                 labels,
-                empty: EmptySubset::default(),
-                settings: settings(&over(&policy, &own), beside),
-                ports: of_ports(by_port_of_subset(&policy, &own)),
+                empty: words.empty_subset,
+                settings: of_outliers.lay_over(settings(&over(&policy, &own), beside)),
+                ports: of_ports(by_port_of_subset(&policy, &own), of_outliers),
             },
         )
     };
-    let mut destination = Destination {
-        settings: settings(&own, beside),
-        ports: of_ports(by_port(&own)),
+    Destination {
+        settings: own_words.lay_over(settings(&own, beside)),
+        ports: of_ports(by_port(&own), own_words),
         subsets: spec.subsets.iter().map(subset).collect(),
-    };
-    annotations::lay_over(rules.metadata(), &mut destination);
-    destination
+    }
 }
 
 /// Whether any part of it says when endpoints are left alone.
 pub(super) fn has_outlier(spec: &DestinationRuleSpec) -> bool {
-    let says = |policy: &TrafficPolicy| {
-        let mut ports = policy.port_level_settings.iter();
-        policy.outlier_detection.is_some() || ports.any(|port| port.outlier_detection.is_some())
-    };
     let subsets = spec.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
-    spec.traffic_policy.iter().chain(subsets).any(says)
+    spec.traffic_policy.iter().chain(subsets).any(says_outlier)
+}
+
+fn says_outlier(policy: &TrafficPolicy) -> bool {
+    let mut ports = policy.port_level_settings.iter();
+    policy.outlier_detection.is_some() || ports.any(|port| port.outlier_detection.is_some())
 }
 
 /// The settings of TLS to endpoints that it asks for, and their fields.
@@ -170,11 +174,14 @@ fn balancer(written: &LoadBalancerSettings) -> Balancer {
 
 fn consistent(hash: &ConsistentHash) -> Balancer {
     let key = match &hash.key {
+        // The host may be called by its name in HTTP/2.
+        WrittenKey::Header(name) if name == ":authority" => HashKey::Header("host".into()),
         WrittenKey::Header(name) => HashKey::Header(name.to_ascii_lowercase().into()),
         WrittenKey::Cookie(cookie) => HashKey::Cookie {
             name: cookie.name.as_str().into(),
             path: cookie.path.as_deref().map(Arc::from),
             ttl: cookie.ttl.map(IstioDuration::get),
+            attributes: cookie.attributes.iter().map(attribute).collect(),
         },
         WrittenKey::SourceIp => HashKey::Source,
         WrittenKey::QueryParameter(name) => HashKey::Query(name.as_str().into()),
@@ -190,6 +197,14 @@ fn consistent(hash: &ConsistentHash) -> Balancer {
             Balancer::RingHash { key, points_min: number(points.or(hash.minimum_ring_size), RING_POINTS) }
         }
         None => Balancer::RingHash { key, points_min: number(hash.minimum_ring_size, RING_POINTS) },
+    }
+}
+
+/// As it stands in a `set-cookie`.
+fn attribute(one: &CookieAttribute) -> Arc<str> {
+    match one.value.as_deref().unwrap_or_default() {
+        "" => one.name.as_str().into(),
+        value => format!("{}={value}", one.name).into(),
     }
 }
 

@@ -2,6 +2,9 @@
 //! that never takes a request. Looked for on demand, over everything: this is for people, not for the way of a change,
 //! which tells what the reports tell.
 
+mod ports;
+mod streams;
+
 use super::gateway_route::{Family, Spec};
 use super::hosts::Hosts;
 use super::in_force::InForce;
@@ -34,7 +37,9 @@ pub(crate) fn all<'a>(
             found.extend(destination(cluster, said, to, (name, &field)).map(|note| (own.clone(), note)));
         }
         let nowhere = istio_report::nowhere(cluster, name, one).into_iter().map(mistake);
-        found.extend(nowhere.map(|note| (own.clone(), note)));
+        let notes = nowhere.chain(ports::of_virtual_service(cluster, name, one));
+        let notes = notes.chain(streams::of_virtual_service(one));
+        found.extend(notes.map(|note| (own.clone(), note)));
         for (number, host) in one.spec.hosts.iter().enumerate() {
             let note = below_star(cluster, host, (name, format!("spec.hosts[{number}]")));
             found.extend(note.map(|note| (own.clone(), note)));
@@ -42,7 +47,8 @@ pub(crate) fn all<'a>(
     }
     for (name, rule) in said.destination_rules.all() {
         let note = below_star(cluster, &rule.spec.host, (name, "spec.host".to_owned()));
-        found.extend(note.map(|note| (key(Kind::DestinationRule, name), note)));
+        let notes = note.into_iter().chain(ports::of_destination_rule(cluster, name, rule));
+        found.extend(notes.map(|note| (key(Kind::DestinationRule, name), note)));
     }
     // Those that are attached to nothing but others' Gateways are others' to judge.
     let routes =
@@ -58,6 +64,7 @@ pub(crate) fn all<'a>(
         found.extend(bad.map(|note| (family.key(name), note)));
     }
     shadowed(said, traffic, &mut found);
+    found.extend(streams::of_tls_routes(cluster, said));
     found
 }
 

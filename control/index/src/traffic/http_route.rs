@@ -209,7 +209,7 @@ fn read_redirect(one: &RequestRedirect, prefix: Option<&str>) -> Redirect {
         port: match (one.port, scheme) {
             (Some(port), _) => RedirectPort::Number(port.get()),
             (None, Some(_)) => RedirectPort::OfScheme,
-            (None, None) => RedirectPort::OfRequest,
+            (None, None) => RedirectPort::OfListener,
         },
         path: one.path.as_ref().map(|path| path_change(path, prefix)),
     }

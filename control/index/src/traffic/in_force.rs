@@ -51,20 +51,32 @@ impl<'a> InForce<'a> {
         spec
     }
 
-    /// Whose annotations count: the oldest one's.
-    pub(super) fn metadata(&self) -> &'a ObjectMeta {
-        &self.first.1.metadata
+    /// The one whose `trafficPolicy` it is, if any has one: what its annotations say is said of that.
+    pub(super) fn of_policy(&self) -> Option<&'a ObjectMeta> {
+        let (_, rule) = self.all().find(|(_, rule)| rule.spec.traffic_policy.is_some())?;
+        Some(&rule.metadata)
+    }
+
+    /// The one whose subset of a name it is.
+    pub(super) fn of_subset(&self, subset: &str) -> Option<&'a ObjectMeta> {
+        let has = |rule: &DestinationRule| rule.spec.subsets.iter().any(|one| one.name == subset);
+        let (_, rule) = self.all().find(|(_, rule)| has(rule))?;
+        Some(&rule.metadata)
     }
 
     /// Their names.
     pub(super) fn names(&self) -> impl Iterator<Item = &'a Name> {
-        [self.first].into_iter().chain(self.later.iter().copied()).map(|(name, _)| name)
+        self.all().map(|(name, _)| name)
+    }
+
+    fn all(&self) -> impl Iterator<Item = One<'a>> {
+        [self.first].into_iter().chain(self.later.iter().copied())
     }
 
     /// What one of them says in vain, because an older one says it already.
     pub(super) fn in_vain(&self, name: &Name) -> Vec<Note> {
         let before = |(older, _): &&One<'a>| *older != name;
-        let all: Vec<One<'a>> = [self.first].into_iter().chain(self.later.iter().copied()).collect();
+        let all: Vec<One<'a>> = self.all().collect();
         let older: Vec<One<'a>> = all.iter().take_while(before).copied().collect();
         let Some((_, rule)) = all.get(older.len()) else {
             return Vec::new();

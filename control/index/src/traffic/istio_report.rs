@@ -74,7 +74,7 @@ fn of_host(
     let hosts = Hosts { cluster };
     let groups = groups(said, service, facts);
     let says = |other: &Name, one: &VirtualService, port: &weft_core::service::ServicePort| {
-        let place = Place { name: other, hosts: &hosts, port: port.service_port };
+        let place = Place { name: other, hosts: &hosts, service: &facts.told.name, port: port.service_port };
         virtual_routes(one, &place, port.app_protocol).is_some()
     };
     let ports: Vec<_> = facts.told.ports.iter().filter(|port| says(name, one, port)).collect();

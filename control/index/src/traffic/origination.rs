@@ -16,6 +16,9 @@ use weft_l7::destination::{BackendTls, ClientIdentity, Trust};
 /// A Secret beside the named one that has its authorities (Istio's DestinationRule, `credentialName`).
 const AUTHORITIES_END: &str = "-cacert";
 
+/// How a ConfigMap with authorities is named in a Secret's place: by its name, or `namespace/name`.
+const CONFIG_MAP: &str = "configmap://";
+
 /// Files of authorities that images have where their distribution puts those of the machine.
 const SYSTEM_FILES: [&str; 5] = [
     "system",
@@ -41,10 +44,15 @@ pub(super) fn is_begun(settings: &ClientTlsSettings) -> bool {
     }
 }
 
-/// Names of the Secrets that may have what the settings need.
-pub(super) fn secrets(settings: &ClientTlsSettings) -> Vec<String> {
-    let name = settings.credential_name.as_ref().filter(|_| is_begun(settings));
-    name.into_iter().flat_map(|name| [name.clone(), format!("{name}{AUTHORITIES_END}")]).collect()
+/// Names of the Secrets and ConfigMaps that may have what the settings need.
+pub(super) fn credentials(settings: &ClientTlsSettings) -> Vec<String> {
+    let Some(name) = settings.credential_name.as_ref().filter(|_| is_begun(settings)) else {
+        return Vec::new();
+    };
+    match name.strip_prefix(CONFIG_MAP) {
+        Some(map) => vec![map.rsplit('/').next().unwrap_or(map).to_owned()],
+        None => vec![name.clone(), format!("{name}{AUTHORITIES_END}")],
+    }
 }
 
 /// What the settings of a DestinationRule need to know around them.
@@ -100,8 +108,28 @@ impl Around<'_> {
         self.cluster.secrets.get(&Name::new(self.namespace?, name))
     }
 
+    /// Those of a ConfigMap of the waypoint's namespace, if one is named.
+    fn of_config_map(&self, name: &str) -> Option<Result<Arc<str>, String>> {
+        let map = name.strip_prefix(CONFIG_MAP)?;
+        let (namespace, map) =
+            map.split_once('/').map_or((self.namespace, map), |(namespace, map)| (Some(namespace), map));
+        let own = self.namespace.filter(|own| namespace == Some(*own));
+        let facts = own.and_then(|own| self.cluster.config_maps.get(&Name::new(own, map)));
+        let missing = || {
+            let own = self.namespace.unwrap_or_default();
+            format!("there is no ConfigMap {map} in the waypoint's namespace {own}")
+        };
+        Some(facts.ok_or_else(missing).and_then(|facts| {
+            let unfit = |why: Unfit| format!("ConfigMap {}/{map}: {why}", namespace.unwrap_or_default());
+            facts.authorities.clone().map_err(unfit)
+        }))
+    }
+
     /// Those of the Secret that is there for them, else of the named one.
     fn authorities(&self, name: &str) -> Result<Arc<str>, String> {
+        if let Some(authorities) = self.of_config_map(name) {
+            return authorities;
+        }
         let apart = format!("{name}{AUTHORITIES_END}");
         let (name, facts) = match self.secret(&apart) {
             Some(facts) => (&*apart, facts),

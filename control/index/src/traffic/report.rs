@@ -172,6 +172,7 @@ enum NotAccepted {
     NoService(Name),
     NoPort(Name),
     NoAddress(Name),
+    OtherProtocol { service: Name, family: Family },
     NoWaypoint { service: Name, broken: bool },
     Waypoint(String),
     Entry(Name),
@@ -183,7 +184,7 @@ impl NotAccepted {
     fn reason(&self) -> Reason {
         match self {
             Self::NoService(_) | Self::NoPort(_) => Reason::NoMatchingParent,
-            Self::NoAddress(_) | Self::Entry(_) => Reason::UnsupportedValue,
+            Self::NoAddress(_) | Self::OtherProtocol { .. } | Self::Entry(_) => Reason::UnsupportedValue,
             Self::NoWaypoint { .. } => Reason::NoWaypoint,
             Self::Waypoint(_) => Reason::NotAllowedByListeners,
             Self::Conflicted { .. } | Self::Shadowed { .. } => Reason::Conflicted,
@@ -202,6 +203,18 @@ impl NotAccepted {
                 format!(
                     "Service {service} has no address of its own (it is headless or an ExternalName): the route has no \
                      effect there"
+                )
+            }
+            Self::OtherProtocol { service, family: Family::Tls } => {
+                format!(
+                    "what is spoken there to Service {service} is HTTP, where no names of TLS are asked for: the route has no \
+                     effect there; if it is TLS, say so in the port's appProtocol"
+                )
+            }
+            Self::OtherProtocol { service, .. } => {
+                format!(
+                    "what is spoken there to Service {service} is TCP or TLS, of which no requests are read: the route has no \
+                     effect there; if it is HTTP, say so in the port's appProtocol"
                 )
             }
             Self::NoWaypoint { service, broken: false } => {
@@ -261,10 +274,11 @@ fn accepted<'a>(
     let Some(facts) = cluster.services.get(&service) else {
         return Some(Err(NotAccepted::NoService(service)));
     };
-    let attached = match ports(parent, facts) {
+    let attached = match ports(parent, family, facts) {
         Ok(attached) => attached,
         Err(Unattached::NoPort) => return Some(Err(NotAccepted::NoPort(service))),
         Err(Unattached::NoAddress) => return Some(Err(NotAccepted::NoAddress(service))),
+        Err(Unattached::OtherProtocol) => return Some(Err(NotAccepted::OtherProtocol { service, family })),
     };
     if waypoint::of_service(cluster, &service, facts).is_none() {
         let broken = waypoint::is_broken(cluster, &service, facts);
@@ -275,7 +289,7 @@ fn accepted<'a>(
     let here = groups.iter().filter(|group| group.clients == audience && meets(group, attached));
     let here: Vec<&Group<'_>> = here.collect();
     if !here.iter().any(|group| group.family == family) {
-        let winner = here.first().map_or(family, |group| group.family).kind();
+        let winner = here.iter().map(|group| group.family).min().unwrap_or(family).kind();
         return Some(Err(NotAccepted::Conflicted { service, winner }));
     }
     // Nothing tells connections of one TCPRoute from those of another one.

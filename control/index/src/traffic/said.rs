@@ -36,7 +36,7 @@ pub(crate) struct Said {
     pub(super) destination_rules: ByService<DestinationRule>,
     pub(super) retry_constraints: ByService<BackendTrafficPolicy>,
     pub(super) tls_policies: ByService<BackendTlsPolicy>,
-    /// What says something of TLS, by the Secrets and ConfigMaps that it names. Secrets that a DestinationRule names have no
+    /// What says something of TLS, by the Secrets and ConfigMaps that it names. Those that a DestinationRule names have no
     /// namespace here: it is that of each waypoint.
     naming: ByService<(), ObjectKey>,
     source_labels: AskedOfClients,
@@ -219,7 +219,7 @@ impl Said {
         let before = asked(self);
         let secrets = now.as_ref().map(|(rule, _)| {
             let names = destination_rule::tls(&rule.spec).into_iter();
-            let names = names.flat_map(|(_, tls)| origination::secrets(tls));
+            let names = names.flat_map(|(_, tls)| origination::credentials(tls));
             (Arc::new(()), names.map(|secret| Name::new("", secret)).collect())
         });
         self.naming.set(&key(Kind::DestinationRule, name), secrets);

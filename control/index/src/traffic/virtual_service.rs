@@ -19,7 +19,9 @@ use weft_control_api::istio::virtual_service::response::{
     CorsPolicy, DerivePort, HttpBody, HttpDirectResponse, HttpRedirect, RedirectPort as WrittenPort,
     UnmatchedPreflights,
 };
+use weft_control_api::istio::virtual_service::stream::RouteDestination;
 use weft_control_api::port::Port;
+use weft_core::names::ServiceName;
 use weft_l7::headers::{HeaderChange, Name as HeaderName, Value};
 use weft_l7::matches::{Client, NamedMatch, PathMatch, RequestMatch};
 use weft_l7::pattern::{Pattern, Search};
@@ -36,19 +38,24 @@ use weft_l7::text::TextMatch;
 /// A match, and its rule.
 pub(super) type Line = (RequestMatch, Arc<Rule>);
 
-/// Where a VirtualService stands, and for which port of the service its lines are wanted.
+/// Where a VirtualService stands, and for which service and port of it its lines are wanted.
 pub(super) struct Place<'a> {
     pub(super) name: &'a Name,
     pub(super) hosts: &'a Hosts<'a>,
+    pub(super) service: &'a ServiceName,
     pub(super) port: u16,
 }
 
 impl Place<'_> {
     /// Whether a match is for this port, and for traffic within the mesh.
     pub(super) fn takes(&self, port: Option<Port>, gateways: &[String]) -> bool {
-        port.is_none_or(|port| port.get() == self.port)
-            && (gateways.is_empty() || gateways.iter().any(|gateway| gateway == MESH))
+        port.is_none_or(|port| port.get() == self.port) && is_within_mesh(gateways)
     }
+}
+
+/// Whether a match with these gateways is for traffic within the mesh.
+pub(super) fn is_within_mesh(gateways: &[String]) -> bool {
+    gateways.is_empty() || gateways.iter().any(|gateway| gateway == MESH)
 }
 
 /// The word for traffic within the mesh, where gateways are named.
@@ -70,30 +77,30 @@ pub(super) fn lines(routes: &[HttpRoute], place: &Place<'_>) -> Vec<Line> {
 
 /// Where its routes lead.
 pub(super) fn destinations(one: &VirtualService) -> Vec<(String, &Destination)> {
-    let mut found = Vec::new();
-    for (number, route) in one.spec.http.iter().enumerate() {
-        let at = format!("spec.http[{number}]");
-        let routes = route.route.iter().enumerate();
-        found.extend(
-            routes.map(|(place, one)| (format!("{at}.route[{place}].destination"), &one.destination)),
-        );
-        found.extend(route.mirror.iter().map(|one| (format!("{at}.mirror"), one)));
-        let mirrors = route.mirrors.iter().enumerate();
-        found.extend(
-            mirrors.map(|(place, one)| (format!("{at}.mirrors[{place}].destination"), &one.destination)),
-        );
-    }
-    let tls =
-        one.spec.tls.iter().enumerate().map(|(number, route)| (format!("spec.tls[{number}]"), &route.route));
-    let tcp =
-        one.spec.tcp.iter().enumerate().map(|(number, route)| (format!("spec.tcp[{number}]"), &route.route));
-    for (at, routes) in tls.chain(tcp) {
-        let routes = routes.iter().enumerate();
-        found.extend(
-            routes.map(|(place, one)| (format!("{at}.route[{place}].destination"), &one.destination)),
-        );
-    }
-    found
+    let http = one.spec.http.iter().enumerate().flat_map(|(number, route)| of_http(number, route));
+    let tls = one.spec.tls.iter().enumerate();
+    let tls = tls.flat_map(|(number, route)| of_stream(&format!("spec.tls[{number}]"), &route.route));
+    let tcp = one.spec.tcp.iter().enumerate();
+    let tcp = tcp.flat_map(|(number, route)| of_stream(&format!("spec.tcp[{number}]"), &route.route));
+    http.chain(tls).chain(tcp).collect()
+}
+
+/// Where one route of HTTP leads.
+pub(super) fn of_http(number: usize, route: &HttpRoute) -> Vec<(String, &Destination)> {
+    let at = format!("spec.http[{number}]");
+    let routes = route.route.iter().enumerate();
+    let routes = routes.map(|(place, one)| (format!("{at}.route[{place}].destination"), &one.destination));
+    let mirror = route.mirror.iter().map(|one| (format!("{at}.mirror"), one));
+    let mirrors = route.mirrors.iter().enumerate();
+    let mirrors =
+        mirrors.map(|(place, one)| (format!("{at}.mirrors[{place}].destination"), &one.destination));
+    routes.chain(mirror).chain(mirrors).collect()
+}
+
+/// Where a tls or tcp route, which stands at `at`, leads.
+pub(super) fn of_stream<'a>(at: &str, routes: &'a [RouteDestination]) -> Vec<(String, &'a Destination)> {
+    let routes = routes.iter().enumerate();
+    routes.map(|(place, one)| (format!("{at}.route[{place}].destination"), &one.destination)).collect()
 }
 
 fn request_match(one: &HttpMatchRequest) -> Option<RequestMatch> {
@@ -153,7 +160,7 @@ fn rule(route: &HttpRoute, matched: &HttpMatchRequest, number: usize, place: &Pl
     let own_name = route.name.clone().unwrap_or_else(|| number.to_string());
     let headers = route.headers.clone().unwrap_or_default();
     let action = match (&route.redirect, &route.direct_response) {
-        (Some(redirect), _) => Action::Redirect(read_redirect(redirect)),
+        (Some(redirect), _) => Action::Redirect(read_redirect(redirect, matched)),
         (None, Some(response)) => Action::Respond(respond(response)),
         (None, None) => Action::Forward(Box::new(forward(route, matched, place))),
     };
@@ -272,8 +279,9 @@ fn header_change(one: &HeaderOperations) -> HeaderChange {
 }
 
 /// Where no port is written none is added: a host that is written stands alone, else the client's stays as the client named
-/// it. The path is replaced as a whole, however it matched (Istio, `HTTPRedirect.uri`).
-fn read_redirect(one: &HttpRedirect) -> Redirect {
+/// it. The path is replaced as a whole, however it matched (Istio, `HTTPRedirect.uri`), or the prefix alone that matched
+/// (`prefixRewrite`).
+fn read_redirect(one: &HttpRedirect, matched: &HttpMatchRequest) -> Redirect {
     // Istio cannot tell an empty text from none.
     let text = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(Arc::<str>::from);
     let host = text(&one.authority);
@@ -289,7 +297,10 @@ fn read_redirect(one: &HttpRedirect) -> Redirect {
         scheme: text(&one.scheme),
         host,
         port,
-        path: text(&one.uri).map(PathChange::Whole),
+        path: match text(&one.uri) {
+            Some(path) => Some(PathChange::Whole(path)),
+            None => path_change(text(&one.prefix_rewrite).as_deref(), None, matched),
+        },
     }
 }
 

@@ -37,12 +37,14 @@ pub fn location(redirect: &Redirect, asked: Asked<'_>) -> String {
     let scheme = redirect.scheme.as_deref().unwrap_or(asked.scheme);
     let (own_host, own_port) = split(asked.authority);
     let host = redirect.host.as_deref().unwrap_or(own_host);
+    // What the scheme of the request said by itself is no port of another scheme.
+    let named = || own_port.filter(|port| well_known(asked.scheme) != Some(*port));
     let port = match redirect.port {
         RedirectPort::Number(port) => Some(port),
         RedirectPort::OfScheme => None,
-        // What the scheme of the request said by itself is no port of another scheme.
-        RedirectPort::OfRequest => own_port.filter(|port| well_known(asked.scheme) != Some(*port)),
-        RedirectPort::OfConnection => Some(asked.port),
+        RedirectPort::OfRequest => named(),
+        RedirectPort::OfListener if asked.scheme == "https" => named(),
+        RedirectPort::OfListener | RedirectPort::OfConnection => Some(asked.port),
     };
     let path = match &redirect.path {
         Some(change) => rewrite::path(change, asked.path),
@@ -84,7 +86,7 @@ fn split(authority: &str) -> (&str, Option<u16>) {
 mod tests {
     use super::*;
     use crate::rule::PathChange;
-    use RedirectPort::{Number, OfConnection, OfRequest, OfScheme};
+    use RedirectPort::{Number, OfConnection, OfListener, OfRequest, OfScheme};
 
     const ASKED: Asked<'_> =
         Asked { scheme: "http", authority: "web:8080", port: 8080, path: "/a/b", query: Some("q=1") };
@@ -162,6 +164,25 @@ mod tests {
                 "https://web:8080/a/b?q=1",
             ),
             ("no port asked for", to(|to| to.port = OfRequest), tls, "https://web/a/b"),
+            (
+                "the listener's port, whatever the host names",
+                to(|to| to.port = OfListener),
+                Asked { authority: "web", ..ASKED },
+                "http://web:8080/a/b?q=1",
+            ),
+            ("the listener's port is the scheme's", to(|to| to.port = OfListener), plain, "http://web/a/b"),
+            (
+                "a gateway's listener in front",
+                to(|to| (to.host, to.port) = (Some("x.org".into()), OfListener)),
+                Asked { scheme: "https", authority: "shop.org", ..ASKED },
+                "https://x.org/a/b?q=1",
+            ),
+            (
+                "a gateway's listener in front, at a port of its own",
+                to(|to| to.port = OfListener),
+                Asked { scheme: "https", authority: "shop.org:8443", ..ASKED },
+                "https://shop.org:8443/a/b?q=1",
+            ),
             ("IPv6", to(|to| to.scheme = Some("https".into())), v6, "https://[::1]:8080/a/b"),
             ("path", to(|to| to.path = Some(PathChange::Whole("/new".into()))), plain, "http://web/new"),
             ("prefix", to(|to| to.path = segments("/x")), ASKED, "http://web:8080/x/b?q=1"),

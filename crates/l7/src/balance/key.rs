@@ -5,6 +5,7 @@ use crate::destination::HashKey;
 use http::{HeaderMap, HeaderValue, header};
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use weft_core::balance::Chance;
 
@@ -22,6 +23,8 @@ pub struct Keyed {
 pub struct KeySource<'a> {
     /// The request's headers.
     pub headers: &'a HeaderMap,
+    /// The host that it names, in its target or as the header `host`; empty if it names none.
+    pub authority: &'a str,
     /// Its query, without the question mark.
     pub query: &'a str,
     /// The client's address.
@@ -32,6 +35,10 @@ pub struct KeySource<'a> {
 pub fn of(how: &HashKey, from: KeySource<'_>, chance: &mut impl Chance) -> Keyed {
     let found = |text: Option<&[u8]>| Keyed { key: text.map(hash), set_cookie: None };
     match how {
+        // Wherever it stands: HTTP/2 has it in the target (RFC 9113 §8.3.1).
+        HashKey::Header(name) if **name == *header::HOST.as_str() => {
+            found(Some(from.authority.as_bytes()).filter(|host| !host.is_empty()))
+        }
         HashKey::Header(name) => {
             let values: Vec<&[u8]> =
                 from.headers.get_all(&**name).iter().map(HeaderValue::as_bytes).collect();
@@ -46,14 +53,14 @@ pub fn of(how: &HashKey, from: KeySource<'_>, chance: &mut impl Chance) -> Keyed
             let mut pairs = from.query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
             found(pairs.find(|(one, _)| **one == **name).map(|(_, value)| value.as_bytes()))
         }
-        HashKey::Cookie { name, path, ttl } => match (cookie(from.headers, name), ttl) {
+        HashKey::Cookie { name, path, ttl, attributes } => match (cookie(from.headers, name), ttl) {
             (Some(value), _) => found(Some(value.as_bytes())),
             (None, None) => Keyed::default(),
             (None, Some(ttl)) => {
                 // Only for clients to differ: whoever guesses one gets the same endpoint, and nothing else.
                 let value = format!("{:016x}", mix(chance.below(u64::MAX)));
                 let lives = (!ttl.is_zero()).then_some(*ttl);
-                let set_cookie = set_cookie(name, &value, path.as_deref(), lives);
+                let set_cookie = set_cookie(name, &value, path.as_deref(), lives, attributes);
                 Keyed { key: Some(hash(value.as_bytes())), set_cookie }
             }
         },
@@ -68,15 +75,17 @@ pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
     pairs.find(|(one, _)| *one == name).map(|(_, value)| value)
 }
 
-/// A `set-cookie` (RFC 6265 §4.1.1) that scripts do not see. `None` if the name or the path may not stand in one.
+/// A `set-cookie` (RFC 6265 §4.1.1) that scripts do not see. `None` if the name, the path or an attribute may not stand in one.
 pub(super) fn set_cookie(
     name: &str,
     value: &str,
     path: Option<&str>,
     lives: Option<Duration>,
+    attributes: &[Arc<str>],
 ) -> Option<HeaderValue> {
     let ends = |text: &str| text.contains([';', ',']);
-    if name.is_empty() || ends(name) || name.contains(['=', ' ']) || path.is_some_and(ends) {
+    let ended = path.is_some_and(ends) || attributes.iter().any(|one| ends(one));
+    if name.is_empty() || ends(name) || name.contains(['=', ' ']) || ended {
         return None;
     }
     let mut text = format!("{name}={value}");
@@ -90,6 +99,10 @@ pub(super) fn set_cookie(
         None => Ok(()),
     };
     text.push_str("; HttpOnly");
+    for attribute in attributes {
+        text.push_str("; ");
+        text.push_str(attribute);
+    }
     HeaderValue::try_from(text).ok()
 }
 
@@ -99,7 +112,8 @@ mod tests {
 
     fn cookie_key(ttl: Option<u64>) -> HashKey {
         let (name, path) = ("who".into(), Some("/shop".into()));
-        HashKey::Cookie { name, path, ttl: ttl.map(Duration::from_secs) }
+        let attributes = vec!["SameSite=Lax".into(), "Secure".into()];
+        HashKey::Cookie { name, path, ttl: ttl.map(Duration::from_secs), attributes }
     }
 
     #[test]
@@ -111,10 +125,11 @@ mod tests {
             headers.append(name, HeaderValue::from_static(value));
         }
         let client = "::ffff:10.0.0.1".parse().expect("an address");
-        let from = KeySource { headers: &headers, query: "page=2&q&page=3", client };
+        let from = KeySource { headers: &headers, authority: "web:80", query: "page=2&q&page=3", client };
         for (how, want) in [
             (HashKey::Header("x-user".into()), Some(&b"a,b"[..])),
             (HashKey::Header("x-none".into()), None),
+            (HashKey::Header("host".into()), Some(b"web:80")),
             (HashKey::Source, Some(&[10, 0, 0, 1])),
             (HashKey::Query("page".into()), Some(b"2")),
             (HashKey::Query("q".into()), Some(b"")),
@@ -130,11 +145,12 @@ mod tests {
     fn a_cookie_that_is_not_there_is_set_where_it_says_so() {
         let headers = HeaderMap::new();
         let client = "10.0.0.1".parse().expect("an address");
-        let from = KeySource { headers: &headers, query: "", client };
+        let from = KeySource { headers: &headers, authority: "", query: "", client };
+        assert_eq!(of(&HashKey::Header("host".into()), from, &mut |_| 0), Keyed::default(), "no host");
         for (ttl, want) in [
             (None, None),
-            (Some(0), Some("who=0000000000000000; Path=/shop; HttpOnly")),
-            (Some(90), Some("who=0000000000000000; Max-Age=90; Path=/shop; HttpOnly")),
+            (Some(0), Some("who=0000000000000000; Path=/shop; HttpOnly; SameSite=Lax; Secure")),
+            (Some(90), Some("who=0000000000000000; Max-Age=90; Path=/shop; HttpOnly; SameSite=Lax; Secure")),
         ] {
             let got = of(&cookie_key(ttl), from, &mut |_| 0);
             let text = got.set_cookie.as_ref().and_then(|value| value.to_str().ok());
@@ -145,6 +161,6 @@ mod tests {
                 "{ttl:?}: the next request has this key"
             );
         }
-        assert_eq!(set_cookie("a;b", "1", None, None), None);
+        assert_eq!(set_cookie("a;b", "1", None, None, &[]), None);
     }
 }

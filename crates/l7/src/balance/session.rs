@@ -71,7 +71,7 @@ pub fn write(
             let left =
                 |absolute: Duration| absolute.saturating_sub(Duration::from_secs(now.saturating_sub(begun)));
             let lives = session.absolute.filter(|_| *permanent).map(left);
-            Some((header::SET_COOKIE, set_cookie(name, &text, Some(path), lives)?))
+            Some((header::SET_COOKIE, set_cookie(name, &text, Some(path), lives, &[])?))
         }
     }
 }

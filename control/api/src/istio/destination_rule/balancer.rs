@@ -81,6 +81,19 @@ pub struct HttpCookie {
     pub path: Option<String>,
     /// How long it lives: for the session if zero. If there is none, it is never set.
     pub ttl: Option<IstioDuration>,
+    /// What else is said of it when it is set.
+    #[serde(default)]
+    pub attributes: Vec<CookieAttribute>,
+}
+
+/// What is said of a cookie, such as `SameSite=Lax` or `Secure`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CookieAttribute {
+    /// Its name.
+    pub name: String,
+    /// Its value, if it has one.
+    pub value: Option<String>,
 }
 
 /// How a hash is turned into an endpoint.

@@ -10,7 +10,9 @@ use crate::check::{Check, Findings, one_of};
 use crate::duration::IstioDuration;
 use crate::istio::names::{NO_WILDCARD_HOST, export_to, is_wildcard_host, labels};
 use crate::istio::percent::{NO_PERCENT, is_percent};
-use crate::text::{is_header_name, is_host, is_label, is_label_key, is_label_value, is_token};
+use crate::text::{
+    is_header_name, is_header_value, is_host, is_label, is_label_key, is_label_value, is_token,
+};
 use std::time::Duration;
 
 impl Check for DestinationRuleSpec {
@@ -71,10 +73,18 @@ impl Check for HashKey {
     fn check(&self, found: &mut Findings) {
         match self {
             Self::Header(name) => {
-                found.require("httpHeaderName", is_header_name(name), "is no name of a header");
+                // The host may be called by its name in HTTP/2.
+                let known = is_header_name(name) || name == ":authority";
+                found.require("httpHeaderName", known, "is no name of a header");
             }
             Self::Cookie(cookie) => found.at("httpCookie", |found| {
                 found.require("name", is_token(&cookie.name), "is no name of a cookie");
+                found.each("attributes", &cookie.attributes, |found, one| {
+                    found.require("name", is_token(&one.name), "is no name of an attribute");
+                    let value = one.value.as_deref().unwrap_or_default();
+                    let fits = is_header_value(value) && !value.contains([';', ',']);
+                    found.require("value", fits, "has a byte that no attribute of a cookie may have");
+                });
             }),
             Self::SourceIp => {}
             Self::QueryParameter(name) => {

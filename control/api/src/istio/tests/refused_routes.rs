@@ -181,6 +181,16 @@ fn routes_that_contradict() {
                 "spec.http[2].rewrite",
                 "these are answered",
             ),
+            (
+                "the prefix of no prefix",
+                "/http/2",
+                { json!({"match": [{"uri": {"exact": "/old"}}], "redirect": {"prefixRewrite": "/new"}}) },
+                "spec.http[2].redirect.prefixRewrite",
+                "needs a prefix in every uri that is matched",
+            ),
+            ("two paths", "/http/2/redirect/prefixRewrite", json!("/x"), "spec.http[2].redirect", {
+                "has uri and prefixRewrite, of which one may be set"
+            }),
             ("redirect and fault", "/http/2/fault", json!({}), "spec.http[2].fault", "these are answered"),
             ("weights", "/http/0/route", zero.clone(), "spec.http[0].route", "weights that are all zero"),
             ("weights of TCP", "/tcp/0/route", zero, "spec.tcp[0].route", "weights that are all zero"),

@@ -86,6 +86,15 @@ fn destination_rules() {
                 "is no name of a cookie",
             ),
             (
+                "an attribute of a cookie",
+                policy,
+                hash(
+                    json!({"httpCookie": {"name": "a", "attributes": [{"name": "Path", "value": "/; Domain=x.org"}]}}),
+                ),
+                { "spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.attributes[0].value" },
+                "has a byte that no attribute",
+            ),
+            (
                 "shares",
                 policy,
                 locality(json!({"distribute": [{"from": "a", "to": {"a": 80}}]})),

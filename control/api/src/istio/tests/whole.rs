@@ -82,6 +82,7 @@ fn mirrored_as_before() -> Value {
 fn virtual_services() {
     let more = json!({"hosts": ["a"], "http": [
         {"redirect": {"derivePort": "FROM_REQUEST_PORT"}},
+        {"match": [{"uri": {"prefix": "/old"}}], "redirect": {"prefixRewrite": "/new"}},
         {"directResponse": {"status": 200, "body": {"bytes": "aGVsbG8="}}},
     ]});
     for version in ["v1", "v1beta1", "v1alpha3"] {

@@ -44,7 +44,8 @@ pub(super) fn destination_rule() -> Value {
         },
         "subsets": [
             {"name": "v1", "labels": {"version": "v1"}, "trafficPolicy": {"loadBalancer": {
-                "consistentHash": {"httpCookie": {"name": "user", "path": "/", "ttl": "0s"}, "maglev": {"tableSize": 65537}},
+                "consistentHash": {"httpCookie": {"name": "user", "path": "/", "ttl": "0s",
+                    "attributes": [{"name": "SameSite", "value": "Lax"}, {"name": "Secure"}]}, "maglev": {"tableSize": 65537}},
                 "warmupDurationSecs": "30s",
                 "localityLbSetting": {"distribute": [{"from": "us/*", "to": {"us/a": 80, "us/b": 20}}]}}}},
             {"name": "v2", "trafficPolicy": {"loadBalancer": {

@@ -7,7 +7,7 @@ use super::http::{
 };
 use crate::check::{Check, Findings, one_of};
 use crate::istio::names::{NO_WILDCARD_HOST, export_to, gateways, is_wildcard_host};
-use crate::istio::string_match::regex;
+use crate::istio::string_match::{StringMatch, regex};
 use crate::text::{is_address, is_header_name, is_header_value, is_label, is_name};
 use std::collections::BTreeMap;
 
@@ -78,6 +78,7 @@ impl Check for HttpRoute {
         found.field("route", &self.route[..]);
         weights(found, &self.route.iter().map(|one| one.weight).collect::<Vec<_>>());
         found.field("redirect", &self.redirect);
+        self.check_redirected_prefix(found);
         found.field("directResponse", &self.direct_response);
         found.field("delegate", &self.delegate);
         found.field("rewrite", &self.rewrite);
@@ -118,6 +119,17 @@ impl HttpRoute {
             let reason = "is for requests that are sent on, and these are answered";
             found.require(key, !(answered && set) || before, reason);
         }
+    }
+
+    /// What takes the place of a prefix needs one.
+    fn check_redirected_prefix(&self, found: &mut Findings) {
+        let rewrites = self.redirect.as_ref().is_some_and(|redirect| redirect.prefix_rewrite.is_some());
+        let is_prefix = |uri: &StringMatch| matches!(uri, StringMatch::Prefix(_));
+        let prefixes = self.matches.iter().all(|one| one.uri.as_ref().is_none_or(is_prefix));
+        found.at("redirect", |found| {
+            let reason = "needs a prefix in every uri that is matched";
+            found.require("prefixRewrite", !rewrites || prefixes, reason);
+        });
     }
 
     fn check_mirrors(&self, found: &mut Findings) {

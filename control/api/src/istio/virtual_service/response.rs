@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 pub struct HttpRedirect {
     /// The path, in place of the whole one, however it was matched.
     pub uri: Option<String>,
+    /// What stands in place of the prefix that matched.
+    pub prefix_rewrite: Option<String>,
     /// The host.
     pub authority: Option<String>,
     /// The scheme.
@@ -50,6 +52,7 @@ pub enum DerivePort {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct HttpRedirectFields {
     uri: Option<String>,
+    prefix_rewrite: Option<String>,
     authority: Option<String>,
     scheme: Option<String>,
     port: Option<Port>,
@@ -61,22 +64,24 @@ impl TryFrom<HttpRedirectFields> for HttpRedirect {
     type Error = String;
 
     fn try_from(fields: HttpRedirectFields) -> Result<Self, String> {
-        let HttpRedirectFields { uri, authority, scheme, port, derive_port, redirect_code } = fields;
+        let HttpRedirectFields { uri, prefix_rewrite, authority, scheme, port, derive_port, redirect_code } =
+            fields;
+        one_of(&[("uri", uri.is_some()), ("prefixRewrite", prefix_rewrite.is_some())]).at_most()?;
         one_of(&[("port", port.is_some()), ("derivePort", derive_port.is_some())]).at_most()?;
         let port = port.map(RedirectPort::Number).or(derive_port.map(RedirectPort::Derived));
-        Ok(Self { uri, authority, scheme, port, redirect_code })
+        Ok(Self { uri, prefix_rewrite, authority, scheme, port, redirect_code })
     }
 }
 
 impl From<HttpRedirect> for HttpRedirectFields {
     fn from(redirect: HttpRedirect) -> Self {
-        let HttpRedirect { uri, authority, scheme, port, redirect_code } = redirect;
+        let HttpRedirect { uri, prefix_rewrite, authority, scheme, port, redirect_code } = redirect;
         let (port, derive_port) = match port {
             None => (None, None),
             Some(RedirectPort::Number(port)) => (Some(port), None),
             Some(RedirectPort::Derived(port)) => (None, Some(port)),
         };
-        Self { uri, authority, scheme, port, derive_port, redirect_code }
+        Self { uri, prefix_rewrite, authority, scheme, port, derive_port, redirect_code }
     }
 }
 
@@ -185,7 +190,7 @@ pub enum UnmatchedPreflights {
 impl Check for HttpRedirect {
     fn check(&self, found: &mut Findings) {
         if *self == Self::default() {
-            found.refuse("says nothing: uri, authority, scheme, port or redirectCode");
+            found.refuse("says nothing: uri, prefixRewrite, authority, scheme, port or redirectCode");
         }
         let code = self.redirect_code.is_none_or(|code| matches!(code, 301 | 302 | 303 | 307 | 308));
         found.require("redirectCode", code, "is no redirect: 301, 302, 303, 307 and 308 are");

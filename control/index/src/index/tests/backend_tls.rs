@@ -148,19 +148,42 @@ fn certificates_come_from_secrets_of_the_waypoints_namespace() {
     let for_tls = secret("c", json!({"tls.crt": pem, "tls.key": key, "ca.crt": other}));
     let bare = secret("c", json!({"cert": pem, "key": key}));
     let apart = secret("c-cacert", json!({"cacert": other}));
+    let map = config_map("c", json!({"ca.crt": other}));
     for (case, objects, client) in [
         ("opaque", vec![mutual(), opaque()], shown.clone()),
         ("for TLS", vec![mutual(), for_tls], shown.clone()),
         ("authorities apart", vec![mutual(), bare.clone(), apart.clone()], shown),
         ("only authorities", vec![tls(json!({"credentialName": "c"})), apart], ClientIdentity::Nobody),
+        (
+            "a ConfigMap",
+            vec![tls(json!({"credentialName": "configmap://c"})), map.clone()],
+            ClientIdentity::Nobody,
+        ),
+        (
+            "by its namespace",
+            vec![tls(json!({"credentialName": "configmap://shop/c"})), map],
+            ClientIdentity::Nobody,
+        ),
     ] {
         let world = world(objects);
         let tls = begun(&world, 80, None).expect(case);
         assert_eq!((tls.trust, tls.client), (Trust::Roots(other.as_str().into()), client), "{case}");
         assert_eq!(world.problems(), [""; 0], "{case}");
     }
+    let (apart_again, map_again) =
+        (secret("c-cacert", json!({"cacert": other})), config_map("c", json!({"ca.crt": other})));
     for (case, objects, want) in [
         ("no Secret", vec![mutual()], "there is no Secret c in the waypoint's namespace shop"),
+        (
+            "no ConfigMap",
+            vec![tls(json!({"credentialName": "configmap://c"})), apart_again],
+            "there is no ConfigMap c in the waypoint's namespace shop",
+        ),
+        (
+            "a ConfigMap of another namespace",
+            vec![tls(json!({"credentialName": "configmap://mall/c"})), map_again],
+            "there is no ConfigMap c in the waypoint's namespace shop",
+        ),
         ("no authorities", vec![mutual(), bare], "Secret shop/c: has no ca.crt or cacert"),
         (
             "no certificate",
@@ -193,6 +216,10 @@ fn certificates_come_from_secrets_of_the_waypoints_namespace() {
     assert_eq!(world.problems(), [""; 0]);
     world.delete(Kind::Secret, "shop", "c");
     missing(begun(&world, 80, None));
+    world.put(tls(json!({"credentialName": "configmap://shop/c"})));
+    missing(begun(&world, 80, None));
+    world.put(config_map("c", json!({"ca.crt": other})));
+    assert!(matches!(begun(&world, 80, None), Some(BackendTls { trust: Trust::Roots(_), .. })));
 }
 
 #[test]

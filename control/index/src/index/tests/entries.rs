@@ -46,7 +46,7 @@ fn services(workload: &Workload) -> Vec<String> {
 fn a_service_outside_with_its_endpoints() {
     let endpoints = json!({"endpoints": [
         {"address": "192.0.2.1", "ports": {"http": 9090}, "locality": "eu/a/1", "weight": 3, "labels": {"version": "v1"}},
-        {"address": "2001:db8::1"},
+        {"address": "2001:db8::1", "weight": 0},
     ]});
     let mut world = World::of([meshed(), waypoint("wp"), entry("out", endpoints)]);
     let service = told(&world, HOST).expect("the entry makes it").clone();
@@ -58,6 +58,7 @@ fn a_service_outside_with_its_endpoints() {
     assert_eq!((&*first.locality.region, &*first.locality.zone, &*first.locality.subzone), ("eu", "a", "1"));
     let second = workload(&world, "ServiceEntry/shop/out/2001:db8::1").expect("an endpoint");
     assert_eq!(services(second), ["api 80>8080,443>443"]);
+    assert_eq!(second.weight, 1, "zero is nothing, as in Istio");
 
     // Nobody gave it an address, so it has one that is nobody's; and it keeps that.
     let [vip] = service.vips.as_slice() else { panic!("{:?}", service.vips) };

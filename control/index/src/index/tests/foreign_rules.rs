@@ -3,6 +3,7 @@
 use super::world::{World, bound, gateway_route, service, waypoint, with};
 use serde_json::{Value, json};
 use weft_control_api::kind::Kind;
+use weft_l7::destination::EmptySubset;
 
 const WEB: &str = "web.shop.svc.cluster.local";
 
@@ -112,6 +113,48 @@ fn several_rules_of_one_namespace_are_one() {
              one for the same host: this one has no effect",
             "warning test: DestinationRule shop/second: spec.subsets[0]: DestinationRule shop/first, which is older, has a \
              subset v2 of the same host: this one has no effect",
+        ]
+    );
+}
+
+/// What an annotation says is said of its own rule, whichever is the oldest.
+#[test]
+fn annotations_of_several_rules() {
+    let annotated = |name: &str, day: u32, annotations: Value, spec: Value| {
+        let created = format!("2026-01-{day:02}T00:00:00Z");
+        let own = json!({"metadata": {"creationTimestamp": created, "annotations": annotations}});
+        with(istio("DestinationRule", ("shop", name), with(json!({"host": WEB}), spec)), own)
+    };
+    let rate =
+        |deviations: &str| json!({"weft.dev/outlier-success-rate": format!("deviations={deviations}")});
+    let outlier = || json!({"outlierDetection": {}});
+    let any = json!({"weft.dev/subset-fallback": "any"});
+    let world = world([
+        annotated("first", 1, json!({}), json!({"subsets": [{"name": "v1", "labels": {"v": "1"}}]})),
+        annotated("second", 2, rate("1"), json!({"trafficPolicy": outlier()})),
+        annotated("third", 3, any, json!({"subsets": [{"name": "v2", "labels": {"v": "2"}}]})),
+        annotated("fourth", 4, rate("2"), json!({"subsets": [{"name": "v3", "trafficPolicy": outlier()}]})),
+        annotated("fifth", 5, rate("3"), json!({"trafficPolicy": outlier()})),
+    ]);
+    let destination = world.traffic_of("wp", "web").expect("wp stands before it").destination.clone();
+    let told = |subset: Option<&str>| {
+        let settings = destination.settings(80, subset).expect("there is such a subset");
+        let rate = settings.outlier.as_ref().and_then(|outlier| outlier.success_rate);
+        (rate.map(|rate| rate.deviations_thousandths), subset.map(|name| destination.subsets[name].empty))
+    };
+    for (subset, want) in [
+        (None, (Some(1_000), None)),
+        (Some("v1"), (Some(1_000), Some(EmptySubset::Nobody))),
+        (Some("v2"), (Some(1_000), Some(EmptySubset::Everybody))),
+        (Some("v3"), (Some(2_000), Some(EmptySubset::Nobody))),
+    ] {
+        assert_eq!(told(subset), want, "{subset:?}");
+    }
+    assert_eq!(
+        world.problems(),
+        [
+            "warning test: DestinationRule shop/fifth: spec.trafficPolicy: DestinationRule shop/second, which is older, has one \
+          for the same host: this one has no effect"
         ]
     );
 }

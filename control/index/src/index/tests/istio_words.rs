@@ -2,7 +2,7 @@
 
 use super::world::{World, bound, gateway_route, service, waypoint, with};
 use serde_json::{Value, json};
-use weft_l7::destination::Balancer;
+use weft_l7::destination::{Balancer, HashKey};
 use weft_l7::traffic::{HttpRoutes, Routes};
 
 fn istio(kind: &str, name: &str, spec: Value) -> Value {
@@ -58,6 +58,16 @@ fn where_redirects_lead() {
             "the whole path, though a prefix matched",
             matched(json!({"prefix": "/old"}), "/new"),
             json!({"port": "ofRequest", "path": {"whole": "/new"}}),
+        ),
+        (
+            "the prefix that matched",
+            json!({"match": [{"uri": {"prefix": "/old/"}}], "redirect": {"prefixRewrite": "/"}}),
+            json!({"port": "ofRequest", "path": {"text": {"prefix": "/old/", "by": "/"}}}),
+        ),
+        (
+            "any prefix",
+            to(json!({"prefixRewrite": "/new/"})),
+            json!({"port": "ofRequest", "path": {"text": {"prefix": "/", "by": "/new/"}}}),
         ),
         (
             "the whole path, though nothing was asked of it",
@@ -239,6 +249,17 @@ fn where_endpoints_should_be() {
         let world = world([with(bound("web", "wp"), prefers), rule]);
         let traffic = world.traffic_of("wp", "web").expect("a rule is said of it");
         assert_eq!(json!(traffic.destination.settings.locality), want, "{case}");
+    }
+}
+
+#[test]
+fn the_host_is_hashed_by_either_name() {
+    for (name, want) in [("Host", "host"), (":authority", "host"), ("X-User", "x-user")] {
+        let policy = json!({"loadBalancer": {"consistentHash": {"httpHeaderName": name}}});
+        let world = world([istio("DestinationRule", "d", json!({"host": "web", "trafficPolicy": policy}))]);
+        let traffic = world.traffic_of("wp", "web").unwrap_or_else(|| panic!("{:?}", world.problems()));
+        let want = Balancer::RingHash { key: HashKey::Header(want.into()), points_min: 1024 };
+        assert_eq!(traffic.destination.settings.balancer, want, "{name}");
     }
 }
 

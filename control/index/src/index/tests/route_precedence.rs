@@ -3,7 +3,7 @@
 use super::world::{World, bound, gateway_route, service, waypoint, with};
 use serde_json::{Value, json};
 use weft_l7::matches::RequestMatch;
-use weft_l7::rule::{Action, Rule, SessionCarrier};
+use weft_l7::rule::{Action, RedirectPort, Rule, SessionCarrier};
 use weft_l7::target::Target;
 use weft_l7::traffic::{PortRoutes, Routes};
 
@@ -105,28 +105,50 @@ fn which_route_counts() {
         })
     };
     for (case, objects, want) in [
-        ("one for all ports", vec![http("r", "a", json!({}))], vec!["* * http: a"]),
+        ("one for all ports that carry requests", vec![http("r", "a", json!({}))], vec!["80 * http: a"]),
         ("by the port's number", vec![http("r", "a", at(80))], vec!["80 * http: a"]),
-        ("by the port's name", vec![http("r", "a", named("tcp-db"))], vec!["90 * http: a"]),
+        ("by the port's name", vec![http("r", "a", named("http"))], vec!["80 * http: a"]),
+        ("at a port of TCP", vec![http("r", "a", named("tcp-db"))], vec![]),
         (
             "those of one port and of all are merged there",
             vec![aged(http("r", "a", at(80)), 2), aged(http("s", "b", json!({})), 1)],
-            vec!["80 * http: b a", "90 * http: b", "91 * http: b"],
+            vec!["80 * http: b a"],
         ),
         (
             "the older one first, whatever its name",
             vec![aged(http("r", "a", json!({})), 2), aged(http("s", "b", json!({})), 1)],
-            vec!["* * http: b a"],
+            vec!["80 * http: b a"],
         ),
         (
             "of one age the first by name",
             vec![http("s", "b", json!({})), http("r", "a", json!({}))],
-            vec!["* * http: a b"],
+            vec!["80 * http: a b"],
         ),
         (
             "GRPCRoute before HTTPRoute, though it is younger",
             vec![aged(http("r", "a", json!({})), 1), aged(grpc("s", "b"), 2)],
-            vec!["* * http: b"],
+            vec!["80 * http: b"],
+        ),
+        (
+            "an HTTPRoute for all ports leaves those of bytes to others",
+            vec![
+                http("r", "a", json!({})),
+                with(tcp("t", "c"), at(90)),
+                with(tls("s", "b", json!(["x.org"])), at(91)),
+            ],
+            vec!["80 * http: a", "90 * tcp: c", "91 * tls: x.org>b"],
+        ),
+        (
+            "and to VirtualServices",
+            vec![
+                http("r", "b", json!({})),
+                virtual_service(
+                    "v",
+                    "a",
+                    json!({"spec": {"tcp": [{"route": [{"destination": {"host": "c"}}]}]}}),
+                ),
+            ],
+            vec!["80 * http: b", "90 * tcp: c", "91 * tcp: c"],
         ),
         (
             "HTTPRoute before TLSRoute before TCPRoute",
@@ -140,17 +162,20 @@ fn which_route_counts() {
                 tls("r", "a", json!(["*.org", "x.org", "*.x.org"])),
                 tls("s", "b", json!(["long.example.org"])),
             ],
-            vec!["* * tls: long.example.org>b x.org>a *.x.org>a *.org>a"],
+            vec![
+                "90 * tls: long.example.org>b x.org>a *.x.org>a *.org>a",
+                "91 * tls: long.example.org>b x.org>a *.x.org>a *.org>a",
+            ],
         ),
         (
             "a consumer's route may lead back, and is for its clients",
             vec![http("r", "a", consumer())],
-            vec!["* mall http: web"],
+            vec!["80 mall http: web"],
         ),
         (
             "a consumer's route and the producer's",
             vec![http("r", "a", consumer()), http("s", "b", json!({}))],
-            vec!["* * http: b", "* mall http: web"],
+            vec!["80 * http: b", "80 mall http: web"],
         ),
         ("Istio's, by what is spoken", vec![virtual_service("v", "a", json!({}))], vec!["80 * http: a"]),
         (
@@ -161,7 +186,7 @@ fn which_route_counts() {
         (
             "a consumer's route leaves the others Istio's",
             vec![virtual_service("v", "a", json!({})), http("r", "b", consumer())],
-            vec!["* mall http: web", "80 * http: a"],
+            vec!["80 mall http: web", "80 * http: a"],
         ),
         (
             "a consumer's route comes before a VirtualService for the same clients, though that is for a port",
@@ -172,7 +197,7 @@ fn which_route_counts() {
                 ),
                 http("r", "b", consumer()),
             ],
-            vec!["* mall http: web"],
+            vec!["80 mall http: web"],
         ),
         (
             "and leaves other clients of it alone",
@@ -180,7 +205,7 @@ fn which_route_counts() {
                 virtual_service("v", "a", json!({"spec": {"exportTo": ["mall", "."]}})),
                 http("r", "b", consumer()),
             ],
-            vec!["* mall http: web", "80 shop http: a"],
+            vec!["80 mall http: web", "80 shop http: a"],
         ),
         (
             "the older VirtualService",
@@ -213,6 +238,17 @@ fn which_route_counts() {
                 }}),
             )],
             vec!["80 * http: a", "90 * tcp: b", "91 * tls: x.org>b >c"],
+        ),
+        (
+            "bytes that no rule of Istio's takes go on to the Service",
+            vec![virtual_service(
+                "v",
+                "a",
+                json!({"spec": {"tcp": [
+                    {"match": [{"port": 90, "sourceLabels": {"app": "x"}}], "route": [{"destination": {"host": "b"}}]},
+                ]}}),
+            )],
+            vec!["80 * http: a", "90 * tcp: b web"],
         ),
         (
             "no route of Istio's is for the port",
@@ -328,6 +364,23 @@ fn what_is_done_to_calls() {
 }
 
 #[test]
+fn the_port_of_a_redirect() {
+    for (redirect, want) in [
+        (json!({"hostname": "x.org"}), RedirectPort::OfListener),
+        (json!({"scheme": "http"}), RedirectPort::OfScheme),
+        (json!({"scheme": "https", "port": 8443}), RedirectPort::Number(8443)),
+    ] {
+        let filter = json!({"type": "RequestRedirect", "requestRedirect": redirect});
+        let rule = json!({"spec": {"rules": [{"filters": [filter]}]}});
+        let world = world([gateway_route("HTTPRoute", "r", "web", rule)]);
+        let traffic = world.traffic_of("wp", "web").expect("wp stands before it");
+        let Routes::Http(http) = &traffic.routes[0].routes else { panic!("{traffic:?}") };
+        let Action::Redirect(found) = &http.rules[0].action else { panic!("{traffic:?}") };
+        assert_eq!(found.port, want, "{filter}");
+    }
+}
+
+#[test]
 fn a_filter_that_cannot_be_obeyed_is_not_skipped() {
     let auth = json!({"type": "ExternalAuth", "externalAuth": {"protocol": "HTTP", "http": {}, "backendRef": to("b")}});
     let extension =
@@ -366,7 +419,7 @@ fn a_filter_that_cannot_be_obeyed_is_not_skipped() {
             false => json!({"backendRefs": [with(to("a"), json!({"filters": [filter]}))]}),
         };
         let world = world([gateway_route(kind, "r", "web", rules("a", rule))]);
-        assert_eq!(routes(&world), [format!("* * http: {want}")], "{kind} {filter}");
+        assert_eq!(routes(&world), [format!("80 * http: {want}")], "{kind} {filter}");
         let told = world.problems();
         assert!(
             told.len() == 1 && want.ends_with(told[0].rsplit_once("]: ").expect("a field").1),

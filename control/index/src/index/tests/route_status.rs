@@ -34,6 +34,10 @@ fn shown(conditions: &[Condition]) -> String {
 
 fn world(objects: impl IntoIterator<Item = Value>) -> World {
     let headless = with(service("bare", "None"), json!({"spec": {"clusterIP": "None"}}));
+    let bytes = with(
+        service("raw", "10.1.0.4"),
+        json!({"spec": {"ports": [{"name": "tcp", "port": 5432}, {"name": "db", "port": 5433, "appProtocol": "https"}]}}),
+    );
     let base = [
         meshed(),
         waypoint("wp"),
@@ -42,6 +46,7 @@ fn world(objects: impl IntoIterator<Item = Value>) -> World {
         service("alone", "10.1.0.3"),
         bound("astray", "nobody"),
         labelled(headless, json!({"weft.dev/waypoint": "wp"})),
+        labelled(bytes, json!({"weft.dev/waypoint": "wp"})),
     ];
     World::of(base.into_iter().chain(objects))
 }
@@ -66,6 +71,31 @@ fn what_becomes_of_a_route() {
             GOOD,
             "spec.parentRefs[0]: Service shop/web has no such port: the route has no effect there",
         ),
+        (
+            "a port of TCP",
+            route("HTTPRoute", parent(json!({"name": "raw", "port": 5432}))),
+            "Accepted=False UnsupportedValue",
+            GOOD,
+            "spec.parentRefs[0]: what is spoken there to Service shop/raw is TCP or TLS, of which no requests are read: the \
+             route has no effect there; if it is HTTP, say so in the port's appProtocol",
+        ),
+        (
+            "no port but for bytes",
+            route("GRPCRoute", parent(json!({"name": "raw"}))),
+            "Accepted=False UnsupportedValue",
+            GOOD,
+            "spec.parentRefs[0]: what is spoken there to Service shop/raw is TCP or TLS, of which no requests are read: the \
+             route has no effect there; if it is HTTP, say so in the port's appProtocol",
+        ),
+        (
+            "no port but for HTTP",
+            route("TLSRoute", json!({"spec": {"hostnames": ["x.org"]}})),
+            "Accepted=False UnsupportedValue",
+            GOOD,
+            "spec.parentRefs[0]: what is spoken there to Service shop/web is HTTP, where no names of TLS are asked for: the \
+             route has no effect there; if it is TLS, say so in the port's appProtocol",
+        ),
+        ("bytes", route("TCPRoute", parent(json!({"name": "raw"}))), TAKEN, GOOD, ""),
         (
             "no port of that name",
             route("TCPRoute", parent(json!({"sectionName": "x"}))),
@@ -119,7 +149,10 @@ fn what_becomes_of_a_route() {
             "no such backend",
             route(
                 "TLSRoute",
-                with(backend(json!({"name": "none"})), json!({"spec": {"hostnames": ["x.org"]}})),
+                with(
+                    with(backend(json!({"name": "none"})), parent(json!({"name": "raw"}))),
+                    json!({"spec": {"hostnames": ["x.org"]}}),
+                ),
             ),
             TAKEN,
             "ResolvedRefs=False BackendNotFound",
