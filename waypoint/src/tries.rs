@@ -8,7 +8,7 @@ use crate::target::Target;
 use crate::telemetry::{Flag, Record};
 use crate::way::{Answer, Switching, Way};
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, request};
+use http::{HeaderMap, Request, Response, StatusCode, request};
 use hyper::body::{Frame, Incoming};
 use std::rc::Rc;
 use std::time::Instant;
@@ -137,7 +137,7 @@ pub(crate) async fn run(
                     reach = Reach::AllLevels;
                 }
                 retry_room = Some(again.permit);
-                record.asked_in_vain(tried.status());
+                record.asked_in_vain(tried.response());
                 drop(tried);
                 if !again.after.is_zero() {
                     tokio::time::sleep(again.after).await;
@@ -233,8 +233,12 @@ impl Tried {
         matches!(self.result, Err(TryError::Cut(_)))
     }
 
+    fn response(&self) -> Option<(u16, &HeaderMap)> {
+        self.result.as_ref().ok().map(|(response, _)| (response.status().as_u16(), response.headers()))
+    }
+
     fn status(&self) -> Option<u16> {
-        self.result.as_ref().ok().map(|(response, _)| response.status().as_u16())
+        self.response().map(|(status, _)| status)
     }
 }
 
