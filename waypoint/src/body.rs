@@ -9,6 +9,7 @@ pub(crate) use upload::{Keep, Source};
 use crate::streams::Stream;
 use bytes::Bytes;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use std::any::Any;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -101,6 +102,18 @@ impl Body {
             download.taker = Some(stream);
         }
         self
+    }
+}
+
+impl Body {
+    /// Of a request: keeps this until it has gone out, or nobody takes it any more.
+    pub(crate) fn keep(&mut self, kept: Rc<dyn Any>) {
+        match self {
+            Self::Upload(upload) => upload.keep(kept),
+            Self::Copied(copied) => copied.keep(kept),
+            // They go out with the head, or are no requests'.
+            Self::Empty | Self::Whole(_) | Self::Download(_) => {}
+        }
     }
 }
 

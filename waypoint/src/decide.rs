@@ -4,13 +4,13 @@
 use crate::client::{Connection, Destination};
 use crate::knowledge::Moment;
 use crate::way::Seen;
-use http::request;
+use http::{Method, request};
 use std::net::SocketAddr;
 use weft_core::policy::{Judgement, Verdict};
 use weft_l7::apply::cookies;
 use weft_l7::apply::rewrite::set_path;
 use weft_l7::matches::Subject as _;
-use weft_l7::path::{BadPath, normalise};
+use weft_l7::path::{BadPath, WHOLE_SERVER, normalise};
 use weft_l7::policy::{self, Peer};
 use weft_l7::service::Found;
 
@@ -20,12 +20,20 @@ use weft_l7::service::Found;
 /// If its path has none.
 pub(crate) fn bring_into_form(head: &mut request::Parts) -> Result<(), BadPath> {
     cookies::join(&mut head.headers);
+    if is_of_server(head) {
+        return Ok(());
+    }
     let form = normalise(head.uri.path())?;
     if *form != *head.uri.path() {
         let form = form.into_owned();
         set_path(head, &form)?;
     }
     Ok(())
+}
+
+/// Whether it asks about the server as a whole, and for nothing there (RFC 9112 §3.2.4, "asterisk-form").
+fn is_of_server(head: &request::Parts) -> bool {
+    head.method == Method::OPTIONS && head.uri.path() == WHOLE_SERVER && head.uri.query().is_none()
 }
 
 /// Whose request it is, and what its connection asked for.
@@ -101,6 +109,23 @@ mod tests {
         bring_into_form(&mut head).expect("a path");
         let when: RequestMatch = serde_json::from_str(when).expect("a match");
         when.holds(&Seen::of(&head, "", None))
+    }
+
+    #[test]
+    fn who_asks_about_the_whole_server() {
+        for (method, uri, want) in [
+            ("OPTIONS", "*", Ok(())),
+            ("OPTIONS", "*?x", Err(BadPath::Relative)),
+            ("GET", "*", Err(BadPath::Relative)),
+            ("OPTIONS", "/*", Ok(())),
+        ] {
+            // What the parser does not take is no request for it either.
+            let Ok(request) = http::Request::builder().method(method).uri(uri).body(()) else {
+                assert!(want.is_err(), "{method} {uri}");
+                continue;
+            };
+            assert_eq!(bring_into_form(&mut request.into_parts().0), want, "{method} {uri}");
+        }
     }
 
     /// A rule means the same request by either version of HTTP: the one splits cookies, and says the host elsewhere.

@@ -176,7 +176,8 @@ impl<T: AsyncRead + Unpin, F: Framing + Unpin> AsyncRead for Gate<T, F> {
         match Pin::new(&mut self.io).poll_read(cx, into) {
             Poll::Ready(Ok(())) => {
                 let phase = self.framing.phase();
-                self.framing.pass(&mut into.filled_mut()[before..]).map_err(io::Error::other)?;
+                let passed = self.framing.pass(&mut into.filled_mut()[before..]);
+                passed.map_err(|abuse| io::Error::new(io::ErrorKind::InvalidData, abuse))?;
                 // A head has to be whole in time, however it drips; a body only has to go on.
                 if phase != Phase::Head || self.framing.phase() != Phase::Head {
                     self.waiting = None;

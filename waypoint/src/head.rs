@@ -7,6 +7,7 @@ use http::{request, response};
 use weft_core::service::AppProtocol;
 use weft_l7::apply::hop::{self, Upgrading};
 use weft_l7::destination::{Settings, Upgrade};
+use weft_l7::grpc::is_grpc;
 
 /// How a request goes out.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +55,10 @@ fn into_one(head: &mut request::Parts) {
         let path = head.uri.path_and_query().cloned();
         head.uri = path.map_or_else(Uri::default, Uri::from);
     }
+    if head.headers.contains_key(header::TE) {
+        // It is for the next hop alone, and has to say so (RFC 9110 §10.1.4).
+        head.headers.append(header::CONNECTION, HeaderValue::from_static("te"));
+    }
     head.version = http::Version::HTTP_11;
 }
 
@@ -67,6 +72,10 @@ fn into_two(head: &mut request::Parts, scheme: &Scheme) {
             let uri = Uri::builder().scheme(scheme.clone()).authority(authority).path_and_query(path).build();
             head.uri = uri.unwrap_or_else(|_| std::mem::take(&mut head.uri));
         }
+    }
+    if is_grpc(&head.headers) {
+        // Servers may refuse a call without it (gRPC over HTTP/2, "Call-Definition").
+        head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
     head.version = http::Version::HTTP_2;
 }
@@ -86,6 +95,28 @@ pub(crate) fn clean(head: &mut response::Parts, upgrading: Upgrading) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_next_hop_hears_of_trailers() {
+        let grpc = ("content-type", "application/grpc");
+        for (case, spoken, has, te, connection) in [
+            ("by HTTP/1.1", AppProtocol::Http11, &[("te", "trailers")][..], Some("trailers"), Some("te")),
+            ("nothing by HTTP/1.1", AppProtocol::Http11, &[], None, None),
+            ("a call by HTTP/1.1", AppProtocol::Http11, &[grpc], None, None),
+            ("nothing by HTTP/2", AppProtocol::Http2, &[], None, None),
+            ("by HTTP/2", AppProtocol::Http2, &[("te", "trailers")], Some("trailers"), None),
+            ("a call by HTTP/2", AppProtocol::Http2, &[grpc], Some("trailers"), None),
+        ] {
+            let mut builder = http::Request::get("/a").header("host", "web");
+            for (name, value) in has {
+                builder = builder.header(*name, *value);
+            }
+            let (mut head, ()) = builder.body(()).expect("a request").into_parts();
+            prepare(&mut head, spoken, &Settings::default(), Upgrading::No);
+            let got = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+            assert_eq!((got("te"), got("connection")), (te, connection), "{case}");
+        }
+    }
 
     #[test]
     fn versions() {

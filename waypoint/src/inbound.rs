@@ -19,7 +19,7 @@ use weft_core::waypoint::is_instance;
 use weft_core::workload::GatewayAddr;
 use weft_pki::{Fingerprint, Peer, Usage, peer_of, server_config};
 use weft_runtime::log::describe;
-use weft_tunnel::accept::{ALPNS, AcceptError, accept};
+use weft_tunnel::accept::{ALPNS, AcceptError, Accepted, accept};
 use weft_tunnel::end::Refused;
 use weft_tunnel::handle::{Asked, Handle, Incoming};
 use weft_tunnel::moment::until;
@@ -34,6 +34,8 @@ enum SessionError {
     NoLeaf,
     #[error("no TLS handshake within the limit")]
     Timeout,
+    #[error("too many others have begun theirs before it was done with its handshake; it may try again")]
+    TooMany,
     #[error(transparent)]
     Accept(#[from] AcceptError),
     #[error("configuring TLS")]
@@ -76,15 +78,15 @@ pub(crate) async fn serve(worker: Rc<Worker>, socket: Socket, addr: SocketAddr) 
 }
 
 async fn try_serve(worker: Rc<Worker>, socket: Socket, addr: SocketAddr) -> Result<(), SessionError> {
-    let leaf = worker.leaves.wait(&worker.own).await.ok_or(SessionError::NoLeaf)?;
-    let own_end = leaf.not_after();
-    let config = server_config(Arc::new(leaf), worker.trust.clone(), &ALPNS)?;
-    let handshake = accept(socket, Arc::new(config));
-    let accepted = tokio::time::timeout(worker.limits.handshake, handshake).await;
-    let accepted = accepted.map_err(|_| SessionError::Timeout)??;
+    let under_way = worker.handshakes.begin();
+    let (accepted, own_end) = tokio::select! {
+        greeted = greet(&worker, socket) => greeted?,
+        () = under_way.given_up() => return Err(SessionError::TooMany),
+    };
     let trusted = worker.trusted.subscribe();
     let peer =
         peer_of(Some(accepted.peer_certificates()), &worker.trust.now(), Usage::Client, SystemTime::now())?;
+    drop(under_way);
     let ends = own_end.min(peer.not_after());
     let (handle, driver) = accepted.into_tunnel().into_parts();
     let session = Rc::new((peer, addr));
@@ -108,6 +110,16 @@ async fn try_serve(worker: Rc<Worker>, socket: Socket, addr: SocketAddr) -> Resu
     }
     handle.close();
     Ok(())
+}
+
+/// The TLS handshake, and until when the certificate is good that was shown to the peer.
+async fn greet(worker: &Worker, socket: Socket) -> Result<(Accepted, SystemTime), SessionError> {
+    let leaf = worker.leaves.wait(&worker.own).await.ok_or(SessionError::NoLeaf)?;
+    let own_end = leaf.not_after();
+    let config = server_config(Arc::new(leaf), worker.trust.clone(), &ALPNS)?;
+    let handshake = accept(socket, Arc::new(config));
+    let accepted = tokio::time::timeout(worker.limits.handshake, handshake).await;
+    Ok((accepted.map_err(|_| SessionError::Timeout)??, own_end))
 }
 
 /// Waits until no root vouches for the peer any more.

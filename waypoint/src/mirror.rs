@@ -13,7 +13,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::task::spawn_local;
-use weft_l7::apply::hop::Upgrading;
+use weft_l7::apply::hop::{self, Upgrading};
 use weft_l7::apply::rewrite::set_host;
 use weft_l7::balance::Ask;
 use weft_l7::matches::Subject as _;
@@ -38,6 +38,8 @@ pub(crate) fn send(way: &Way, mirror: &Mirror, head: &request::Parts, source: Op
         );
     };
     let mut head = head.clone();
+    // Nobody speaks another protocol with who gets the copy, whatever becomes of the request.
+    hop::strip(&mut head.headers, Upgrading::No);
     let host = Seen::new(&head, &way.connection).authority().to_owned();
     set_host(&mut head, &shadow(&host));
     let body = source.map_or(Body::Empty, |source| Body::Copied(source.copy()));

@@ -60,6 +60,7 @@ pub(crate) fn run(
             0 => tracing::info!(worker = index, "drained"),
             left => tracing::warn!(worker = index, left, ?drain, "ending connections that are still open"),
         }
+        worker.telemetry.cut();
         worker.tick();
         Ok(())
     }))

@@ -22,7 +22,7 @@ use crate::worker::Worker;
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -102,6 +102,9 @@ async fn serve_awake(worker: &Rc<Worker>, connection: &Rc<Connection>, io: Rewin
     };
     if let Some(Err(error)) = &served {
         tracing::debug!(client = %connection.client.addr, error = describe(error), "a client's connection ended");
+        if let Some(status) = refused_with(error) {
+            tell_none(worker, connection, Version::HTTP_11, (status, describe(error)));
+        }
         return Served::Ended;
     }
     let parts = serving.into_parts();
@@ -114,6 +117,39 @@ async fn serve_awake(worker: &Rc<Worker>, connection: &Rc<Connection>, io: Rewin
         None => drop(io.shutdown().await),
     }
     Served::Ended
+}
+
+/// The status that hyper has answered with by itself, if it was no request that came.
+fn refused_with(error: &hyper::Error) -> Option<u16> {
+    match error {
+        // HTTP/2's preface in the middle of a connection is answered by its end.
+        error if !error.is_parse() || error.is_parse_version_h2() => None,
+        error if error.is_parse_too_large() => Some(431),
+        _ => Some(400),
+    }
+}
+
+/// Whether a client of HTTP/2 has broken it so badly that its connection is over.
+fn is_broken_by_client(error: &hyper::Error) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            // What the gate has found abusive comes back as what it is told by: hyper's HTTP/2 keeps its kind and its text.
+            let is_abuse =
+                error.get_io().is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData);
+            let is_broken = error.is_go_away() && error.is_library();
+            return is_abuse || (is_broken && error.reason() != Some(h2::Reason::NO_ERROR));
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// Tells of what no service has seen, because it is no request.
+fn tell_none(worker: &Worker, connection: &Rc<Connection>, version: Version, said: (u16, String)) {
+    let moment = worker.now();
+    let told = moment.telemetry(connection.service().map(|service| &service.name));
+    Record::tell_none(&worker.telemetry, connection, version, said, told);
 }
 
 /// What the serving comes to; nothing if the connection rests.
@@ -167,6 +203,9 @@ pub(crate) async fn serve_two(
     };
     if let Err(error) = served {
         tracing::debug!(client = %connection.client.addr, error = describe(&error), "a client's connection ended");
+        if is_broken_by_client(&error) {
+            tell_none(&worker, &connection, Version::HTTP_2, (0, describe(&error)));
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use weft_l7::adaptive::{Answer, Limiter};
 #[error("as many requests are under way as the service takes without a queue")]
 pub(crate) struct Shed;
 
-/// A request counts until this is dropped, and what it said then is learnt from.
+/// A request that waits for its answer counts until this is dropped, and what it said then is learnt from.
 pub(crate) struct Shedding {
     limiter: Rc<RefCell<Limiter>>,
     begun: Instant,

@@ -53,6 +53,8 @@ pub(crate) struct Telemetry {
     logs: Option<Outbox<LogLine>>,
     is_warned: Cell<bool>,
     tracer: Option<Tracer>,
+    /// The worker waits no longer for what is under way.
+    is_cut: Cell<bool>,
 }
 
 /// What a line of the access log is made of.
@@ -92,7 +94,17 @@ impl Telemetry {
         tracer: Option<Tracer>,
     ) -> Self {
         let (known, pairs) = (RefCell::default(), RefCell::default());
-        Self { all, known, pairs, access, logs, is_warned: Cell::new(false), tracer }
+        let (is_warned, is_cut) = (Cell::new(false), Cell::new(false));
+        Self { all, known, pairs, access, logs, is_warned, tracer, is_cut }
+    }
+
+    /// The worker waits no longer: what is still under way ends with it, and says so.
+    pub(crate) fn cut(&self) {
+        self.is_cut.set(true);
+    }
+
+    fn is_cut(&self) -> bool {
+        self.is_cut.get()
     }
 
     /// A request comes. Gives its span, if it is to have one, and makes its headers say so.

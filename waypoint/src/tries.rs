@@ -8,7 +8,7 @@ use crate::target::Target;
 use crate::telemetry::{Flag, Record};
 use crate::way::{Answer, Switching, Way};
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, request};
+use http::{HeaderMap, Request, Response, StatusCode, request};
 use hyper::body::{Frame, Incoming};
 use std::rc::Rc;
 use std::time::Instant;
@@ -64,7 +64,6 @@ struct Held {
     _in_flight: InFlight,
     _request: Permit,
     retry: Option<Permit>,
-    shedding: Option<Shedding>,
     /// Whose answer it is, if what comes behind the body says how it fares.
     awaits: Option<(Rc<Target>, Rc<Member<Upstream>>)>,
 }
@@ -138,7 +137,7 @@ pub(crate) async fn run(
                     reach = Reach::AllLevels;
                 }
                 retry_room = Some(again.permit);
-                record.asked_in_vain(tried.status());
+                record.asked_in_vain(tried.response());
                 drop(tried);
                 if !again.after.is_zero() {
                     tokio::time::sleep(again.after).await;
@@ -146,7 +145,8 @@ pub(crate) async fn run(
                 number += 1;
             }
             Err(stop) => {
-                if let Some(shedding) = shedding.as_mut().filter(|_| !tried.is_cut()) {
+                // What comes behind the head may last for days, and says nothing of how the service fares.
+                if let Some(mut shedding) = shedding.take().filter(|_| !tried.is_cut()) {
                     shedding.answered(tried.status(), ended);
                 }
                 let Tried { result, in_flight } = tried;
@@ -172,7 +172,6 @@ pub(crate) async fn run(
                     _in_flight: in_flight,
                     _request: request_room,
                     retry: retry_room,
-                    shedding,
                     awaits: awaits.then(|| (target.clone(), member.clone())),
                 };
                 return (deliver(response, held, late, (way.speaks, task.upgrading)), Some(member));
@@ -234,8 +233,12 @@ impl Tried {
         matches!(self.result, Err(TryError::Cut(_)))
     }
 
+    fn response(&self) -> Option<(u16, &HeaderMap)> {
+        self.result.as_ref().ok().map(|(response, _)| (response.status().as_u16(), response.headers()))
+    }
+
     fn status(&self) -> Option<u16> {
-        self.result.as_ref().ok().map(|(response, _)| response.status().as_u16())
+        self.response().map(|(status, _)| status)
     }
 }
 
@@ -334,7 +337,7 @@ fn deliver(
     head::clean(&mut parts, if switches { upgrading } else { Upgrading::No });
     if switches {
         // It is an answered request, but it takes up its place and its connection for as long as it lasts.
-        drop((held.retry.take(), held.shedding.take()));
+        drop(held.retry.take());
         let switching = held.lease.take().map(|lease| Switching { lease, held: Box::new(held) });
         return Answer { response: Response::from_parts(parts, Body::Empty), switching };
     }

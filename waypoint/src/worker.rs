@@ -32,6 +32,7 @@ use weft_l7::target::ServiceTarget;
 use weft_pki::{Fingerprint, TrustView};
 use weft_runtime::access::{AccessFormat, AccessLog};
 use weft_runtime::outlet::Outlet;
+use weft_tunnel::handshakes::{HANDSHAKES_MAX, Handshakes};
 use weft_xds::View;
 use weft_xds::leaves::Leaves;
 
@@ -126,6 +127,8 @@ pub(crate) struct Worker {
     pub(crate) open: Rc<Open>,
     /// Requests of HTTP/2 that are open.
     pub(crate) streams: Rc<Streams>,
+    /// Peers that have not proven who they are.
+    pub(crate) handshakes: Handshakes,
     /// Whether it ends.
     pub(crate) ending: Ending,
     /// Chance.
@@ -167,6 +170,7 @@ impl Worker {
             telemetry: Rc::new(telemetry),
             open: Rc::default(),
             streams: Rc::default(),
+            handshakes: Handshakes::new(HANDSHAKES_MAX),
             ending: Ending::default(),
             // Only so that workers and waypoints do not choose alike.
             dice: Dice::new(since.as_nanos() as u64 ^ (index as u64) << 48),

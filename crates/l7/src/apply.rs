@@ -8,7 +8,7 @@ pub mod reply;
 pub mod rewrite;
 
 use crate::headers::HeaderChange;
-use crate::path::BadPath;
+use crate::path::{BadPath, WHOLE_SERVER};
 use crate::rule::{Backend, Forward, Rule};
 use http::{HeaderMap, header, request};
 
@@ -33,7 +33,7 @@ pub fn request(
     }
     let host = backend.rewrite.host.as_ref().or(forward.rewrite.host.as_ref());
     let path = backend.rewrite.path.as_ref().or(forward.rewrite.path.as_ref());
-    if let Some(path) = path {
+    if let Some(path) = path.filter(|_| parts.uri.path() != WHOLE_SERVER) {
         let new = rewrite::path(path, parts.uri.path()).into_owned();
         rewrite::set_path(parts, &new)?;
     }

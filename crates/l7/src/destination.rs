@@ -324,7 +324,7 @@ pub struct Outlier {
     /// How long at most.
     #[serde(with = "crate::wire::millis")]
     pub max: Duration,
-    /// At most this part of the endpoints is left alone at a time; one may always be, unless it is zero.
+    /// At most this part of the endpoints is left alone at a time, which of few endpoints may be none.
     pub ejected_max: Share,
     /// If fewer than this part are healthy, none is left alone (Istio's `minHealthPercent`).
     pub healthy_min: Share,

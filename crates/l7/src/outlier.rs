@@ -205,16 +205,15 @@ impl Watch {
         Some(Change { endpoint: id.clone(), now: State::Ejected(cause, duration) })
     }
 
-    /// Whether one more may be: within the allowed part (the first one always, unless none may), and while enough are
-    /// healthy.
+    /// Whether one more may be: within the allowed part, which of few endpoints may be none (as in Envoy, unless it is told
+    /// to leave one alone in any case, for which Istio has no word), and while enough are healthy.
     fn may_eject(&self) -> bool {
-        let total = self.endpoints.len();
-        let ejected_max = part(self.words.ejected_max);
-        let within = (self.ejected + 1) as f64 <= ejected_max * total as f64;
-        let allowed = within || (self.ejected == 0 && ejected_max > 0.0);
         let healthy =
             self.endpoints.values().filter(|one| one.healthy && one.ejected_until.is_none()).count();
-        allowed && healthy as f64 >= part(self.words.healthy_min) * total as f64
+        let part = |of: Share| u128::from(u32::from(of)) * self.endpoints.len() as u128;
+        let millionths = |count: usize| count as u128 * 1_000_000;
+        millionths(self.ejected + 1) <= part(self.words.ejected_max)
+            && millionths(healthy) >= part(self.words.healthy_min)
     }
 }
 
@@ -234,10 +233,6 @@ impl Endpoint {
 fn times_max(words: &Outlier) -> u32 {
     let times = words.max.as_nanos().div_ceil(words.base.as_nanos().max(1));
     u32::try_from(times).unwrap_or(u32::MAX).max(1)
-}
-
-fn part(share: Share) -> f64 {
-    f64::from(u32::from(share)) / 1e6
 }
 
 #[cfg(test)]

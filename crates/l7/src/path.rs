@@ -3,6 +3,9 @@
 
 use std::borrow::Cow;
 
+/// What stands for a path where the server as a whole is asked (RFC 9110 §9.3.7): it is within the root, and nothing rewrites it.
+pub const WHOLE_SERVER: &str = "*";
+
 /// Why a path is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadPath {
@@ -131,7 +134,8 @@ fn resolve(path: &str) -> String {
 /// Whether `path` is `prefix`, or goes on below it: segment by segment, so `/ab` is not below `/a`.
 pub fn is_within(path: &str, prefix: &str) -> bool {
     let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    prefix.is_empty()
+        || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// `path` with `prefix`, in which it is, replaced: `/a/b` with `/a` by `/x` is `/x/b`, and with `/a` by `/` it is `/b`.
@@ -232,6 +236,8 @@ mod tests {
             ("/", "/", true),
             ("/a", "/", true),
             ("/", "/a", false),
+            (WHOLE_SERVER, "/", true),
+            (WHOLE_SERVER, "/a", false),
         ] {
             assert_eq!(is_within(path, prefix), want, "{path} in {prefix}");
         }

@@ -8,6 +8,7 @@
 pub mod pool;
 pub mod handle;
 pub mod accept;
+pub mod handshakes;
 pub mod io;
 pub mod stream;
 pub mod hbone;

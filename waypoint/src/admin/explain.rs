@@ -20,6 +20,7 @@ use weft_core::policy::Verdict;
 use weft_core::workload::Workload;
 use weft_l7::apply;
 use weft_l7::matches::Subject as _;
+use weft_l7::path::WHOLE_SERVER;
 use weft_l7::policy::Peer;
 use weft_l7::rule::{Action, Rule};
 use weft_l7::service::Found;
@@ -149,7 +150,7 @@ fn head(ours: &Ours<'_>, request: &Request) -> Result<Parts, BadQuestion> {
     let method = one(request, "method")?.unwrap_or_else(|| "GET".to_owned());
     let path = one(request, "path")?.unwrap_or_else(|| "/".to_owned());
     let bad = || BadQuestion::Request(format!("{method} {path}"));
-    if !path.starts_with('/') {
+    if !path.starts_with('/') && path != WHOLE_SERVER {
         return Err(bad());
     }
     let built = http::Request::builder().method(method.as_str()).uri(path.as_str()).body(());

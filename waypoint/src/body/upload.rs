@@ -5,6 +5,7 @@ use crate::streams::Stream;
 use bytes::Bytes;
 use http::HeaderMap;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -13,6 +14,8 @@ use std::task::{Context, Poll, Waker};
 
 /// Of one request, for another try. Most requests that are safe to repeat are small; a larger body is sent once.
 pub(crate) const KEPT_BYTES_MAX: usize = 256 * 1024;
+/// Of all requests of one worker: clients may begin as many as they like. What is beyond is sent once.
+const KEPT_BY_ALL_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What waits for a mirror that takes the copy more slowly than the backend takes the original: nobody waits for a mirror.
 const COPY_BYTES_MAX: usize = 1024 * 1024;
 
@@ -35,8 +38,7 @@ struct Shared {
     incoming: Incoming,
     hint: SizeHint,
     keep: Keep,
-    kept: Vec<Bytes>,
-    kept_bytes: usize,
+    kept: Kept,
     trailers: Option<HeaderMap>,
     /// Some of what has been sent is not kept.
     gone: bool,
@@ -51,18 +53,34 @@ struct Shared {
     bytes: Rc<Cell<u64>>,
 }
 
+/// What of a body has been sent, for another try.
+#[derive(Default)]
+struct Kept {
+    pieces: Vec<Bytes>,
+    bytes: usize,
+}
+
+thread_local! {
+    /// Bytes that all of them keep.
+    static KEPT_BY_ALL: Cell<usize> = const { Cell::new(0) };
+}
+
 /// The body of one try.
 pub(crate) struct Upload {
     shared: Rc<RefCell<Shared>>,
     sender: u32,
     next: usize,
     told_trailers: bool,
+    /// What is kept for as long as it is being sent.
+    _place: Option<Rc<dyn Any>>,
 }
 
 /// A copy of a body.
 pub(crate) struct Copied {
     queue: Rc<RefCell<Queue>>,
     hint: SizeHint,
+    /// What is kept for as long as it is being sent.
+    _place: Option<Rc<dyn Any>>,
 }
 
 #[derive(Default)]
@@ -92,8 +110,7 @@ impl Source {
             hint: incoming.size_hint(),
             incoming,
             keep,
-            kept: Vec::new(),
-            kept_bytes: 0,
+            kept: Kept::default(),
             trailers: None,
             gone: false,
             ended: false,
@@ -129,7 +146,8 @@ impl Source {
         if let Some(waker) = shared.waker.take() {
             waker.wake();
         }
-        Upload { shared: self.shared.clone(), sender: shared.sender, next: 0, told_trailers: false }
+        let sender = shared.sender;
+        Upload { shared: self.shared.clone(), sender, next: 0, told_trailers: false, _place: None }
     }
 
     /// A copy of all of it. Nothing must have been sent yet.
@@ -137,11 +155,15 @@ impl Source {
         let mut shared = self.shared.borrow_mut();
         let queue: Rc<RefCell<Queue>> = Rc::default();
         shared.copies.push(queue.clone());
-        Copied { queue, hint: shared.hint }
+        Copied { queue, hint: shared.hint, _place: None }
     }
 }
 
 impl Upload {
+    pub(super) fn keep(&mut self, place: Rc<dyn Any>) {
+        self._place = Some(place);
+    }
+
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
@@ -150,7 +172,7 @@ impl Upload {
         if shared.sender != self.sender {
             return Poll::Ready(Some(Err(BodyError::Superseded)));
         }
-        if let Some(bytes) = shared.kept.get(self.next) {
+        if let Some(bytes) = shared.kept.pieces.get(self.next) {
             self.next += 1;
             return Poll::Ready(Some(Ok(Frame::data(bytes.clone()))));
         }
@@ -185,7 +207,7 @@ impl Upload {
             }
             None => shared.end(QueueState::Ended),
         }
-        self.next = shared.kept.len();
+        self.next = shared.kept.pieces.len();
         Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Sender)))
     }
 
@@ -193,7 +215,7 @@ impl Upload {
         let shared = self.shared.borrow();
         let over = shared.ended || shared.incoming.is_end_stream();
         let told = self.told_trailers || shared.trailers.is_none();
-        over && told && self.next >= shared.kept.len()
+        over && told && self.next >= shared.kept.pieces.len()
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
@@ -210,10 +232,9 @@ impl Shared {
         let Some(bytes) = frame.data_ref() else { return };
         self.bytes.set(self.bytes.get() + bytes.len() as u64);
         self.copies.iter().for_each(|copy| copy.borrow_mut().push(bytes));
-        self.kept_bytes += bytes.len();
-        if self.keep == Keep::Nothing || self.kept_bytes > KEPT_BYTES_MAX {
+        if self.gone || self.keep == Keep::Nothing || !self.kept.has_room(bytes.len()) {
             self.gone = true;
-            self.kept = Vec::new();
+            self.kept = Kept::default();
         } else {
             self.kept.push(bytes.clone());
         }
@@ -227,6 +248,24 @@ impl Shared {
             queue.state = if queue.state == QueueState::Open { state } else { queue.state };
             queue.wake();
         }
+    }
+}
+
+impl Kept {
+    fn has_room(&self, bytes: usize) -> bool {
+        self.bytes + bytes <= KEPT_BYTES_MAX && KEPT_BY_ALL.get() + bytes <= KEPT_BY_ALL_BYTES_MAX
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        self.bytes += piece.len();
+        KEPT_BY_ALL.set(KEPT_BY_ALL.get() + piece.len());
+        self.pieces.push(piece);
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        KEPT_BY_ALL.set(KEPT_BY_ALL.get() - self.bytes);
     }
 }
 
@@ -259,6 +298,10 @@ impl Queue {
 }
 
 impl Copied {
+    pub(super) fn keep(&mut self, place: Rc<dyn Any>) {
+        self._place = Some(place);
+    }
+
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
@@ -280,5 +323,34 @@ impl Copied {
 
     pub(super) fn size_hint(&self) -> SizeHint {
         self.hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_has_a_limit_for_one_and_for_all() {
+        let piece = Bytes::from(vec![0; KEPT_BYTES_MAX / 2]);
+        let fill = |kept: &mut Kept| {
+            while kept.has_room(piece.len()) {
+                kept.push(piece.clone());
+            }
+            kept.pieces.len()
+        };
+        let mut all: Vec<Kept> = Vec::new();
+        loop {
+            let mut one = Kept::default();
+            match fill(&mut one) {
+                2 => all.push(one),
+                pieces => break assert_eq!(pieces, 0, "there is no room for anybody"),
+            }
+        }
+        assert_eq!(all.len(), KEPT_BY_ALL_BYTES_MAX / KEPT_BYTES_MAX);
+        all.pop();
+        assert_eq!(fill(&mut Kept::default()), 2, "who is done makes room");
+        drop(all);
+        assert_eq!(KEPT_BY_ALL.get(), 0);
     }
 }

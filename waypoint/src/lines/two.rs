@@ -38,14 +38,20 @@ pub(super) struct Two {
     streams: Rc<Cell<u32>>,
 }
 
-/// A stream of a connection, until its response is over.
+/// What a response holds of a connection until it is over.
 pub(crate) struct LeaseTwo {
+    _stream: Rc<Stream>,
+}
+
+/// A stream of a connection. Its backend counts it until both sides are done (RFC 9113 §5.1.2), so the response and the
+/// request's body hold it together: a backend may answer before it has all of that.
+struct Stream {
     streams: Rc<Cell<u32>>,
     idle_since: Rc<Cell<Instant>>,
     freed: Rc<Notify>,
 }
 
-impl Drop for LeaseTwo {
+impl Drop for Stream {
     fn drop(&mut self) {
         self.streams.set(self.streams.get().saturating_sub(1));
         self.idle_since.set(Instant::now());
@@ -63,6 +69,19 @@ impl Two {
     /// Whether it has no stream.
     pub(super) fn is_idle(&self) -> bool {
         self.streams.get() == 0
+    }
+
+    /// One more stream of it.
+    fn begin(&self, freed: &Rc<Notify>) -> Rc<Stream> {
+        self.streams.set(self.streams.get() + 1);
+        self.requests.set(self.requests.get().saturating_add(1));
+        let (streams, idle_since) = (self.streams.clone(), self.idle_since.clone());
+        Rc::new(Stream { streams, idle_since, freed: freed.clone() })
+    }
+
+    /// Whether its backend takes no streams, and said so within this time: another connection would hear the same.
+    fn takes_none(&self, lately: Duration) -> bool {
+        self.taken.most.get() == Some(0) && self.opened.elapsed() < lately && !self.sender.is_closed()
     }
 
     fn is_usable(&self, limits: &Limits) -> bool {
@@ -83,22 +102,23 @@ pub(super) async fn send(
     demand: Demand<'_>,
     mut request: Request<Body>,
 ) -> Result<(Response<Incoming>, Lease), LineError> {
-    let key = super::key(&demand);
+    let (key, since) = (super::key(&demand), Instant::now());
     let mut stale = 0;
     loop {
         let mut two = match take_shared(&demand, key) {
             Some(two) => two,
-            None => Box::pin(wait(&demand, key)).await?,
+            None => Box::pin(wait(&demand, key, since)).await?,
         };
-        two.streams.set(two.streams.get() + 1);
-        two.requests.set(two.requests.get().saturating_add(1));
-        let lease = LeaseTwo {
-            streams: two.streams.clone(),
-            idle_since: two.idle_since.clone(),
-            freed: demand.freed.clone(),
+        let stream = two.begin(demand.freed);
+        request.body_mut().keep(stream.clone());
+        let sending = two.sender.try_send_request(request);
+        let sent = match two.taken.most.get() {
+            Some(_) => sending.await,
+            // Boxed: else every request would keep the space of it for as long as it lives.
+            None => Box::pin(sent_unasked(&demand, &two.taken, since, sending)).await?,
         };
-        match two.sender.try_send_request(request).await {
-            Ok(response) => return Ok((response, Lease::Two(lease))),
+        match sent {
+            Ok(response) => return Ok((response, Lease::Two(LeaseTwo { _stream: stream }))),
             Err(mut error) => match error.take_message() {
                 Some(unsent) if stale < STALE_MAX => {
                     stale += 1;
@@ -111,18 +131,41 @@ pub(super) async fn send(
     }
 }
 
-async fn wait(demand: &Demand<'_>, key: IpAddr) -> Result<Two, LineError> {
+/// Sends a request on a connection of which nobody knows how many streams it takes. If it takes none, the request is in
+/// vain: it may never go out, and h2 does not say so.
+async fn sent_unasked<T>(
+    demand: &Demand<'_>,
+    taken: &Taken,
+    since: Instant,
+    sending: impl Future<Output = T>,
+) -> Result<T, LineError> {
+    let limit = demand.tunnels.pending_limit();
+    tokio::select! {
+        sent = sending => Ok(sent),
+        () = taken.takes_none(since + limit) => {
+            // What waits within hyper would keep the connection, and the request's body, for as long as the backend likes.
+            taken.on_given_up.notify_one();
+            Err(LineError::Waited(limit))
+        }
+    }
+}
+
+async fn wait(demand: &Demand<'_>, key: IpAddr, since: Instant) -> Result<Two, LineError> {
     let lines = &demand.upstream.lines;
     let _waits = demand.room.pending().map_err(LineError::Overflow)?;
-    let since = Instant::now();
     let opening = lines.0.borrow_mut().entry(key).or_default().opening.clone();
     let _opening = super::in_turn(demand, since, opening.lock()).await?;
     loop {
         if let Some(two) = take_shared(demand, key) {
             return Ok(two);
         }
-        if let Some(taken) = unsaid(demand, key) {
+        if let Some(taken) = find(demand, key, |two| two.taken.most.get().is_none()) {
             taken.said().await;
+            continue;
+        }
+        let lately = demand.tunnels.pending_limit();
+        if let Some(taken) = find(demand, key, |two| two.takes_none(lately)) {
+            super::in_turn(demand, since, taken.changed()).await?;
             continue;
         }
         if let Ok(permit) = demand.room.kept_connection() {
@@ -154,11 +197,14 @@ async fn open(demand: &Demand<'_>, permit: Permit) -> Result<Two, LineError> {
             heard.hear(connection.current_max_send_streams(), cx);
             polled
         });
-        if let Err(error) = ended.await {
-            tracing::debug!(error = describe(&error), "a backend's connection ended");
+        tokio::select! {
+            ended = ended => if let Err(error) = ended {
+                tracing::debug!(error = describe(&error), "a backend's connection ended");
+            },
+            () = heard.on_given_up.notified() => tracing::debug!("gave up a backend's connection that takes no streams"),
         }
-        // Nobody need wait for what it does not say any more.
-        heard.settle(0);
+        drop(connection);
+        heard.end();
         drop(permit);
         freed.notify_one();
     });
@@ -175,11 +221,11 @@ fn take_shared(demand: &Demand<'_>, key: IpAddr) -> Option<Two> {
     shared.iter().take(kept).find(|two| two.is_usable(demand.limits)).cloned()
 }
 
-/// A connection whose backend has not said how many streams it takes.
-fn unsaid(demand: &Demand<'_>, key: IpAddr) -> Option<Rc<Taken>> {
+/// How many streams a connection takes of which this holds.
+fn find(demand: &Demand<'_>, key: IpAddr, is: impl Fn(&Two) -> bool) -> Option<Rc<Taken>> {
     let all = demand.upstream.lines.0.borrow();
-    let mut shared = all.get(&key)?.shared.iter();
-    shared.find(|two| two.taken.most.get().is_none() && !two.sender.is_closed()).map(|two| two.taken.clone())
+    let mut open = all.get(&key)?.shared.iter().filter(|two| !two.sender.is_closed());
+    open.find(|two| is(two)).map(|two| two.taken.clone())
 }
 
 /// What h2 goes by until a backend has said how many streams it takes: a number that tells that it has not.
@@ -192,7 +238,9 @@ const SAID_WITHIN: Duration = Duration::from_secs(1);
 struct Taken {
     /// Nothing before it has said so.
     most: Cell<Option<u32>>,
-    on_said: Notify,
+    on_change: Notify,
+    /// Told when nobody wants the connection any more.
+    on_given_up: Notify,
     /// The task that can look.
     looker: RefCell<Option<Waker>>,
 }
@@ -205,35 +253,68 @@ impl Taken {
 
     /// Waits until it is known.
     async fn said(&self) {
-        let said = self.on_said.notified();
+        let said = self.changed();
         if self.most.get().is_none() && tokio::time::timeout(SAID_WITHIN, said).await.is_err() {
             self.settle(STREAMS_MAX);
         }
     }
 
+    /// Waits until it is another number, or the connection is over.
+    fn changed(&self) -> impl Future<Output = ()> {
+        self.on_change.notified()
+    }
+
+    /// Ready once it has been none from the first, and still is by then.
+    async fn takes_none(&self, by: Instant) {
+        loop {
+            let changed = self.changed();
+            match self.most.get() {
+                None => changed.await,
+                Some(0) => {
+                    if tokio::time::timeout_at(by, changed).await.is_err() {
+                        return;
+                    }
+                }
+                // What there is has gone out.
+                Some(_) => std::future::pending().await,
+            }
+        }
+    }
+
+    /// The connection is over: nobody need wait for what it does not say any more.
+    fn end(&self) {
+        self.most.set(self.most.get().or(Some(STREAMS_MAX)));
+        self.on_change.notify_waiters();
+    }
+
     fn settle(&self, most: u32) {
-        if self.most.replace(Some(most)).is_none() {
-            self.on_said.notify_waiters();
+        if self.most.replace(Some(most)) != Some(most) {
+            self.on_change.notify_waiters();
         }
     }
 
     /// What h2 goes by now.
     fn hear(&self, most: usize, cx: &Context<'_>) {
         if most != UNSAID {
-            return self.settle(u32::try_from(most).unwrap_or(u32::MAX));
+            self.settle(u32::try_from(most).unwrap_or(u32::MAX));
         }
-        if self.most.get().is_none() {
+        if self.is_awaited() {
             *self.looker.borrow_mut() = Some(cx.waker().clone());
         }
     }
 
     /// Something may have come.
     fn look(&self) {
-        if self.most.get().is_none()
+        if self.is_awaited()
             && let Some(looker) = self.looker.take()
         {
             looker.wake();
         }
+    }
+
+    /// Whether requests may wait for another number. Of others it is enough to hear when there is something to send.
+    fn is_awaited(&self) -> bool {
+        matches!(self.most.get(), None | Some(0))
     }
 }
 

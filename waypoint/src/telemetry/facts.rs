@@ -9,7 +9,14 @@ use weft_l7::condition::{Facts, NumberAttribute, TextAttribute};
 
 impl Facts for Record {
     fn text(&self, which: TextAttribute) -> Option<Cow<'_, str>> {
-        let uri = self.uri();
+        if let TextAttribute::SourceAddress
+        | TextAttribute::DestinationAddress
+        | TextAttribute::Peer
+        | TextAttribute::ServerName = which
+        {
+            return of_connection(self.connection(), which);
+        }
+        let (method, uri) = self.asks()?;
         let text = match which {
             TextAttribute::Path => uri.path_and_query()?.as_str(),
             TextAttribute::UrlPath => uri.path(),
@@ -17,16 +24,17 @@ impl Facts for Record {
             TextAttribute::Host => {
                 return uri.authority().map(|one| one.as_str().into()).or_else(|| self.header("host"));
             }
-            TextAttribute::Method => self.method(),
+            TextAttribute::Method => method,
             TextAttribute::Scheme => uri.scheme_str().unwrap_or("http"),
             TextAttribute::Protocol => version(self.version()),
             TextAttribute::Id => self.id()?,
-            // They are headers, and asked for as such.
-            TextAttribute::UserAgent | TextAttribute::Referer => return None,
-            TextAttribute::SourceAddress
+            // They are headers, and asked for as such; or the connection's.
+            TextAttribute::UserAgent
+            | TextAttribute::Referer
+            | TextAttribute::SourceAddress
             | TextAttribute::DestinationAddress
             | TextAttribute::Peer
-            | TextAttribute::ServerName => return of_connection(self.connection(), which),
+            | TextAttribute::ServerName => return None,
         };
         Some(text.into())
     }

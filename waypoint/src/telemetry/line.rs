@@ -14,8 +14,10 @@ pub(super) fn of_request(record: &Record, line: &mut (impl Pairs + ?Sized)) {
     line.pair("time", Value::Time(SystemTime::now()));
     line.pair("log", Value::Text("access"));
     line.pair("protocol", Value::Text(version(record.version())));
-    line.pair("method", Value::Text(record.method()));
-    line.pair("path", Value::Text(record.uri().path()));
+    if let Some((method, uri)) = record.asks() {
+        line.pair("method", Value::Text(method));
+        line.pair("path", Value::Text(uri.path()));
+    }
     line.pair("status", Value::Number(record.status().into()));
     if let Some(status) = record.grpc() {
         line.pair("grpc_status", Value::Number(status.into()));

@@ -23,8 +23,8 @@ pub(crate) struct Record {
     telemetry: Rc<Telemetry>,
     connection: Rc<Connection>,
     begun: Instant,
-    method: Method,
-    uri: Uri,
+    /// Nothing, if what came is no request.
+    asks: Option<(Method, Uri)>,
     version: Version,
     protocol: &'static str,
     id: Option<HeaderValue>,
@@ -59,6 +59,13 @@ pub(crate) struct Record {
     asking: Option<Asking>,
 }
 
+/// What there is for an answer: the status of HTTP, zero for none, and of a call gRPC's own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Brought {
+    pub(super) status: u16,
+    pub(super) grpc: Option<u32>,
+}
+
 /// A try, in a span of its own.
 struct Asking {
     span: Begun,
@@ -74,19 +81,44 @@ impl Record {
         begun: Instant,
         told: Option<&Arc<Effective>>,
     ) -> Box<Self> {
-        let protocol = match head.version {
-            _ if grpc::is_grpc(&head.headers) => "grpc",
-            Version::HTTP_2 => "http2",
-            _ => "http",
-        };
+        let mut record = Self::begin(telemetry, connection, (head.version, begun), told);
+        record.asks = Some((head.method.clone(), head.uri.clone()));
+        if grpc::is_grpc(&head.headers) {
+            record.protocol = "grpc";
+        }
+        if let Some(told) = told {
+            record.kept = keep(&told.headers, &head.headers);
+        }
+        record
+    }
+
+    /// Tells of what is no request: nobody here has seen it, because the connection has answered it by itself with this
+    /// status, or has ended (zero). And why.
+    pub(crate) fn tell_none(
+        telemetry: &Rc<Telemetry>,
+        connection: &Rc<Connection>,
+        version: Version,
+        (status, why): (u16, String),
+        told: Option<&Arc<Effective>>,
+    ) {
+        let mut record = Self::begin(telemetry, connection, (version, Instant::now()), told);
+        (record.status, record.flag, record.why) = (status, Flag::BadRequest, Some(why));
+        record.is_over = true;
+    }
+
+    fn begin(
+        telemetry: &Rc<Telemetry>,
+        connection: &Rc<Connection>,
+        (version, begun): (Version, Instant),
+        told: Option<&Arc<Effective>>,
+    ) -> Box<Self> {
         Box::new(Self {
             telemetry: telemetry.clone(),
             connection: connection.clone(),
             begun,
-            method: head.method.clone(),
-            uri: head.uri.clone(),
-            version: head.version,
-            protocol,
+            asks: None,
+            version,
+            protocol: if version == Version::HTTP_2 { "http2" } else { "http" },
             id: None,
             trace: None,
             request_bytes: None,
@@ -104,7 +136,7 @@ impl Record {
             dry_run: None,
             span: None,
             told: told.cloned(),
-            kept: told.map(|told| keep(&told.headers, &head.headers)).unwrap_or_default(),
+            kept: Vec::new(),
             asking: None,
         })
     }
@@ -123,13 +155,15 @@ impl Record {
     }
 
     /// The try is over, and its response, if it has brought one, is not the client's.
-    pub(crate) fn asked_in_vain(&mut self, status: Option<u16>) {
-        self.end_asking(status.unwrap_or_default());
+    pub(crate) fn asked_in_vain(&mut self, response: Option<(u16, &HeaderMap)>) {
+        let grpc =
+            response.filter(|_| self.protocol == "grpc").and_then(|(_, headers)| grpc::status(headers));
+        self.end_asking(Brought { status: response.map_or(0, |(status, _)| status), grpc });
     }
 
-    fn end_asking(&mut self, status: u16) {
+    fn end_asking(&mut self, brought: Brought) {
         if let Some(Asking { span, begun }) = self.asking.take() {
-            let span = span::of_try(self, span, (begun.elapsed(), status));
+            let span = span::of_try(self, span, (begun.elapsed(), brought));
             self.telemetry.end_span(span);
         }
     }
@@ -181,12 +215,9 @@ impl Record {
         self.protocol
     }
 
-    pub(super) fn method(&self) -> &str {
-        self.method.as_str()
-    }
-
-    pub(super) fn uri(&self) -> &Uri {
-        &self.uri
+    /// What it asks for; nothing, if it is no request.
+    pub(super) fn asks(&self) -> Option<(&str, &Uri)> {
+        self.asks.as_ref().map(|(method, uri)| (method.as_str(), uri))
     }
 
     pub(super) fn version(&self) -> Version {
@@ -203,6 +234,10 @@ impl Record {
 
     pub(super) fn status(&self) -> u16 {
         self.status
+    }
+
+    pub(super) fn brought(&self) -> Brought {
+        Brought { status: self.status, grpc: self.grpc }
     }
 
     pub(super) fn grpc(&self) -> Option<u32> {
@@ -252,13 +287,19 @@ impl Follow for Record {
     }
 }
 
+/// Why a request is not over whose waypoint is.
+const CUT: &str = "the waypoint has ended";
+
 fn keep(names: &[Arc<str>], headers: &HeaderMap) -> Vec<(Arc<str>, HeaderValue)> {
     names.iter().filter_map(|name| Some((name.clone(), headers.get(&**name)?.clone()))).collect()
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.end_asking(self.status);
+        if !self.is_over && self.why.is_none() && self.telemetry.is_cut() {
+            self.why = Some(CUT.to_owned());
+        }
+        self.end_asking(self.brought());
         let telemetry = self.telemetry.clone();
         telemetry.tell(self);
     }

@@ -1,11 +1,12 @@
 //! What the spans of a request say. Their names are those of OpenTelemetry's conventions for HTTP, and of Istio's where there
 //! are none.
 
-use super::record::Record;
+use super::record::{Brought, Record};
 use crate::export::otlp::Tag;
 use crate::trace::{Begun, Outcome, Span, Tags};
 use std::borrow::Cow;
 use std::time::Duration;
+use weft_l7::grpc;
 use weft_l7::telemetry::TagValue;
 
 /// The span of a request that is over.
@@ -25,31 +26,39 @@ pub(super) fn of_request(record: &Record, begun: Begun) -> Span {
             Some((Cow::Owned(name.to_string()), Tag::Text(custom(record, value)?)))
         }));
     }
-    begun.end(name(record), record.took(), Outcome::of(record.status()), tags)
+    begun.end(name(record), record.took(), outcome(record.brought()), tags)
 }
 
-/// The span of a try that is over, with the status that it brought; zero for none.
-pub(super) fn of_try(record: &Record, begun: Begun, (took, status): (Duration, u16)) -> Span {
-    let mut tags = in_common(record, status);
+/// The span of a try that is over, with what it brought.
+pub(super) fn of_try(record: &Record, begun: Begun, (took, brought): (Duration, Brought)) -> Span {
+    let mut tags = in_common(record, brought.status);
+    tags.extend(brought.grpc.map(|status| named("rpc.grpc.status_code", Tag::Number(status.into()))));
     let again = record.tries.saturating_sub(1);
     if again > 0 {
         tags.push(named("http.request.resend_count", Tag::Number(again.into())));
     }
-    begun.end(name(record), took, Outcome::of(status), tags)
+    begun.end(name(record), took, outcome(brought), tags)
+}
+
+/// A call of gRPC goes by its own status: those fail that are a server error to HTTP too (OpenTelemetry's conventions for gRPC,
+/// "Server").
+fn outcome(brought: Brought) -> Outcome {
+    Outcome::of(brought.grpc.map_or(brought.status, grpc::to_http))
 }
 
 fn name(record: &Record) -> String {
+    let method = record.asks().map(|(method, _)| method).unwrap_or_default();
     match record.connection().service() {
-        Some(service) => format!("{} {}", record.method(), service.name.hostname),
-        None => record.method().to_owned(),
+        Some(service) => format!("{method} {}", service.name.hostname),
+        None => method.to_owned(),
     }
 }
 
 fn in_common(record: &Record, status: u16) -> Tags {
-    let mut tags = vec![
-        named("http.request.method", text(record.method())),
-        named("url.path", text(record.uri().path())),
-    ];
+    let mut tags = Tags::new();
+    if let Some((method, uri)) = record.asks() {
+        tags.extend([named("http.request.method", text(method)), named("url.path", text(uri.path()))]);
+    }
     if status > 0 {
         tags.push(named("http.response.status_code", Tag::Number(status.into())));
     }

@@ -1,7 +1,8 @@
 //! Requests that two servers would read differently, and clients that take their time.
 
 use crate::backend::Backend;
-use crate::world::{World, all_to, run};
+use crate::frames::{DATA, Outcome, Wire, frame};
+use crate::world::{World, all_to, eventually, run};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// What comes back for these bytes, until the waypoint closes the connection.
@@ -141,5 +142,45 @@ fn slow_senders_are_not_waited_for() {
             answer(&world, bytes).await;
         }
         assert_eq!(world.line("/idle").await["status"], 200);
+    });
+}
+
+#[test]
+fn what_is_no_request_is_told_all_the_same() {
+    run(async {
+        let world = World::start().await;
+        let _web = world.backend("web", 10, Backend::named("web")).await;
+        world.routes("web", &all_to("web")).await;
+        let many: String = (0..200).map(|number| format!("X-{number}: a\r\n")).collect();
+        for (case, status, bytes) in [
+            ("a lone LF", 400, "GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n".to_owned()),
+            ("too many headers", 431, format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n")),
+        ] {
+            let text = answer(&world, bytes.as_bytes()).await;
+            assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{case}: {text:?}");
+            let line = world.line_where(|line| line["status"] == status).await;
+            assert_eq!((line["flags"].as_str(), line["protocol"].as_str()), (Some("DPE"), Some("HTTP/1.1")));
+            let has =
+                ["method", "path", "why", "src.identity", "dst.service"].map(|key| line[key].is_string());
+            assert_eq!(has, [false, false, true, true, true], "{case}: {line}");
+        }
+        let mut wire = Wire::connect(&world, "web", &[]).await;
+        wire.write(&frame(DATA, 1, 1, b"of no stream")).await;
+        assert!(matches!(wire.outcome(1).await, Outcome::Over(Some(_))));
+        let line = world.line_where(|line| line["protocol"] == "HTTP/2").await;
+        assert_eq!((line["flags"].as_str(), line["status"].as_u64()), (Some("DPE"), Some(0)), "{line}");
+        for (protocol, code) in [("http", 400), ("http", 431), ("http2", 0)] {
+            let labels = [
+                format!("request_protocol=\"{protocol}\""),
+                format!("response_code=\"{code}\""),
+                "response_flags=\"DPE\"".to_owned(),
+            ];
+            eventually(|| async {
+                let text = world.http(15020, "/metrics")?;
+                let mut series = text.lines().filter(|line| line.starts_with("istio_requests_total{"));
+                series.find(|line| labels.iter().all(|label| line.contains(label))).map(|_| ())
+            })
+            .await;
+        }
     });
 }

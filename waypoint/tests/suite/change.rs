@@ -104,3 +104,38 @@ fn a_drain_lets_requests_end_and_closes_in_order() {
         assert!(status.success(), "{status}");
     });
 }
+
+#[test]
+fn what_the_end_of_a_drain_cuts_off_has_its_line() {
+    in_both(|dialect| async move {
+        let mut world = World::start_with(&[("WEFT_DRAIN_SECONDS", "1")]).await.spoken_to_in(dialect);
+        let hung = world.backend("web", 10, Backend::hanging("/hung")).await;
+        world.routes("web", &all_to("web")).await;
+        let client = world.client().await;
+        let mut one = client.http1("web").await;
+        let mut two = client.http2("web").await;
+        let body = http_body_util::Full::<bytes::Bytes>::default();
+        let running = futures::future::join(
+            one.send_request(get("/hung", &[])),
+            two.send_request(http::Request::get("http://web/hung").body(body).unwrap()),
+        );
+        let terminated = async {
+            eventually(|| async { (hung.hung() == 2).then_some(()) }).await;
+            kill(Pid::from_raw(world.process.id() as i32), Signal::SIGTERM).unwrap();
+        };
+        let ((one, two), ()) = futures::future::join(running, terminated).await;
+        assert!(one.is_err() && two.is_err(), "nobody has answered them");
+        let status = eventually(|| {
+            let status = world.process.try_wait().unwrap();
+            async move { status }
+        })
+        .await;
+        assert!(status.success(), "{status}");
+        for protocol in ["HTTP/1.1", "HTTP/2"] {
+            let line = world.find_line(|line| line["path"] == "/hung" && line["protocol"] == protocol);
+            let line = line.unwrap_or_else(|| panic!("{protocol}: no line"));
+            let told = (line["flags"].as_str(), line["status"].as_u64(), line["why"].as_str());
+            assert_eq!(told, (Some("DC"), Some(0), Some("the waypoint has ended")), "{line}");
+        }
+    });
+}

@@ -9,6 +9,7 @@ use crate::frames::{
 use crate::world::{OK, World, all_to, run};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use weft_tunnel::handshakes::HANDSHAKES_MAX;
 
 const WHOLE: u8 = END_STREAM | END_HEADERS;
 
@@ -197,5 +198,25 @@ fn clients_that_take_nothing_are_not_waited_for() {
         let mut io = client.raw("web").await;
         io.write_all(b"GET /unread-1 HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
         world.line_where(ended("/unread-1")).await;
+    });
+}
+
+#[test]
+fn peers_that_say_nothing_keep_nobody_out() {
+    weft_runtime::fds::raise_open_files_limit().unwrap();
+    run(async {
+        let (world, _web) = world(&[]).await;
+        let connect = || async { tokio::net::TcpStream::connect((world.ip(2), 15008)).await.unwrap() };
+        let mut oldest = connect().await;
+        let mut silent = Vec::new();
+        for _ in 0..HANDSHAKES_MAX {
+            silent.push(connect().await);
+        }
+        assert_eq!(
+            oldest.read(&mut [0; 8]).await.unwrap(),
+            0,
+            "the one that has been silent for longest goes"
+        );
+        assert_eq!(world.client().await.get("web", "/the-tests-own-generation").await.status, OK);
     });
 }

@@ -398,3 +398,102 @@ fn a_connection_that_has_rested_goes_on() {
         assert_eq!(io.read_to_end(&mut Vec::new()).await.unwrap(), 0);
     });
 }
+
+#[test]
+fn a_server_as_a_whole_may_be_asked_what_it_does() {
+    run(async {
+        let world = World::start().await;
+        world.put_service("a", AppProtocol::Http2);
+        let one = world.backend("web", 10, Backend::named("one")).await;
+        let two = world.backend("a", 11, Backend::named("two").by_http2()).await;
+        let client = world.client().await;
+        let ask = async |service: &str, method: &str| {
+            let mut io = client.raw(service).await;
+            let head = format!("{method} * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+            io.write_all(head.as_bytes()).await.unwrap();
+            let mut text = String::new();
+            io.read_to_string(&mut text).await.unwrap();
+            text[9..12].to_owned()
+        };
+        let root = json!({"path": {"within": "/"}});
+        for service in ["web", "a"] {
+            let rule = crate::words::forward(&[crate::words::to(service, 1)], json!({}));
+            world.routes(service, &[(root.clone(), rule)]).await;
+            assert_eq!(ask(service, "OPTIONS").await, "200", "{service}");
+            assert_eq!(ask(service, "GET").await, "400", "{service}: nobody else may");
+        }
+        for seen in [one.seen(), two.seen()] {
+            let asked = seen.iter().map(|(head, _)| (head.method.as_str(), head.uri.path()));
+            let whole: Vec<_> = asked.filter(|(_, path)| *path == "*").collect();
+            assert_eq!(whole, [("OPTIONS", "*")]);
+        }
+        world.policy("asked", "deny", "enforced", &json!([{"to": [{"methods": ["OPTIONS"]}]}]));
+        eventually(|| async { (ask("web", "OPTIONS").await == "403").then_some(()) }).await;
+    });
+}
+
+#[test]
+fn a_copy_of_an_upgrade_is_none() {
+    run(async {
+        let world = World::start().await;
+        world.put_service("b", AppProtocol::Http11);
+        let _web = world.backend("web", 10, Backend::upgrading()).await;
+        let copies = world.backend("b", 11, Backend::named("b")).await;
+        let mirrors = json!({"mirrors": [{"share": 1_000_000, "target": crate::words::target("b")}]});
+        let rule = crate::words::forward(&[crate::words::to("web", 1)], mirrors);
+        world.routes("web", &[(json!({}), rule)]).await;
+        let mut io = world.client().await.raw("web").await;
+        io.write_all(b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+            .await
+            .unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(io.read_u8().await.unwrap());
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101 "), "the request itself is one");
+        let (head, _) = eventually(|| async { copies.seen().pop() }).await;
+        assert_eq!(head.uri.path(), "/chat");
+        assert!(
+            !head.headers.contains_key("upgrade") && !head.headers.contains_key("connection"),
+            "{head:?}"
+        );
+    });
+}
+
+#[test]
+fn whoever_asks_first_is_told_to_go_on() {
+    run(async {
+        let world = World::start().await;
+        world.put_service("a", AppProtocol::Http2);
+        let one = world.backend("web", 10, Backend::named("one")).await;
+        let two = world.backend("a", 11, Backend::named("two").by_http2()).await;
+        world.policy("denied", "deny", "enforced", &json!([{"to": [{"paths": ["/denied"]}]}]));
+        let client = world.client().await;
+        for (service, backend) in [("web", one), ("a", two)] {
+            world.routes(service, &all_to(service)).await;
+            let asks = |path: &str| {
+                let more = "Content-Length: 2\r\nExpect: 100-continue\r\nConnection: close";
+                format!("POST {path} HTTP/1.1\r\nHost: a\r\n{more}\r\n\r\n")
+            };
+            let mut io = client.raw(service).await;
+            io.write_all(asks("/asks").as_bytes()).await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(io.read_u8().await.unwrap());
+            }
+            assert!(head.starts_with(b"HTTP/1.1 100 "), "{service}: {}", String::from_utf8_lossy(&head));
+            io.write_all(b"fg").await.unwrap();
+            let mut text = String::new();
+            io.read_to_string(&mut text).await.unwrap();
+            assert!(text.starts_with("HTTP/1.1 200 "), "{service}: {text}");
+            let (head, body) = backend.seen().pop().unwrap();
+            assert_eq!((head.uri.path(), &body[..]), ("/asks", &b"fg"[..]), "{service}");
+            assert!(!head.headers.contains_key("expect"), "{service}: this side has answered it");
+            let mut io = client.raw(service).await;
+            io.write_all(asks("/denied").as_bytes()).await.unwrap();
+            let mut text = String::new();
+            io.read_to_string(&mut text).await.unwrap();
+            assert!(text.starts_with("HTTP/1.1 403 "), "{service}: {text}");
+        }
+    });
+}

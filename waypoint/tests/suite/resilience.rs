@@ -6,7 +6,8 @@ use crate::words::{forward, to, with};
 use crate::world::{OK, World, eventually, run};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::Frame;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::time::Duration;
@@ -314,5 +315,27 @@ fn nobody_is_there() {
             (world.line("/refused").await["flags"] != "-").then_some(())
         })
         .await;
+    });
+}
+
+#[test]
+fn streams_that_last_leave_room_under_a_limit_that_finds_itself() {
+    run(async {
+        let world = World::start_with(&[("WEFT_ADAPTIVE_CONCURRENCY", "on")]).await;
+        world.put_service("grpc", AppProtocol::Grpc);
+        let _grpc = world.backend("grpc", 10, Backend::echo_grpc()).await;
+        world.routes("grpc", &[(json!({}), forward(&[to("grpc", 1)], json!({})))]).await;
+        let mut sender = world.client().await.http2("grpc").await;
+        let mut open = Vec::new();
+        // More than it begins with.
+        for number in 0..40 {
+            let (more, rest) = tokio::sync::mpsc::channel::<Result<Frame<Bytes>, Infallible>>(1);
+            let body = StreamBody::new(tokio_stream::wrappers::ReceiverStream::new(rest));
+            let call = Request::post("http://grpc/echo.Echo/Both").header("content-type", "application/grpc");
+            let call = call.header("te", "trailers").body(body).unwrap();
+            let response = sender.send_request(call).await.unwrap();
+            assert_eq!(response.headers().get("grpc-status"), None, "call {number}");
+            open.push((more, response));
+        }
     });
 }

@@ -5,6 +5,7 @@ use crate::client::get;
 use crate::collector::{Collector, hex, spans, tag};
 use crate::words::{forward, to};
 use crate::world::{OK, World, all_to, eventually, run};
+use http::HeaderValue;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
@@ -12,6 +13,7 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message as _;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use weft_core::service::AppProtocol;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SPAN: &str = "00f067aa0ba902b7";
@@ -149,6 +151,47 @@ fn each_try_is_a_span() {
             .map(|(head, _)| head.headers["traceparent"].to_str().unwrap()[36..52].to_owned())
             .collect();
         assert_eq!(parents, [hex(&tries[0].span_id), hex(&tries[1].span_id)]);
+    });
+}
+
+#[test]
+fn a_call_fails_by_its_own_status() {
+    run(async {
+        let mut collector = Collector::start().await;
+        let world = World::start_with(&settings(&collector.endpoint, "otlp-grpc", "100")).await;
+        world.put_service("grpc", AppProtocol::Grpc);
+        let came = std::rc::Rc::<std::cell::Cell<u32>>::default();
+        let count = came.clone();
+        let calls = Backend::replying(move |_| {
+            let mut response = reply(200, "");
+            // UNAVAILABLE, and then NOT_FOUND, which is an answer.
+            let status = if count.replace(1) == 0 { "14" } else { "5" };
+            response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+            response.headers_mut().insert("grpc-status", HeaderValue::from_static(status));
+            response
+        });
+        let _calls = world.backend("grpc", 10, calls.by_http2()).await;
+        let once_more =
+            json!({"retry": {"retries": 1, "on": {"grpc": [14]}, "backoff": {"base": 1, "max": 1}}});
+        world.routes("grpc", &[(json!({}), forward(&[to("grpc", 1)], once_more))]).await;
+        came.set(0);
+        let call = get("/shop.Reviews/Read", &[("content-type", "application/grpc"), ("te", "trailers")]);
+        world.client().await.ask("grpc", call).await;
+        let got = collector.spans(3, |span| path(span) == "/shop.Reviews/Read").await;
+        let mut told: Vec<_> = got
+            .iter()
+            .map(|span| {
+                let failed = span.status.as_ref().map(|status| status.code());
+                (span.kind() == SpanKind::Client, of(span, "rpc.grpc.status_code"), failed)
+            })
+            .collect();
+        told.sort_by_key(|(asks, status, _)| (*asks, status.clone()));
+        let [first, last] = ["14", "5"].map(|status| Some(status.to_owned()));
+        assert_eq!(
+            told,
+            [(false, last.clone(), None), (true, first, Some(StatusCode::Error)), (true, last, None)],
+            "{got:?}"
+        );
     });
 }
 

@@ -2,7 +2,9 @@
 
 use crate::backend::Backend;
 use crate::frames::code::REFUSED_STREAM;
-use crate::frames::{DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, WINDOW_UPDATE, Wire};
+use crate::frames::{
+    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE, Wire,
+};
 use crate::words::{PORT, forward, to, workload};
 use crate::world::{OK, World, all_to, eventually, run};
 use bytes::Bytes;
@@ -14,6 +16,8 @@ use serde_json::{Value, json};
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::time::Duration;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 use weft_core::service::AppProtocol;
@@ -134,5 +138,99 @@ fn of_a_body_that_is_gone_nobody_gets_the_rest() {
         for (_, body) in good.seen() {
             assert_eq!(body.len(), PIECES * PIECE_BYTES, "all of it, or nothing");
         }
+    });
+}
+
+#[test]
+fn a_backend_that_takes_no_streams_keeps_nobody_for_ever() {
+    run(async {
+        let world = World::start_with(&[("WEFT_PENDING_TIMEOUT_SECONDS", "1")]).await;
+        world.put_service("web", AppProtocol::Http2);
+        let connections = by_hand(&world, 10, |stream, _| async move {
+            // MAX_CONCURRENT_STREAMS, and not another word.
+            let mut wire = Wire::accept(stream, &[(3, 0)]).await;
+            while wire.receive().await.is_some() {}
+        })
+        .await;
+        world.routes("web", &all_to("web")).await;
+        let client = world.client().await;
+        let all = join_all((0..3).map(|_| client.get("web", "/none"))).await;
+        assert!(all.iter().all(|answer| answer.status == 503));
+        let line = world.line("/none").await;
+        let told = (line["flags"].as_str(), line["why"].as_str());
+        assert_eq!(told, (Some("UO"), Some("no connection became free within 1s")), "{line}");
+        assert!(connections.get() <= 3, "{}: another one would hear the same", connections.get());
+    });
+}
+
+#[test]
+fn a_backend_that_takes_streams_later_gets_what_waits() {
+    run(async {
+        let world = World::start().await;
+        world.put_service("web", AppProtocol::Http2);
+        let connections = by_hand(&world, 10, |mut stream, _| async move {
+            stream.read_exact(&mut [0; PREFACE.len()]).await.unwrap();
+            let mut wire = Wire { io: stream };
+            // It comes before its client can know better.
+            let early = wire.await_kind(HEADERS).await.unwrap();
+            let streams = |most: u32| [&3_u16.to_be_bytes()[..], &most.to_be_bytes()].concat();
+            wire.send(SETTINGS, 0, 0, &streams(0)).await;
+            wire.send(RST_STREAM, 0, early.stream, &REFUSED_STREAM.to_be_bytes()).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            wire.send(SETTINGS, 0, 0, &streams(100)).await;
+            while let Some(request) = wire.await_kind(HEADERS).await {
+                wire.send(HEADERS, END_HEADERS | END_STREAM, request.stream, &[0x88]).await;
+            }
+        })
+        .await;
+        world.routes("web", &all_to("web")).await;
+        let client = world.client().await;
+        assert_eq!(client.get("web", "/early").await.status, 503);
+        assert_eq!(client.get("web", "/later").await.status, OK);
+        assert_eq!(connections.get(), 1);
+    });
+}
+
+#[test]
+fn a_request_that_still_goes_out_is_a_stream_all_the_same() {
+    run(async {
+        let world = World::start().await;
+        world.put_service("web", AppProtocol::Http2);
+        let has_all = Rc::<Cell<bool>>::default();
+        let heard = has_all.clone();
+        let connections = by_hand(&world, 10, move |stream, _| {
+            let heard = heard.clone();
+            async move {
+                // One at a time, and answered before there is a body.
+                let mut wire = Wire::accept(stream, &[(3, 1)]).await;
+                while let Some(frame) = wire.receive().await {
+                    if frame.kind == HEADERS {
+                        wire.send(HEADERS, END_HEADERS | END_STREAM, frame.stream, &[0x88]).await;
+                    } else if frame.kind == DATA && frame.flags & END_STREAM != 0 {
+                        heard.set(true);
+                    }
+                }
+            }
+        })
+        .await;
+        world.routes("web", &all_to("web")).await;
+        let client = world.client().await;
+        assert_eq!(client.get("web", "/first").await.status, OK);
+        let (more, rest) = tokio::sync::mpsc::channel(1);
+        more.try_send(Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"some")))).unwrap();
+        let rest = StreamBody::new(tokio_stream::wrappers::ReceiverStream::new(rest));
+        let request = Request::post("http://web/long").body(rest).unwrap();
+        let mut sender = client.http2("web").await;
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status(), OK);
+        drop(response);
+        // h2 keeps what is too much for a connection waiting within itself.
+        assert_eq!(client.get("web", "/other").await.status, OK);
+        assert_eq!(connections.get(), 2);
+        drop(more);
+        eventually(|| async { has_all.get().then_some(()) }).await;
+        let both = join_all((0..2).map(|_| client.get("web", "/both"))).await;
+        assert!(both.iter().all(|answer| answer.status == OK));
+        assert_eq!(connections.get(), 2, "the first one is free again");
     });
 }

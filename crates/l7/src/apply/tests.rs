@@ -92,3 +92,17 @@ fn a_host_that_is_set_as_a_header_is_the_host() {
         ("http://other/a", &b"other"[..])
     );
 }
+
+#[test]
+fn a_server_as_a_whole_has_no_path_to_rewrite() {
+    let rule = rule(change("{}"), change("{}"));
+    let prefix = PathChange::Segments { prefix: "/".into(), by: "/v2".into() };
+    let forward =
+        Forward { rewrite: Rewrite { path: Some(prefix), host: Some("inner".into()) }, ..Forward::default() };
+    let backend = Backend::new(Target::Nowhere("a test".into()));
+    for (uri, want) in [("/a", "/v2/a"), (WHOLE_SERVER, WHOLE_SERVER)] {
+        let mut parts = head(uri);
+        request(&rule, &forward, &backend, &mut parts).expect("a path");
+        assert_eq!((parts.uri.path(), parts.headers["host"].as_bytes()), (want, &b"inner"[..]), "{uri}");
+    }
+}

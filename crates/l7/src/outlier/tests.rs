@@ -131,8 +131,12 @@ fn how_many_may_be_left_alone() {
     for (case, ejected_max, healthy_min, count, ill, want) in [
         ("all", 100, 0, 4, 0, 4),
         ("a half", 50, 0, 4, 0, 2),
-        ("a tenth of five: one all the same", 10, 0, 5, 0, 1),
+        ("a tenth of five", 10, 0, 5, 0, 0),
+        ("a tenth of ten", 10, 0, 10, 0, 1),
         ("a tenth of thirty", 10, 0, 30, 0, 3),
+        ("what no fraction of two's is", 29, 0, 100, 0, 29),
+        ("less than one of one", 99, 0, 1, 0, 0),
+        ("the only one", 100, 0, 1, 0, 1),
         ("none", 0, 0, 5, 0, 0),
         ("until less than a half are healthy", 100, 50, 4, 0, 3),
         ("those that are ill anyway count", 100, 50, 4, 2, 1),

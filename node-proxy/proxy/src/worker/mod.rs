@@ -17,12 +17,10 @@ pub mod registry;
 pub mod dns;
 mod datagram;
 mod stock;
-mod handshakes;
 mod places;
 pub mod affinity;
 pub mod request;
 
-use self::handshakes::Handshakes;
 use self::places::Places;
 use crate::telemetry::metrics::{Families, WorkerMetrics};
 use affinity::Affinity;
@@ -50,6 +48,7 @@ use weft_pki::{Fingerprint, TrustView};
 use weft_runtime::access::{AccessFormat, AccessLog};
 use weft_runtime::outlet::Outlet;
 use weft_tunnel::end::Stop;
+use weft_tunnel::handshakes::{HANDSHAKES_MAX, Handshakes};
 use weft_xds::leaves::Leaves;
 use weft_xds::{Mesh, View};
 
@@ -133,8 +132,6 @@ pub struct WorkerParts {
     pub lines: Outlet,
 }
 
-/// Peers at a time that have not proven who they are: anybody may be one.
-const HANDSHAKES_MAX: usize = 512;
 /// Access lines wait at most so long.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
 /// How often idle connections are looked for, at most and at least: an eighth of their limit is exact enough.

@@ -2,7 +2,6 @@
 
 mod scene;
 
-use super::HANDSHAKES_MAX;
 use super::request::{Command, Request};
 use rcgen::string::Ia5String;
 use rcgen::{
@@ -23,6 +22,7 @@ use weft_core::snapshot::Snapshot;
 use weft_core::workload::Workload;
 use weft_pki::{CertificateRequest, Leaf, TrustBundle, server_config};
 use weft_tunnel::accept::{Tunnel, accept};
+use weft_tunnel::handshakes::HANDSHAKES_MAX;
 use weft_tunnel::mux::{self, Incoming};
 use weft_tunnel::socket::Socket;
 

@@ -6,8 +6,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use tokio::sync::Notify;
 
+/// Those at a time on one worker, wherever anybody may come: what a silent one costs is a descriptor and some kilobytes.
+pub const HANDSHAKES_MAX: usize = 512;
+
 /// All that are under way on one worker.
-pub(super) struct Handshakes {
+pub struct Handshakes {
     under_way: Rc<UnderWay>,
     next: Cell<u64>,
     most: usize,
@@ -17,7 +20,8 @@ pub(super) struct Handshakes {
 type UnderWay = RefCell<BTreeMap<u64, Rc<Notify>>>;
 
 /// One of them, until this is dropped.
-pub(super) struct Handshake {
+#[must_use = "it is under way only while this lives"]
+pub struct Handshake {
     number: u64,
     given_up: Rc<Notify>,
     under_way: Rc<UnderWay>,
@@ -25,12 +29,12 @@ pub(super) struct Handshake {
 
 impl Handshakes {
     /// At most so many at a time.
-    pub(super) fn new(most: usize) -> Self {
+    pub fn new(most: usize) -> Self {
         Self { under_way: Rc::default(), next: Cell::new(0), most }
     }
 
     /// One more begins.
-    pub(super) fn begin(&self) -> Handshake {
+    pub fn begin(&self) -> Handshake {
         let mut under_way = self.under_way.borrow_mut();
         if under_way.len() >= self.most
             && let Some((_, oldest)) = under_way.pop_first()
@@ -46,7 +50,7 @@ impl Handshakes {
 
 impl Handshake {
     /// Waits until it is to be given up, for there are too many. Cancel-safe.
-    pub(super) async fn given_up(&self) {
+    pub async fn given_up(&self) {
         self.given_up.notified().await;
     }
 }
