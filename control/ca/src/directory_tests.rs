@@ -11,7 +11,7 @@ use weft_pki::{CertificateRequest, Leaf, Usage};
 
 use super::*;
 use crate::grant::Granted;
-use crate::plugged::{self, authority_from_cacerts};
+use crate::plugged::{self, Cacerts};
 use crate::rotation::Phase;
 
 fn now() -> SystemTime {
@@ -194,11 +194,8 @@ fn an_intermediate_can_be_plugged_in() {
         ("another key", [&cert, &other_key, &whole, &root], Some("KeyMismatch")),
     ] {
         let folder = TempDir::new().unwrap();
-        let names = [plugged::CERT_FILE, plugged::KEY_FILE, plugged::CHAIN_FILE, plugged::ROOTS_FILE];
-        for (name, text) in names.iter().zip(files) {
-            fs::write(folder.path().join(name), text).unwrap();
-        }
-        let got = authority_from_cacerts(folder.path(), settings().authority, now());
+        write_cacerts(folder.path(), files);
+        let got = Cacerts::open(folder.path(), settings().authority, now()).map(|(_, authority)| authority);
         match want {
             Some(want) => {
                 let shown = format!("{got:?}");
@@ -213,6 +210,43 @@ fn an_intermediate_can_be_plugged_in() {
         }
     }
     let empty = TempDir::new().unwrap();
-    let got = authority_from_cacerts(empty.path(), settings().authority, now());
+    let got = Cacerts::open(empty.path(), settings().authority, now());
     assert!(matches!(got, Err(plugged::PluggedError::Read { .. })), "{got:?}");
+}
+
+fn write_cacerts(folder: &Path, files: [&String; 4]) {
+    let names = [plugged::CERT_FILE, plugged::KEY_FILE, plugged::CHAIN_FILE, plugged::ROOTS_FILE];
+    for (name, text) in names.iter().zip(files) {
+        fs::write(folder.join(name), text).unwrap();
+    }
+}
+
+#[test]
+fn what_the_operator_changes_is_taken_up_and_what_is_broken_is_not() {
+    let (old_root, old_root_key, old_issuer) = operators("old", None);
+    let (old_cert, old_key, _) = operators("old mesh", Some(&old_issuer));
+    let (new_root, _, new_issuer) = operators("new", None);
+    let (new_cert, new_key, _) = operators("new mesh", Some(&new_issuer));
+    let both = new_root.clone() + &old_root;
+    let folder = TempDir::new().unwrap();
+    write_cacerts(folder.path(), [&old_cert, &old_key, &old_cert, &old_root]);
+    let (mut cacerts, first) = Cacerts::open(folder.path(), settings().authority, now()).unwrap();
+    let leaf = leaf_of(&first, now());
+    assert!(cacerts.read_again(now()).unwrap().is_none(), "nothing is new");
+    for (case, files) in [
+        ("another key", [&old_cert, &old_root_key, &old_cert, &old_root]),
+        ("half of the change", [&new_cert, &old_key, &old_cert, &old_root]),
+        ("roots that do not vouch for it", [&old_cert, &old_key, &old_cert, &new_root]),
+    ] {
+        write_cacerts(folder.path(), files);
+        let got = cacerts.read_again(now());
+        assert!(matches!(got, Err(plugged::PluggedError::Authority { .. })), "{case}: {got:?}");
+    }
+    write_cacerts(folder.path(), [&old_cert, &old_key, &old_cert, &old_root]);
+    assert!(cacerts.read_again(now()).unwrap().is_none(), "it is as it was");
+    write_cacerts(folder.path(), [&new_cert, &new_key, &new_cert, &both]);
+    let second = cacerts.read_again(now()).unwrap().expect("it is new");
+    assert!(accepts(&second, &leaf, now()), "both roots are trusted");
+    assert!(!accepts(&first, &leaf_of(&second, now()), now()), "another root signs");
+    assert!(cacerts.read_again(now()).unwrap().is_none(), "it is taken");
 }

@@ -21,7 +21,7 @@ mod files;
 pub use authority::{Authority, AuthorityError, AuthoritySettings, ServingCertificate, SignError};
 pub use directory::{CaDirectory, CaSettings, OpenError, RotateError};
 pub use grant::{Granted, NodeProxyAccount, PodPlace, PodView, Refusal, may_impersonate};
-pub use plugged::{PluggedError, authority_from_cacerts};
+pub use plugged::{Cacerts, PluggedError};
 pub use review::{BoundPod, Caller, ReviewError, Reviewing, ServiceAccount, TokenReview};
 pub use rotation::{DropRoot, Phase, Rotation};
 pub use token::{LocalTokens, TokenKeyError, TokenSubject};

@@ -119,6 +119,7 @@ pub async fn start(settings: ControlSettings, stop: &Stop) -> anyhow::Result<Joi
     let incoming = Incoming::bind(settings.listen.grpc, certificate.slot()).await?;
     tracing::info!(grpc = shown(incoming.local_addr()), metrics = shown(metrics), "serving");
     tasks.spawn(until(stop.clone(), certificate.keep()));
+    tasks.spawn(until(stop.clone(), keys.follow()));
     tasks.spawn(serve(incoming, discovery, certificates, stop.clone()));
     Ok(tasks)
 }

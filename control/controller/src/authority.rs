@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use weft_control_ca::{
-    Authority, CaDirectory, CaSettings, DropRoot, OpenError, Phase, PluggedError, RotateError, SignError,
-    authority_from_cacerts,
+    Authority, CaDirectory, CaSettings, Cacerts, DropRoot, OpenError, Phase, PluggedError, RotateError,
+    SignError,
 };
 use weft_pki::{ServingError, ServingSlot, renewal_time};
 
@@ -21,15 +21,27 @@ const RENEW_AFTER_MIN: Duration = Duration::from_secs(1);
 /// Longest sleep: a timer stands still while the machine is suspended, and knows nothing of a clock that is set.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
+/// How often the files of a plugged-in authority are looked at. Kubernetes takes up to a minute to change them.
+const CACERTS_EVERY: Duration = Duration::from_secs(1);
+
 /// The authority and what can be done with it. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Keys(Arc<Inner>);
 
 struct Inner {
-    /// `None` for a plugged-in one, which somebody else rotates.
-    own: Option<Mutex<CaDirectory>>,
+    keeper: Keeper,
     now: watch::Sender<Authority>,
     roots_file: Option<PathBuf>,
+    /// What is wrong with a plugged-in authority's files at present.
+    complaint: Mutex<Option<String>>,
+}
+
+/// Who keeps the keys.
+enum Keeper {
+    /// This process.
+    Own(Mutex<CaDirectory>),
+    /// Somebody else, who changes the files when he likes.
+    Plugged(Mutex<Cacerts>),
 }
 
 /// Why there is no authority. The fault is on this side.
@@ -76,20 +88,23 @@ impl Keys {
         let mut ca = CaSettings::new(settings.trust_domain.clone());
         ca.authority.leaf_lifetime_max = settings.leaf_lifetime_max;
         let now = SystemTime::now();
-        let (own, authority) = match &settings.cacerts {
+        let (keeper, authority) = match &settings.cacerts {
             Some(folder) => {
-                (None, authority_from_cacerts(folder, ca.authority, now).map_err(KeysError::Plugged)?)
+                let (cacerts, authority) =
+                    Cacerts::open(folder, ca.authority, now).map_err(KeysError::Plugged)?;
+                (Keeper::Plugged(Mutex::new(cacerts)), authority)
             }
             None => {
                 let own = CaDirectory::open_or_create(&settings.folder, ca, now).map_err(KeysError::Open)?;
                 let authority = own.authority();
-                (Some(Mutex::new(own)), authority)
+                (Keeper::Own(Mutex::new(own)), authority)
             }
         };
         let keys = Self(Arc::new(Inner {
-            own,
+            keeper,
             now: watch::Sender::new(authority),
             roots_file: settings.roots_file.clone(),
+            complaint: Mutex::default(),
         }));
         keys.write_roots().map_err(|(path, source)| KeysError::Roots { path, source })?;
         Ok(keys)
@@ -101,14 +116,55 @@ impl Keys {
 
     /// Where the rotation stands: the phase, and the root that signs.
     pub(crate) fn rotation(&self) -> Option<(Phase, String, SystemTime)> {
-        let own = self.0.own.as_ref()?.lock();
+        let Keeper::Own(own) = &self.0.keeper else { return None };
+        let own = own.lock();
         let rotation = own.rotation();
         Some((rotation.phase(), rotation.signing().as_str().to_owned(), rotation.since()))
     }
 
+    /// Why the files of a plugged-in authority are not those that are in force.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        self.0.complaint.lock().clone()
+    }
+
+    /// Takes up what is changed in the files of a plugged-in authority, until dropped; there is nothing to do for an own one.
+    pub(crate) async fn follow(self) {
+        if let Keeper::Own(_) = self.0.keeper {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(CACERTS_EVERY).await;
+            let keys = self.clone();
+            if let Err(error) = tokio::task::spawn_blocking(move || keys.look_again()).await {
+                tracing::error!(%error, "looking at the plugged-in authority failed badly");
+            }
+        }
+    }
+
+    /// Blocks on the disk.
+    fn look_again(&self) {
+        let Keeper::Plugged(cacerts) = &self.0.keeper else { return };
+        let found = cacerts.lock().read_again(SystemTime::now()).map_err(KeysError::Plugged);
+        let taken = found.and_then(|found| {
+            if let Some(authority) = found {
+                tracing::info!("the plugged-in authority has changed");
+                self.0.now.send_replace(authority);
+            } else if self.complaint().is_none() {
+                return Ok(());
+            }
+            self.write_roots().map_err(|(path, source)| KeysError::Roots { path, source })
+        });
+        let complaint = taken.err().map(|error| Chain(&error).to_string());
+        let before = std::mem::replace(&mut *self.0.complaint.lock(), complaint.clone());
+        if let Some(complaint) = complaint.filter(|complaint| before.as_ref() != Some(complaint)) {
+            tracing::error!(error = complaint, "the plugged-in authority's files are not in force");
+        }
+    }
+
     /// Takes a step; everybody who signs or serves sees it at once. Blocks on the disk for a moment.
     pub(crate) fn rotate(&self, step: Step) -> Result<(), StepError> {
-        let mut own = self.0.own.as_ref().ok_or(StepError::NotOurs)?.lock();
+        let Keeper::Own(own) = &self.0.keeper else { return Err(StepError::NotOurs) };
+        let mut own = own.lock();
         let now = SystemTime::now();
         let stepped = match step {
             Step::Announce => own.announce_root(now),

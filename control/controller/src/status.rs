@@ -57,6 +57,7 @@ impl Status {
             "trustDomain": authority.trust_domain(),
             "notAfter": seconds(authority.not_after()),
             "rotation": rotation,
+            "problem": self.keys.complaint(),
             "serving": { "notBefore": seconds(from), "notAfter": seconds(to) },
         })
     }

@@ -24,6 +24,8 @@ pub(crate) struct Dirty {
     pub(crate) reports: BTreeSet<ObjectKey>,
     /// Objects whose labels ask for a waypoint, of which something else may be said now.
     pub(crate) askers: BTreeSet<ObjectKey>,
+    /// Whether nodes may give their pods other addresses now.
+    pub(crate) ranges: bool,
 }
 
 impl Dirty {

@@ -17,6 +17,7 @@ mod traffic;
 mod endpoints;
 mod waypoint;
 mod peers;
+mod ranges;
 mod cluster;
 mod policy;
 mod facts;

@@ -120,6 +120,8 @@ fn control_lines(control: &Value) -> Vec<Line> {
     let authority = &control["authority"];
     let phase = authority["rotation"]["phase"].as_str().unwrap_or("a plugged-in authority");
     lines.push(("signs for", format!("{}, {phase}", cell(&authority["trustDomain"]))));
+    let trouble = authority["problem"].as_str();
+    lines.extend(trouble.map(|trouble| ("", format!("its files are not in force: {trouble}"))));
     let problems = control["problems"].as_array().map(Vec::as_slice).unwrap_or_default();
     lines.push(("manifests", count(problems.len(), "problem", "problems")));
     lines.extend(problems.iter().map(|problem| ("", problem_text(problem))));
@@ -336,7 +338,7 @@ mod tests {
         let control = json!({
             "clients": [{"role": "proxy", "node": "node2", "types": {"address": {"state": "pending"}},
                 "rejections": [{"type": "policy", "message": "no rules"}]}],
-            "authority": {"trustDomain": "cluster.local", "rotation": {"phase": "steady"}},
+            "authority": {"trustDomain": "cluster.local", "rotation": null, "problem": "reading /c/ca-key.pem"},
             "problems": [{"severity": "error", "source": "p.yaml", "line": 3, "object": "Policy shop/p",
                 "field": "spec", "reason": "no such field"}],
         });
@@ -361,7 +363,8 @@ mod tests {
         for line in [
             "  serves        1 client, 1 NOT in sync",
             "                proxy of node2 refused policy: no rules",
-            "  signs for     cluster.local, steady",
+            "  signs for     cluster.local, a plugged-in authority",
+            "                its files are not in force: reading /c/ca-key.pem",
             "  manifests     1 problem",
             "                error: p.yaml:3: Policy shop/p: spec: no such field",
             "  discovery     NOT connected, 3 attempts failed, the last one: connection refused",

@@ -11,6 +11,7 @@ use crate::workload::{NodeTunnel, Workload};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A request that came through Weft's own dialect.
 #[derive(Debug)]
@@ -91,7 +92,16 @@ pub enum NotAdmitted {
     /// The pod is not reached by way of its node: a NetworkPolicy would not see it.
     OwnTunnel(IpAddr),
     /// A waypoint enforces policy for the port, and the source is no instance of it.
-    PastWaypoint(u16),
+    PastWaypoint(u16, Past),
+}
+
+/// Who came past a waypoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Past {
+    /// A workload that is a waypoint's instance nowhere.
+    Ordinary,
+    /// Somebody whom discovery does not know, or the instance of another waypoint.
+    Unclear,
 }
 
 impl fmt::Display for NotAdmitted {
@@ -105,7 +115,7 @@ impl fmt::Display for NotAdmitted {
             Self::ForeignNode(ip) => write!(f, "source {ip} does not run on the peer's node"),
             Self::ForeignAddr(ip) => write!(f, "source {ip} is not the pod at the peer's address"),
             Self::OwnTunnel(ip) => write!(f, "{ip} takes tunnels at its own address only"),
-            Self::PastWaypoint(port) => write!(
+            Self::PastWaypoint(port, _) => write!(
                 f,
                 "a waypoint enforces policy for port {port}, and this did not come through it (weft.dev/waypoint-bypass: \
                  allow on the Service lets it)"
@@ -114,15 +124,20 @@ impl fmt::Display for NotAdmitted {
     }
 }
 
-/// Whether the fault may be discovery's delay rather than the peer's: worth a moment's wait.
-pub fn may_be_delay(why: &NotAdmitted) -> bool {
+/// How much later than another node one may hear of a change, as a rule.
+const SKEW: Duration = Duration::from_millis(200);
+
+/// How long it is worth waiting for discovery, because the fault may be its delay rather than the peer's: at most `limit`.
+pub fn patience(why: &NotAdmitted, limit: Duration) -> Duration {
     match why {
-        NotAdmitted::UnknownSource(_) | NotAdmitted::NoWorkload(_) | NotAdmitted::ForeignNode(_) => true,
-        NotAdmitted::ForeignIdentity(_) | NotAdmitted::OtherIdentity(_) => true,
-        NotAdmitted::ForeignAddr(_) | NotAdmitted::OwnTunnel(_) => true,
+        NotAdmitted::UnknownSource(_) | NotAdmitted::NoWorkload(_) | NotAdmitted::ForeignNode(_) => limit,
+        NotAdmitted::ForeignIdentity(_) | NotAdmitted::OtherIdentity(_) => limit,
+        NotAdmitted::ForeignAddr(_) | NotAdmitted::OwnTunnel(_) => limit,
         // Its waypoint may be newer than what discovery has told.
-        NotAdmitted::PastWaypoint(_) => true,
-        NotAdmitted::MeshPort(_) => false,
+        NotAdmitted::PastWaypoint(_, Past::Unclear) => limit,
+        // The client's node may have heard already that the waypoint is there no more.
+        NotAdmitted::PastWaypoint(_, Past::Ordinary) => SKEW.min(limit),
+        NotAdmitted::MeshPort(_) => Duration::ZERO,
     }
 }
 
@@ -235,9 +250,14 @@ fn check_waypoint(
     destination: &Workload,
     port: u16,
 ) -> Result<(), NotAdmitted> {
-    let past = is_guarded(snapshot, destination, port)
-        && !source.is_some_and(|source| stands_before(snapshot, source, destination, port));
-    if past { Err(NotAdmitted::PastWaypoint(port)) } else { Ok(()) }
+    if !is_guarded(snapshot, destination, port) {
+        return Ok(());
+    }
+    match source {
+        Some(source) if stands_before(snapshot, source, destination, port) => Ok(()),
+        Some(source) if !source.native_tunnel => Err(NotAdmitted::PastWaypoint(port, Past::Ordinary)),
+        Some(_) | None => Err(NotAdmitted::PastWaypoint(port, Past::Unclear)),
+    }
 }
 
 /// Why a connection may not pass.

@@ -163,7 +163,15 @@ pub fn next_hop(
             Some(gateway) => to_waypoint(snapshot, rules, question, gateway, None, chance),
             None => to_workload(rules, client, workload, dst, None),
         },
-        None => outside((&rules.ranges, rules.egress), question.asked, dst, addr),
+        None => outside((whose(snapshot, rules, &addr), rules.egress), question.asked, dst, addr),
+    }
+}
+
+/// Whose an address may be that nobody is known to have. What the settings say of ranges counts alone.
+fn whose(snapshot: &Snapshot, rules: &MeshRules, addr: &NetworkAddr) -> Whose {
+    match rules.ranges.whose(addr.ip) {
+        Whose::Neighbour | Whose::Public if snapshot.is_for_pods(addr) => Whose::Mesh,
+        whose => whose,
     }
 }
 
@@ -181,7 +189,7 @@ fn to_service(
     if service.load_balancing.mode == LoadBalancingMode::Passthrough {
         // The address itself is asked for. That somebody gave it a name makes it no less a stranger's.
         let addr = NetworkAddr { network: question.client.network.clone(), ip: dst.ip().to_canonical() };
-        return outside((&rules.ranges, rules.egress), question.asked, dst, addr);
+        return outside((whose(snapshot, rules, &addr), rules.egress), question.asked, dst, addr);
     }
     if service.port(dst.port()).is_none() {
         return Hop::Refuse(Refusal::NoPort(dst.port()));

@@ -50,7 +50,8 @@ pub struct Vip {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum VipKind {
     /// The cluster gave it to this service and to no other (a cluster IP, or one that the control plane made up): it is
-    /// the service's at every port.
+    /// the service's at every port. A range is one that nodes give their pods addresses from: what is not known in there is
+    /// nobody's.
     Cluster,
     /// Somebody wrote it down (external IPs, those of load balancers, addresses of a ServiceEntry). Several services may
     /// name it, and so may it be a node's: it is the service's at the ports that the service has, and nowhere else.

@@ -6,7 +6,7 @@ mod target;
 use crate::identity::Identity;
 use crate::names::{Network, NetworkAddr, PolicyName, ServiceName, WorkloadUid};
 use crate::policy::{Applicable, Policy, PolicyScope};
-use crate::service::Service;
+use crate::service::{Service, VipKind};
 use crate::workload::{NetworkMode, PortPair, TunnelProtocol, Workload};
 use imbl::{HashMap, HashSet, OrdMap};
 use ipnet::IpNet;
@@ -30,6 +30,8 @@ pub struct Snapshot {
     by_vip: HashMap<NetworkAddr, Vec<ServiceName>>,
     /// Services with address ranges (ServiceEntry CIDR): few, so they are looked through.
     ranges: Vec<(Network, IpNet, ServiceName)>,
+    /// Where nodes give their pods addresses from.
+    pod_ranges: Vec<(Network, IpNet, ServiceName)>,
     service_hosts: HashMap<Arc<str>, HashSet<ServiceName>>,
     endpoints: HashMap<ServiceName, OrdMap<WorkloadUid, Arc<Workload>>>,
     policies: HashMap<PolicyName, Arc<Policy>>,
@@ -233,6 +235,14 @@ impl Snapshot {
         Some(old)
     }
 
+    /// Whether an address lies where nodes give their pods addresses from, as far as discovery says.
+    pub fn is_for_pods(&self, addr: &NetworkAddr) -> bool {
+        let around = |(network, range, _): &(Network, IpNet, ServiceName)| {
+            *network == addr.network && range.contains(&addr.ip)
+        };
+        self.pod_ranges.iter().any(around)
+    }
+
     /// Adds or replaces a service.
     pub fn insert_service(&mut self, service: Arc<Service>) {
         let guard = |service: &Service| service.guarded.then(|| service.waypoint.clone());
@@ -244,8 +254,12 @@ impl Snapshot {
             if vip.range.prefix_len() == vip.range.max_prefix_len() {
                 let addr = NetworkAddr { network: vip.network.clone(), ip: vip.range.addr() };
                 self.by_vip.entry(addr).or_default().push(service.name.clone());
-            } else {
-                self.ranges.push((vip.network.clone(), vip.range, service.name.clone()));
+                continue;
+            }
+            let range = (vip.network.clone(), vip.range, service.name.clone());
+            match vip.kind {
+                VipKind::Cluster => self.pod_ranges.push(range),
+                VipKind::External => self.ranges.push(range),
             }
         }
         let names = self.service_hosts.entry(service.name.hostname.clone()).or_default();
@@ -272,6 +286,7 @@ impl Snapshot {
             }
         }
         self.ranges.retain(|(_, _, one)| one != name);
+        self.pod_ranges.retain(|(_, _, one)| one != name);
         unlink_set(&mut self.service_hosts, &old.name.hostname, name);
         Some(old)
     }

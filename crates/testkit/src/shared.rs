@@ -47,8 +47,8 @@ pub(crate) struct Place {
 
 impl Shared {
     pub(crate) fn new(remains: Remains, machine: MachineLock, nodes: usize) -> Result<Self> {
-        remains.declare()?;
         let cgroup = remains.cgroup()?;
+        remains.declare()?;
         let manifests = Manifests::create(&remains.folder())?;
         let plan = Plan::new(machine.number);
         for folder in ["logs", "runs", "resolv", "tokens", "control"] {

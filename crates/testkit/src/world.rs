@@ -79,9 +79,11 @@ impl WorldBuilder {
             eprintln!("removed what an earlier run left: {name}");
         }
         let remains = Remains { prefix: format!("weft-{}", world_name()) };
+        // Before there is anything to remove: one that comes just then would leave it behind.
+        let interrupt = self.interrupt.map(|hook| signals().map(|signals| (hook, signals))).transpose()?;
         let world = World { shared: Arc::new(Shared::new(remains, machine, self.nodes)?) };
-        if let Some(Hook(hook)) = self.interrupt {
-            world.on_interrupt(hook)?;
+        if let Some((hook, signals)) = interrupt {
+            world.on_interrupt(hook, signals)?;
         }
         let shared = &world.shared;
         let growing = shared.grow()?;
@@ -210,10 +212,9 @@ impl World {
         Capture::start(netns, device, options)
     }
 
-    /// On SIGINT, SIGTERM or SIGHUP: calls `hook`, removes everything and ends the program with status 130.
-    pub fn on_interrupt(&self, hook: impl FnOnce() + Send + 'static) -> Result<()> {
+    /// When one of the signals comes, or has come: calls `hook`, removes everything and ends the program with status 130.
+    fn on_interrupt(&self, Hook(hook): Hook, signals: Signals) -> Result<()> {
         let shared = Arc::downgrade(&self.shared);
-        let signals = signals()?;
         let thread = std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
             if signals.wait().is_ok() {
                 // A hook may print, which panics when the terminal is gone; what comes next matters more.

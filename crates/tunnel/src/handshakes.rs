@@ -46,6 +46,11 @@ impl Handshakes {
         under_way.insert(number, given_up.clone());
         Handshake { number, given_up, under_way: self.under_way.clone() }
     }
+
+    /// Whether nobody is at it.
+    pub fn are_over(&self) -> bool {
+        self.under_way.borrow().is_empty()
+    }
 }
 
 impl Handshake {

@@ -243,18 +243,20 @@ impl Keeper {
         };
         match result {
             Ok(leaf) => {
-                *due = Due::renewal(&leaf);
-                tracing::info!(%identity, "certificate renewed");
+                *due = Due::signed(Due::renewal(&leaf), due.pause, (Instant::now(), SystemTime::now()));
+                match due.at {
+                    At::Wall(_) => tracing::info!(%identity, "certificate renewed"),
+                    At::Paused(_) => tracing::warn!(
+                        %identity,
+                        "a new certificate is to be renewed already: is this machine's clock right, and the control plane's?"
+                    ),
+                }
                 self.writer.change(|table| table.insert(leaf));
                 self.hand_on();
             }
             Err(error) => {
                 tracing::warn!(%identity, error, retry_in = ?due.pause, "no certificate; the old one stays");
-                *due = Due {
-                    at: At::Paused(Instant::now() + due.pause),
-                    pause: (due.pause * 2).min(RETRY_MAX),
-                    under_way: false,
-                };
+                *due = Due::after(due.pause, Instant::now());
             }
         }
     }
@@ -280,8 +282,18 @@ impl Due {
         Self { at: At::Paused(Instant::now()), pause: RETRY_MIN, under_way: false }
     }
 
+    fn after(pause: Duration, now: Instant) -> Self {
+        Self { at: At::Paused(now + pause), pause: (pause * 2).min(RETRY_MAX), under_way: false }
+    }
+
     fn renewal(leaf: &Leaf) -> Self {
         Self { at: At::Wall(renew_at(leaf, spread(leaf))), pause: RETRY_MIN, under_way: false }
+    }
+
+    /// When a certificate has come: at its renewal, but not at once. Where a clock is wrong the next one would be as late,
+    /// and the authority would have nothing else to do.
+    fn signed(renewal: Self, pause: Duration, (now, wall): (Instant, SystemTime)) -> Self {
+        if renewal.left(now, wall).is_zero() { Self::after(pause, now) } else { renewal }
     }
 
     /// How long until it is due; nothing once it is.
@@ -357,6 +369,18 @@ mod tests {
         ] {
             assert_eq!(due(at).left(now, wall), want, "{case}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_late_as_soon_as_it_is_there_is_not_asked_for_again_at_once() {
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let renewal = |at| Due { at: At::Wall(at), pause: RETRY_MIN, under_way: false };
+        let fresh = Due::signed(renewal(wall + RETRY_MIN), RETRY_MAX, (now, wall));
+        assert_eq!((fresh.left(now, wall), fresh.pause), (RETRY_MIN, RETRY_MIN));
+        let late = Due::signed(renewal(wall), RETRY_MIN, (now, wall));
+        assert_eq!((late.left(now, wall), late.pause), (RETRY_MIN, RETRY_MIN * 2));
+        let again = Due::signed(renewal(wall - RETRY_MAX), RETRY_MAX, (now, wall));
+        assert_eq!((again.left(now, wall), again.pause), (RETRY_MAX, RETRY_MAX));
     }
 
     #[tokio::test]

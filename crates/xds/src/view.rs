@@ -57,25 +57,24 @@ impl<M: Model> View<M> {
         Some(self.snapshots.borrow_and_update().clone())
     }
 
-    /// Asks the newest snapshot, and then each new one for as long as the error may be discovery's delay, at most until
-    /// the limit is over. The last answer counts. Cancel-safe.
+    /// Asks the newest snapshot, and then each new one for as long as the error may be discovery's delay: `patience` says how
+    /// long that is from the beginning, and zero that it is none. The last answer counts. Cancel-safe.
     ///
     /// # Errors
     /// The last one of `ask`.
     pub async fn find<T, E>(
         &self,
-        limit: Duration,
         ask: impl Fn(&M::Snapshot) -> Result<T, E>,
-        may_be_delay: impl Fn(&E) -> bool,
+        patience: impl Fn(&E) -> Duration,
     ) -> Result<T, E> {
         let mut answer = ask(&self.now());
         if answer.is_ok() {
             return answer;
         }
         let mut view = self.clone();
-        let deadline = tokio::time::Instant::now() + limit;
-        while answer.as_ref().err().is_some_and(&may_be_delay) {
-            match tokio::time::timeout_at(deadline, view.changed()).await {
+        let begun = tokio::time::Instant::now();
+        while let Some(patience) = answer.as_ref().err().map(&patience) {
+            match tokio::time::timeout_at(begun + patience, view.changed()).await {
                 Ok(Some(snapshot)) => answer = ask(&snapshot),
                 Ok(None) | Err(_) => break,
             }
@@ -181,10 +180,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_what_may_be_delay_is_waited_for() {
         let (_writer, view) = view();
-        for (case, delay, want) in [("the peer's fault", false, Duration::ZERO), ("delay", true, LIMIT)] {
+        for (case, patience) in
+            [("the peer's fault", Duration::ZERO), ("a skew", LIMIT / 10), ("delay", LIMIT)]
+        {
             let begun = Instant::now();
-            let found = view.find(LIMIT, |_| Err::<(), _>("no"), |_| delay).await;
-            assert_eq!((found, begun.elapsed()), (Err("no"), want), "{case}");
+            let found = view.find(|_| Err::<(), _>("no"), |_| patience).await;
+            assert_eq!((found, begun.elapsed()), (Err("no"), patience), "{case}");
         }
     }
 
@@ -192,7 +193,7 @@ mod tests {
     async fn what_is_told_meanwhile_counts() {
         let (writer, view) = view();
         let is_told = |snapshot: &Snapshot| if snapshot.policy_generation() > 0 { Ok(()) } else { Err(()) };
-        let found = view.find(LIMIT, is_told, |()| true);
+        let found = view.find(is_told, |()| LIMIT);
         tokio::pin!(found);
         assert!(tokio::time::timeout(LIMIT / 2, &mut found).await.is_err(), "nothing is told yet");
         writer.send_modify(|snapshot| {

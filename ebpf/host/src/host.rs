@@ -331,10 +331,14 @@ impl Host {
         self.maps.lock().owner()
     }
 
-    /// Makes these the pod's addresses.
+    /// Makes these an enrolled pod's addresses; nothing happens if it has been released, for its number may be another's.
     pub fn set_addresses(&self, key: &PodKey, addresses: &[IpAddr]) -> Result<(), ExemptError> {
-        let slot = self.reserve(key).map_err(ExemptError::Reserve)?.slot;
-        self.maps.lock().set_addresses(slot, addresses).map_err(ExemptError::Maps)
+        let Some(entry) = self.find(key) else { return Ok(()) };
+        let pod = entry.pod.lock();
+        if pod.released {
+            return Ok(());
+        }
+        self.maps.lock().set_addresses(entry.slot, addresses).map_err(ExemptError::Maps)
     }
 
     /// What happened to packets so far.

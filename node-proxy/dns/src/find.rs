@@ -4,7 +4,7 @@ use crate::Context;
 use crate::name::HostName;
 use std::net::IpAddr;
 use std::sync::Arc;
-use weft_core::service::{HealthPolicy, IpFamilies, Service};
+use weft_core::service::{HealthPolicy, IpFamilies, Service, Vip, VipKind};
 use weft_core::workload::{Health, Workload};
 
 /// Names that may follow one another. A chain in a cluster has one link, two at most.
@@ -140,11 +140,14 @@ fn is_published(workload: &Workload, context: &Context<'_>) -> bool {
 fn addresses_of(service: &Service, context: &Context<'_>) -> Option<Vec<IpAddr>> {
     let in_cluster = HostName::from_table(&service.name.hostname).is_below(context.cluster_domain);
     let network = &context.client.network;
-    let single = |vip: &&weft_core::service::Vip| vip.range.prefix_len() == vip.range.max_prefix_len();
+    let single = |vip: &&Vip| vip.range.prefix_len() == vip.range.max_prefix_len();
     let vips = service.vips.iter().filter(|vip| vip.network == *network).filter(single);
-    let mut addresses: Vec<IpAddr> = vips.map(|vip| vip.range.addr()).collect();
+    // External and load balancers' addresses are for clients outside. Who says of no address that it is the cluster's (istiod
+    // does not) names those first.
+    let own = service.vips.iter().any(|vip| vip.kind == VipKind::Cluster);
+    let told = vips.filter(|vip| !in_cluster || !own || vip.kind == VipKind::Cluster);
+    let mut addresses: Vec<IpAddr> = told.map(|vip| vip.range.addr()).collect();
     if in_cluster {
-        // External and load balancers' addresses stand behind the cluster's own, and are for clients outside.
         let first = |is: fn(&IpAddr) -> bool| addresses.iter().copied().find(is);
         addresses = [first(IpAddr::is_ipv4), first(IpAddr::is_ipv6)].into_iter().flatten().collect();
     }

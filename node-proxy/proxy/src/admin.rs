@@ -3,6 +3,7 @@
 
 use crate::worker::registry::Description;
 use crate::worker::request::Command;
+use ipnet::IpNet;
 use serde::Serialize;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -157,12 +158,18 @@ fn services(snapshot: &Snapshot) -> Vec<ServiceRow> {
     rows
 }
 
+/// An address without the length of its prefix, or a range with it.
+fn shown(range: IpNet) -> String {
+    let whole = range.prefix_len() == range.max_prefix_len();
+    if whole { range.addr().to_string() } else { range.to_string() }
+}
+
 fn service(snapshot: &Snapshot, one: &Service) -> ServiceRow {
     let endpoints: Vec<_> = snapshot.endpoints(&one.name).collect();
     ServiceRow {
         namespace: one.name.namespace.to_string(),
         hostname: one.name.hostname.to_string(),
-        addresses: one.vips.iter().map(|vip| vip.range.addr().to_string()).collect(),
+        addresses: one.vips.iter().map(|vip| shown(vip.range)).collect(),
         ports: one.ports.iter().map(|port| port.service_port).collect(),
         healthy: endpoints.iter().filter(|one| one.health == Health::Healthy).count(),
         endpoints: endpoints.len(),

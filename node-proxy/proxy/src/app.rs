@@ -10,6 +10,7 @@ use crate::worker::{self, Knowledge, WorkerParts};
 use anyhow::Context as _;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use weft_core::identity::Identity;
@@ -27,7 +28,9 @@ use weft_xds::leaves::{LeafWriter, Leaves, leaves};
 use weft_xds::{CaClient, Client, ClientConfig, Mesh, Node, Role, Subscribe, View};
 
 /// How long the roots may take to be read before the agent is asked for listeners without them.
-const ROOTS_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
+const ROOTS_WAIT: Duration = Duration::from_secs(2);
+/// The same for discovery, if it is not known from before: some seconds of a large cluster.
+const DISCOVERY_WAIT: Duration = Duration::from_secs(5);
 
 /// Runs the proxy until it is told to stop and has drained.
 ///
@@ -86,6 +89,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     tasks.spawn(server.serve(admin.routes(), stop.clone()));
     tasks.spawn(client.run());
     tasks.spawn(await_discovery(wires.view.clone(), readiness.condition("discovery", "nothing heard yet")));
+    let mut told = wires.view.clone();
     let signal_stopper = Arc::new(stopper);
     stop_on_signal(&mut tasks, signal_stopper.clone())?;
     let keeping = start_keeping(&mut tasks, config.mesh, wires, &readiness, |inherited, keep, enrolled| {
@@ -101,9 +105,16 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         })
     });
     let (link, mut roots) = keeping;
-    // With the link come listeners. Whoever waits in their queues waits a little longer, rather than to be sent away
-    // because it is not known yet who vouches for peers; late or not, the proxy says on its readiness what is missing.
-    let _ = tokio::time::timeout(ROOTS_WAIT, roots.changed()).await;
+    // With the link come listeners, and a proxy that runs already goes. Whoever waits in their queues waits a little longer,
+    // rather than to be sent away because it is not known yet who vouches for peers, or who anybody is; late or not, the
+    // proxy says on its readiness what is missing.
+    let roots = tokio::time::timeout(ROOTS_WAIT, roots.changed());
+    let told = tokio::time::timeout(DISCOVERY_WAIT, told.usable());
+    let mut stopped = stop.clone();
+    tokio::select! {
+        _ = async { tokio::join!(roots, told) } => {}
+        () = stopped.requested() => {}
+    }
     link.run(stop).await;
     drop(tasks);
     for thread in threads {

@@ -40,13 +40,22 @@ pub struct Link {
     /// Whose sockets come next, for each pod and kind: the agent answers in order.
     orders: HashMap<(WorkloadUid, SocketKind), VecDeque<Order>>,
     drained: usize,
+    /// How many words of pods that leave have been passed on.
+    releases: u64,
 }
 
 struct HeldPod {
     netns_cookie: u64,
     listeners: Vec<Listener>,
-    /// Workers that have still to close it, once it leaves.
-    leaving: Option<usize>,
+    leaving: Option<Leaving>,
+}
+
+/// A pod that leaves.
+struct Leaving {
+    /// The word that the workers answer.
+    release: u64,
+    /// Workers that have still to close it.
+    left: usize,
 }
 
 struct Order {
@@ -91,6 +100,7 @@ impl Link {
             node: Vec::new(),
             orders: HashMap::new(),
             drained: 0,
+            releases: 0,
         }
     }
 
@@ -221,9 +231,15 @@ impl Link {
         let Some(pod) = self.pods.get_mut(&uid) else {
             return send(end, &FromProxy::<OwnedFd>::PodReleased { uid }).await;
         };
-        pod.leaving = Some(self.workers.len());
+        // An agent that has come back says it again; the workers are at it, and one answer is enough.
+        if pod.leaving.is_some() {
+            return Ok(());
+        }
+        self.releases += 1;
+        let release = self.releases;
+        pod.leaving = Some(Leaving { release, left: self.workers.len() });
         pod.listeners.clear();
-        self.tell_all(|| Command::PodGone(uid.clone())).await;
+        self.tell_all(|| Command::PodGone { pod: uid.clone(), release }).await;
         self.tell_enrolled();
         Ok(())
     }
@@ -277,8 +293,8 @@ impl Link {
                 let count = count.min(weft_agent_link::BATCH_MAX);
                 send(end, &FromProxy::<OwnedFd>::NeedSockets { uid: pod, kind, count }).await
             }
-            Request::Released { pod, .. } => {
-                if self.on_released(&pod) {
+            Request::Released { pod, release, .. } => {
+                if self.on_released(&pod, release) {
                     send(end, &FromProxy::<OwnedFd>::PodReleased { uid: pod }).await?;
                 }
                 Ok(())
@@ -291,12 +307,14 @@ impl Link {
     }
 
     /// True once the last worker has let go.
-    fn on_released(&mut self, uid: &WorkloadUid) -> bool {
-        let Some(left) = self.pods.get_mut(uid).and_then(|pod| pod.leaving.as_mut()) else {
+    fn on_released(&mut self, uid: &WorkloadUid, release: u64) -> bool {
+        let leaving = self.pods.get_mut(uid).and_then(|pod| pod.leaving.as_mut());
+        // Another pod of that name may have come meanwhile, and leave as well.
+        let Some(leaving) = leaving.filter(|leaving| leaving.release == release) else {
             return false;
         };
-        *left = left.saturating_sub(1);
-        if *left > 0 {
+        leaving.left = leaving.left.saturating_sub(1);
+        if leaving.left > 0 {
             return false;
         }
         self.pods.remove(uid);
@@ -411,3 +429,6 @@ fn read_leaves(mut bytes: &[u8]) -> Result<Vec<Leaf>, String> {
     }
     if bytes.is_empty() { Ok(leaves) } else { Err(cut()) }
 }
+
+#[cfg(test)]
+mod tests;

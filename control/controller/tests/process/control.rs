@@ -98,6 +98,24 @@ impl Control {
         std::fs::rename(fresh, self.at("manifests").join(name)).unwrap();
     }
 
+    /// The root that it has made for itself, and its key.
+    pub(crate) fn own_root(&self) -> [String; 2] {
+        let mut roots = std::fs::read_dir(self.at("ca/roots")).unwrap();
+        let root = roots.next().unwrap().unwrap().path();
+        ["root-cert.pem", "root-key.pem"].map(|name| std::fs::read_to_string(root.join(name)).unwrap())
+    }
+
+    /// Puts an authority into the folder of plugged-in ones.
+    pub(crate) fn plug_in(&self, cert: &str, key: &str, roots: &str) {
+        let folder = self.at("cacerts");
+        std::fs::create_dir_all(&folder).unwrap();
+        let files =
+            [("ca-cert.pem", cert), ("ca-key.pem", key), ("cert-chain.pem", cert), ("root-cert.pem", roots)];
+        for (name, text) in files {
+            std::fs::write(folder.join(name), text).unwrap();
+        }
+    }
+
     /// Of a pod `<account>` of namespace `weft-system`.
     pub(crate) fn settings(&self, account: &str) -> ControlSettings {
         self.settings_of("weft-system", account, account, "1")
@@ -184,6 +202,7 @@ fn run(folder: &Path) -> (Child, SocketAddr, SocketAddr) {
         .env("WEFT_LISTEN", "127.0.0.1:0")
         .env("WEFT_METRICS_ADDR", "127.0.0.1:0")
         .env("WEFT_LOG_FORMAT", "json")
+        .envs(at("cacerts").exists().then(|| ("WEFT_CACERTS_DIR", at("cacerts"))))
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();

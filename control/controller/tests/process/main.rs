@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use weft_core::identity::Identity;
 use weft_core::names::{PolicyName, WorkloadUid};
 use weft_core::policy::{Action, Ruleset};
-use weft_pki::CertificateRequest;
+use weft_pki::{CertificateRequest, Leaf};
 use weft_xds::{AgentPods, CaClient, Mesh, Role};
 
 fn web_policy(now: &weft_core::snapshot::Snapshot) -> Option<weft_core::policy::Policy> {
@@ -124,29 +124,79 @@ async fn certificates_outlive_a_rotation_of_roots() {
     let control = Control::start();
     let settings = control.settings("weft-node-proxy");
     let client = CaClient::new(settings.clone());
-    let web = Identity::new("cluster.local", "default", "web").unwrap();
-    let sign = async |client: &CaClient| {
-        let request = CertificateRequest::generate(&web).unwrap();
-        let chain = client.sign(request.csr_pem(), &web, Duration::from_secs(600)).await.unwrap();
-        (request.complete(&chain).unwrap(), chain.last().unwrap().matches("BEGIN").count())
-    };
     let (_view, _tasks) = control.client::<Mesh>(Role::NodeProxy, "weft-node-proxy");
-    let (leaf, roots) = sign(&client).await;
-    assert_eq!((leaf.identity(), roots), (&web, 1));
+    let (leaf, roots) = signed(&client).await;
+    assert_eq!((leaf.identity(), roots), (&web(), 1));
     assert_eq!(roots_in(&settings.roots), 1);
 
     assert_eq!(control.post("/ca/announce-root"), "done\n");
     assert_eq!(roots_in(&settings.roots), 2);
-    assert_eq!(sign(&client).await.1, 2);
+    assert_eq!(signed(&client).await.1, 2);
     assert!(control.post("/ca/announce-root").contains("phase Announced"));
     assert_eq!(control.post("/ca/switch-root"), "done\n");
     assert!(control.post("/ca/drop-root").contains("not expired"));
     assert_eq!(control.post("/ca/drop-root?now=true"), "done\n");
     assert_eq!(roots_in(&settings.roots), 1);
     // A client that comes now believes the new root alone, and the port shows a certificate of it.
-    assert_eq!(sign(&CaClient::new(settings)).await.1, 1);
+    assert_eq!(signed(&CaClient::new(settings)).await.1, 1);
     let status: serde_json::Value = serde_json::from_str(&control.get("/status")).unwrap();
     assert_eq!(status["authority"]["rotation"]["phase"], "steady", "{status:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugged_in_authority_that_changes_is_taken_up() {
+    let [cert, key] = Control::start().own_root();
+    let mut control = Control::start();
+    let [old_cert, old_key] = control.own_root();
+    control.restart(|control| control.plug_in(&old_cert, &old_key, &old_cert));
+    let settings = control.settings("weft-node-proxy");
+    let (mut view, _tasks) = control.client::<Mesh>(Role::NodeProxy, "weft-node-proxy");
+    until(&mut view, |now| now.workload(&WorkloadUid::new("Kubernetes//Pod/default/web-1")).is_some()).await;
+    assert_eq!(signed(&CaClient::new(settings.clone())).await.1, 1);
+    let problem = || {
+        let status: serde_json::Value = serde_json::from_str(&control.get("/status")).unwrap();
+        status["authority"]["problem"].clone()
+    };
+    assert!(problem().is_null(), "{}", problem());
+
+    control.plug_in(&cert, &old_key, &cert);
+    eventually("it is told", || problem().as_str().is_some_and(|text| text.contains("private key"))).await;
+    assert_eq!(std::fs::read_to_string(&settings.roots).unwrap(), old_cert, "the old one stays");
+    assert_eq!(signed(&CaClient::new(settings.clone())).await.1, 1);
+
+    control.plug_in(&cert, &key, &format!("{cert}{old_cert}"));
+    eventually("it is taken up", || problem().is_null() && roots_in(&settings.roots) == 2).await;
+    control.plug_in(&cert, &key, &cert);
+    eventually("the old root is gone", || roots_in(&settings.roots) == 1).await;
+    // A client that comes now believes the new root alone: so the port shows a certificate of it.
+    assert_eq!(signed(&CaClient::new(settings)).await.1, 1);
+}
+
+/// A certificate, and how many roots came with it. Tried again: the port has its new certificate a moment after the roots.
+async fn signed(client: &CaClient) -> (Leaf, usize) {
+    let deadline = Instant::now() + DEADLINE;
+    let request = CertificateRequest::generate(&web()).unwrap();
+    loop {
+        match client.sign(request.csr_pem(), &web(), Duration::from_secs(600)).await {
+            Ok(chain) => {
+                return (request.complete(&chain).unwrap(), chain.last().unwrap().matches("BEGIN").count());
+            }
+            Err(error) => assert!(Instant::now() < deadline, "{error:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn web() -> Identity {
+    Identity::new("cluster.local", "default", "web").unwrap()
+}
+
+async fn eventually(what: &str, done: impl Fn() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !done() {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 fn roots_in(path: &Path) -> usize {

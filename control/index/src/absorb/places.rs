@@ -59,10 +59,13 @@ impl Cluster {
             Some(now) => self.nodes.insert(name.clone(), now),
             None => self.nodes.remove(name),
         };
-        if old.as_ref() != self.nodes.get(name) {
+        let now = self.nodes.get(name);
+        if old.as_ref() != now {
             dirty.pods(self.pods.on_node(name));
             dirty.slices(self.slices.on_node(name));
         }
+        dirty.ranges |= old.map(|old| old.pod_ranges).unwrap_or_default()
+            != now.map(|now| &*now.pod_ranges).unwrap_or_default();
     }
 
     pub(crate) fn set_pod(&mut self, name: &Name, now: Option<PodFacts>, dirty: &mut Dirty) {

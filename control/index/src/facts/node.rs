@@ -1,6 +1,7 @@
-//! What matters of a Node: where it is, and whether it speaks Weft's own tunnel.
+//! What matters of a Node: where it is, whether it speaks Weft's own tunnel, and which addresses its pods get.
 
 use crate::facts::versions;
+use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use weft_control_api::k8s_openapi::api::core::v1::Node;
@@ -13,10 +14,11 @@ use weft_core::workload::{Locality, NodeTunnel, TunnelPlace};
 pub(crate) struct NodeFacts {
     pub(crate) locality: Locality,
     pub(crate) tunnel: Option<NodeTunnel>,
+    pub(crate) pod_ranges: Vec<IpNet>,
 }
 
 pub(crate) fn read(node: &Node, notes: &mut Vec<Note>) -> NodeFacts {
-    NodeFacts { locality: locality(node), tunnel: tunnel(node, notes) }
+    NodeFacts { locality: locality(node), tunnel: tunnel(node, notes), pod_ranges: pod_ranges(node, notes) }
 }
 
 fn locality(node: &Node) -> Locality {
@@ -50,6 +52,23 @@ fn internal_addresses(node: &Node, notes: &mut Vec<Note>) -> Vec<SocketAddr> {
                 format!("status.addresses[{index}].address"),
                 format!("{:?} is no address", one.address),
             )),
+        }
+    }
+    found
+}
+
+/// `spec.podCIDRs`, or the older `spec.podCIDR`, which repeats the first of them.
+fn pod_ranges(node: &Node, notes: &mut Vec<Note>) -> Vec<IpNet> {
+    let Some(spec) = &node.spec else { return Vec::new() };
+    let listed = spec.pod_cidrs.iter().flatten().enumerate();
+    let listed = listed.map(|(index, text)| (format!("spec.podCIDRs[{index}]"), text));
+    let single = spec.pod_cidr.iter().map(|text| ("spec.podCIDR".to_owned(), text));
+    let mut found = Vec::new();
+    for (field, text) in listed.chain(single).filter(|(_, text)| !text.is_empty()) {
+        match text.parse::<IpNet>() {
+            Ok(range) if found.contains(&range.trunc()) => {}
+            Ok(range) => found.push(range.trunc()),
+            Err(_) => notes.push(Note::error(field, format!("{text:?} is no range of addresses"))),
         }
     }
     found

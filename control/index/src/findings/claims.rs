@@ -31,8 +31,8 @@ pub(super) fn all(held: &Held<'_>) -> Vec<Finding> {
 fn owners(held: &Held<'_>) -> HashMap<IpAddr, String> {
     let mut owners = HashMap::new();
     for service in &held.services {
-        for vip in service.vips.iter().filter(|vip| vip.kind == VipKind::Cluster) {
-            owners.insert(vip.range.addr(), format!("the cluster IP of {}", service.name));
+        for ip in single(&service.vips, VipKind::Cluster) {
+            owners.insert(ip, format!("the cluster IP of {}", service.name));
         }
     }
     for workload in held.workloads.iter().filter(|one| one.has_its_addresses_alone()) {
@@ -69,8 +69,12 @@ fn shared(facts: &ServiceFacts, ip: IpAddr, first: &HashMap<(IpAddr, u16), &Serv
 
 /// Single addresses that the cluster has given to nobody.
 fn named(vips: &[Vip]) -> impl Iterator<Item = IpAddr> {
+    single(vips, VipKind::External)
+}
+
+fn single(vips: &[Vip], kind: VipKind) -> impl Iterator<Item = IpAddr> {
     let single = |vip: &&Vip| vip.range.prefix_len() == vip.range.max_prefix_len();
-    vips.iter().filter(|vip| vip.kind == VipKind::External).filter(single).map(|vip| vip.range.addr())
+    vips.iter().filter(move |vip| vip.kind == kind).filter(single).map(|vip| vip.range.addr())
 }
 
 fn finding(held: &Held<'_>, name: &Name, facts: &ServiceFacts, why: String) -> Option<Finding> {

@@ -9,7 +9,7 @@ use crate::gateway_status;
 use crate::name::Name;
 use crate::policy::Target;
 use crate::traffic::{Report, Seen};
-use crate::{entries, peers, requests, telemetry, traffic, waypoint, workload};
+use crate::{entries, peers, ranges, requests, telemetry, traffic, waypoint, workload};
 use std::collections::BTreeSet;
 use weft_control_api::gateway_api::status::Status;
 use weft_control_api::kind::{Kind, ObjectKey};
@@ -36,6 +36,10 @@ impl Index {
                 dirty.telemetries.extend(self.cluster.telemetries.aimed_at(&target).cloned());
             }
             dirty.traffic.extend(self.said.leading_to(name));
+        }
+        if dirty.ranges {
+            let now = ranges::told(&self.cluster);
+            self.services.set(&ranges::key(&self.cluster.config), now, &mut diff.services);
         }
         self.settle_traffic(&mut dirty, diff);
         for name in &dirty.policies {

@@ -13,6 +13,7 @@ mod istio_routes;
 mod istio_words;
 mod peers;
 mod problems;
+mod ranges;
 mod route_precedence;
 mod route_status;
 mod services;

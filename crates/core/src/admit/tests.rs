@@ -270,13 +270,14 @@ fn a_waypoint_of_another_namespace_stands_before_nothing_here() {
 
 #[test]
 fn nobody_gets_around_a_waypoint_that_enforces_policy() {
+    let past = |who| NotAdmitted::PastWaypoint(8080, who);
     let ip = |text: &str| text.parse::<IpAddr>().unwrap();
     for (case, guarded, from, (peer, at), port, want) in [
         ("the waypoint", true, "waypoint", ("waypoint", "10.0.2.5"), 8080, None),
-        ("a client", true, "client", ("client", "10.0.1.1"), 8080, Some(NotAdmitted::PastWaypoint(8080))),
+        ("a client", true, "client", ("client", "10.0.1.1"), 8080, Some(past(Past::Ordinary))),
         ("a client, to a port of no service", true, "client", ("client", "10.0.1.1"), 9090, None),
         ("a client, and there is no policy", false, "client", ("client", "10.0.1.1"), 8080, None),
-        ("a stranger", true, "nobody", ("nobody", "10.9.9.9"), 8080, Some(NotAdmitted::PastWaypoint(8080))),
+        ("a stranger", true, "nobody", ("nobody", "10.9.9.9"), 8080, Some(past(Past::Unclear))),
     ] {
         let snapshot = guarded_world(guarded);
         let server = snapshot.workload_at(&crate::names::NetworkAddr {
@@ -293,4 +294,18 @@ fn nobody_gets_around_a_waypoint_that_enforces_policy() {
         let believed = spoken_for(&snapshot, &admitted, port, named);
         assert_eq!(believed.is_some(), from == "waypoint", "{case}");
     }
+}
+
+#[test]
+fn what_cannot_be_discoverys_delay_is_not_waited_for() {
+    let (limit, ip) = (Duration::from_secs(2), IpAddr::from([10, 0, 1, 1]));
+    for (why, want) in [
+        (NotAdmitted::UnknownSource(ip), limit),
+        (NotAdmitted::PastWaypoint(80, Past::Unclear), limit),
+        (NotAdmitted::PastWaypoint(80, Past::Ordinary), SKEW),
+        (NotAdmitted::MeshPort(15008), Duration::ZERO),
+    ] {
+        assert_eq!(patience(&why, limit), want, "{why:?}");
+    }
+    assert_eq!(patience(&NotAdmitted::PastWaypoint(80, Past::Ordinary), SKEW / 2), SKEW / 2);
 }

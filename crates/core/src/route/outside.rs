@@ -18,7 +18,8 @@ pub enum Egress {
 /// The ranges of pods and services.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Ranges {
-    /// Nobody says: discovery is asked for every address.
+    /// Nobody says but the nodes ([`Snapshot::is_for_pods`](crate::snapshot::Snapshot::is_for_pods)): discovery is asked for
+    /// every address.
     #[default]
     Unsaid,
     /// These, and no others.
@@ -70,12 +71,12 @@ fn is_private(ip: IpAddr) -> bool {
 }
 
 pub(super) fn outside(
-    (ranges, egress): (&Ranges, Egress),
+    (whose, egress): (Whose, Egress),
     asked: Asked,
     dst: SocketAddr,
     addr: NetworkAddr,
 ) -> Hop {
-    match (ranges.whose(addr.ip), asked) {
+    match (whose, asked) {
         (Whose::Mesh | Whose::Neighbour | Whose::Public, Asked::No) => Hop::Ask(addr),
         (Whose::Mesh, Asked::Yes | Asked::Unanswered) => Hop::Refuse(Refusal::Unknown(addr.ip)),
         (Whose::Neighbour, Asked::Unanswered) => Hop::Refuse(Refusal::Unanswered(addr.ip)),

@@ -132,6 +132,30 @@ fn a_client_is_seen_by_its_address_of_the_applications_family() {
 }
 
 #[test]
+fn where_nodes_give_pods_their_addresses_nobody_is_a_stranger() {
+    let snapshot = world(|_, web| {
+        web.vips.extend(["10.0.0.0/16", "2001:db8::/64"].map(|range| vip(range, VipKind::Cluster)));
+    });
+    let unsaid = MeshRules::default();
+    let said =
+        MeshRules { ranges: Ranges::Said(vec!["172.16.0.0/12".parse().unwrap()]), ..MeshRules::default() };
+    for (case, rules, dst, asked, want) in [
+        ("asked for", &unsaid, "10.0.9.9:80", Asked::No, "Ask /10.0.9.9"),
+        ("nobody's", &unsaid, "10.0.9.9:80", Asked::Yes, "Unknown(10.0.9.9)"),
+        ("nobody answers", &unsaid, "10.0.9.9:80", Asked::Unanswered, "Unknown(10.0.9.9)"),
+        ("a public range", &unsaid, "[2001:db8::9]:80", Asked::Unanswered, "Unknown(2001:db8::9)"),
+        ("a pod outside the mesh", &unsaid, "10.0.2.9:99", Asked::No, "Plain 10.0.2.9:99"),
+        ("beside the ranges", &unsaid, "10.1.0.9:80", Asked::Yes, "Passthrough 10.1.0.9:80"),
+        ("the settings say others", &said, "10.0.9.9:80", Asked::No, "Passthrough 10.0.9.9:80"),
+    ] {
+        assert_eq!(hop_in(&snapshot, rules, dst, asked), want, "{case}");
+    }
+    let mut without = snapshot;
+    without.remove_service(&web().name);
+    assert_eq!(hop_in(&without, &unsaid, "10.0.9.9:80", Asked::Yes), "Passthrough 10.0.9.9:80");
+}
+
+#[test]
 fn where_nobody_says_what_the_ranges_are_discovery_is_asked() {
     let snapshot = world(|_, _| {});
     let (open, closed) = (MeshRules::default(), MeshRules { egress: Egress::Refuse, ..MeshRules::default() });

@@ -20,6 +20,7 @@ fn names_are_answered_or_passed_on() {
         ("both families, v6", "dual.shop.", AAAA, "fd00:96::2"),
         ("both at once", "dual.shop.", ANY, "10.96.0.2 fd00:96::2"),
         ("an external address of another family", "four.shop.", AAAA, "no more of four.shop."),
+        ("an external address beside the cluster's", "outer.shop.", ANY, "10.96.0.4"),
         ("headless: ready endpoints here", "db.shop.svc.cluster.local.", A, "10.0.0.1 10.0.0.2"),
         ("headless, v6", "db.shop.svc.cluster.local.", AAAA, "fd00::1"),
         ("headless, not ready too", "all.shop.svc.cluster.local.", A, "10.0.1.1"),

@@ -97,6 +97,9 @@ pub(super) fn snapshot() -> Snapshot {
     ] {
         snapshot.insert_service(Arc::new(service));
     }
+    let mut outer = service("outer.shop.svc.cluster.local", &["10.96.0.4/32", "2001:db8::4/128"]);
+    outer.vips[1].kind = VipKind::External;
+    snapshot.insert_service(Arc::new(outer));
     let mut other = service("web.bank.svc.cluster.local", &["10.96.1.1/32"]);
     other.name.namespace = "bank".into();
     snapshot.insert_service(Arc::new(other));

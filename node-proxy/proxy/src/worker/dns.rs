@@ -13,7 +13,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::task::spawn_local;
 use weft_agent_link::SocketKind;
 use weft_core::workload::Workload;
-use weft_dns::tcp::{Front, cut, frame};
+use weft_dns::tcp::{Front, HEAD_BYTES, LENGTH_BYTES, cut, frame, query_bytes};
 use weft_dns::{Context, Outcome, Transport, Upstream, answer, server_failure};
 use weft_tunnel::socket::Socket;
 
@@ -73,7 +73,8 @@ impl Worker {
                 continue;
             }
             let (worker, pod, datagrams) = (self.clone(), pod.clone(), datagrams.clone());
-            let place = under_way.clone();
+            // A worker that drains answers it.
+            let place = (under_way.clone(), self.attempts.hold());
             spawn_local(async move {
                 // Nobody waits for an answer any more if it leaves.
                 let _ = pod.unless_left(|| worker.answer_query(&pod, &datagrams, query)).await;
@@ -100,8 +101,8 @@ impl Worker {
     /// been taken, and it is carried like any other: to whom the settings say, or to whom the pod asked.
     pub(super) async fn serve_dns_stream(&self, pod: &Pod, socket: &Socket, asked: SocketAddr) -> DnsStream {
         let server = asked.ip();
-        let first = tokio::time::timeout(QUERY_WAIT, peek_query(socket)).await;
-        let (Ok(Some(query)), Some(client)) = (first, self.await_workload(&pod.uid).await) else {
+        let (Some(query), Some(client)) = (peek_query(socket).await, self.await_workload(&pod.uid).await)
+        else {
             return DnsStream::Other(asked);
         };
         match self.resolve(&client, server, &query, Transport::Tcp) {
@@ -177,20 +178,22 @@ pub(super) enum DnsStream {
     Other(SocketAddr),
 }
 
-/// How long a client may take to send its first query.
+/// How long a client may take to begin its first query. A resolver asks at once; who does not may wait for its server to
+/// speak first, or may have said all that it has to say.
+const BEGINS_WITHIN: Duration = Duration::from_secs(1);
+/// How long the rest of the query may take.
 const QUERY_WAIT: Duration = Duration::from_secs(5);
 /// How long a DNS connection may be idle (RFC 7766 §6.2.3: some seconds).
 const STREAM_IDLE: Duration = Duration::from_secs(10);
 
-/// The first query of a connection, left where it is.
+/// The first query of a connection, left where it is. What is none is not waited for to its end.
 async fn peek_query(socket: &Socket) -> Option<Vec<u8>> {
-    let mut length = [0; 2];
-    if socket.peek_full(&mut length).await.ok()? < length.len() {
-        return None;
-    }
-    let mut whole = vec![0; length.len() + usize::from(u16::from_be_bytes(length))];
-    let count = socket.peek_full(&mut whole).await.ok()?;
-    (count == whole.len()).then(|| whole.split_off(length.len()))
+    let mut head = [0; HEAD_BYTES];
+    let peeked = tokio::time::timeout(BEGINS_WITHIN, socket.peek_full(&mut head)).await;
+    let whole = query_bytes(&head[..peeked.ok()?.ok()?])?;
+    let mut framed = vec![0; whole];
+    let peeked = tokio::time::timeout(QUERY_WAIT, socket.peek_full(&mut framed)).await;
+    (peeked.ok()?.ok()? == whole).then(|| framed.split_off(LENGTH_BYTES))
 }
 
 /// Asks the server behind, from the pod's own namespace: its network policy applies, and its routes.

@@ -19,12 +19,14 @@ mod datagram;
 mod stock;
 mod places;
 pub mod affinity;
+pub mod chance;
 pub mod request;
 
 use self::places::Places;
 use crate::telemetry::metrics::{Families, WorkerMetrics};
-use affinity::Affinity;
+use affinity::{Affinity, Sticky};
 use asked::AskedFor;
+use chance::Sequence;
 use dns::DnsRules;
 use peers::Peers;
 use pods::{Pod, Pods};
@@ -107,7 +109,7 @@ pub(crate) struct Worker {
     /// Connections that are neither carried nor refused yet.
     attempts: Places,
     peers: Peers,
-    chance: Cell<u64>,
+    chance: Cell<Sequence>,
     /// When idle connections are looked for again.
     idle_due: Cell<Instant>,
     /// When what open connections have carried is counted again.
@@ -140,6 +142,10 @@ const IDLE_EVERY: RangeInclusive<Duration> = Duration::from_millis(200)..=Durati
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// How long a released pod's connections may take to close before its sockets are dropped.
 const RELEASE_WITHIN: Duration = Duration::from_secs(4);
+
+/// How long peers may take to close their tunnels once the proxy goes away, and those that are at their handshakes to finish
+/// them: it is a matter of milliseconds, unless they mean no good.
+const PEERS_LEAVE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Runs a worker on the current thread until it is told to drain and has.
 ///
@@ -202,7 +208,7 @@ impl Worker {
             handshakes: Handshakes::new(HANDSHAKES_MAX),
             attempts: Places::unbounded(),
             peers: Peers::default(),
-            chance: Cell::new(seed(index)),
+            chance: Cell::new(Sequence::new(seed(index))),
             idle_due: Cell::new(Instant::now()),
             count_due: Cell::new(Instant::now()),
             trusted: Cell::new(None),
@@ -218,9 +224,9 @@ impl Worker {
                     old.stop_listening();
                 }
             }
-            Command::PodGone(uid) => {
-                if let Some(pod) = self.pods.remove(&uid) {
-                    spawn_local(self.clone().release(pod));
+            Command::PodGone { pod, release } => {
+                if let Some(pod) = self.pods.remove(&pod) {
+                    spawn_local(self.clone().release(pod, release));
                 }
             }
             Command::NodeTunnel(listeners) => {
@@ -291,15 +297,17 @@ impl Worker {
         }
     }
 
-    /// Where session affinity sends this client, if it has been to the service before.
-    fn sticky(&self, snapshot: &Snapshot, client: &Workload, dst: OriginalDst) -> Option<WorkloadUid> {
+    /// Where session affinity sends this client, if it asks for a service that has it.
+    fn sticky(&self, snapshot: &Snapshot, client: &Workload, dst: OriginalDst) -> Sticky {
         let OriginalDst(dst) = dst;
         let addr = NetworkAddr { network: client.network.clone(), ip: dst.ip().to_canonical() };
         let Some(Target::Service(service)) = snapshot.target_at(&addr, dst.port(), &client.namespace) else {
-            return None;
+            return Sticky::Free;
         };
-        let timeout = service.session_affinity?;
-        self.knowledge.affinity.get(&service.name, *client.addresses.first()?, timeout, std_now())
+        match (service.session_affinity, client.addresses.first()) {
+            (Some(timeout), Some(ip)) => self.knowledge.affinity.get(&service.name, *ip, timeout, std_now()),
+            (None, _) | (_, None) => Sticky::Free,
+        }
     }
 
     /// Remembers where a client of a service with session affinity went.
@@ -314,7 +322,7 @@ impl Worker {
         }
     }
 
-    async fn release(self: Rc<Self>, pod: Rc<Pod>) {
+    async fn release(self: Rc<Self>, pod: Rc<Pod>, release: u64) {
         pod.leave();
         self.open.stop_pod(&pod.uid, Stop::Released);
         self.pool.close_pod(&pod.uid);
@@ -326,7 +334,7 @@ impl Worker {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         pod.stock.clear();
-        let released = Request::Released { worker: self.index, pod: pod.uid.clone() };
+        let released = Request::Released { worker: self.index, pod: pod.uid.clone(), release };
         if self.requests.send(released).await.is_err() {
             tracing::debug!("the main thread is gone; nobody waits for the release");
         }
@@ -338,15 +346,24 @@ impl Worker {
             task.abort();
         }
         self.peers.go_away();
-        let deadline = Instant::now() + self.knowledge.limits.drain;
-        while !(self.open.is_empty() && self.attempts.are_free()) && Instant::now() < deadline {
+        // What was accepted last begins in a task of its own.
+        tokio::task::yield_now().await;
+        let begun = Instant::now();
+        let deadline = begun + self.knowledge.limits.drain;
+        // What peers had on its way when they were told comes until they have closed their tunnels.
+        let have_gone = || self.peers.are_gone() && self.handshakes.are_over();
+        let nothing_comes = || have_gone() || begun.elapsed() >= PEERS_LEAVE_WITHIN;
+        let is_done = || self.open.is_empty() && self.attempts.are_free() && nothing_comes();
+        while !is_done() && Instant::now() < deadline {
             tokio::select! {
-                command = commands.recv() => match command {
-                    Some(Command::PodGone(uid)) => self.on_command(Command::PodGone(uid)),
-                    Some(sockets @ Command::Sockets { .. }) => self.on_command(sockets),
-                    Some(Command::Connections(answer)) => self.on_command(Command::Connections(answer)),
-                    _ => {}
-                },
+                Some(command) = commands.recv() => {
+                    if matches!(
+                        command,
+                        Command::PodGone { .. } | Command::Sockets { .. } | Command::Connections(_)
+                    ) {
+                        self.on_command(command);
+                    }
+                }
                 () = tokio::time::sleep(Duration::from_millis(20)) => {}
             }
         }
@@ -365,15 +382,12 @@ impl Worker {
         tokio::time::timeout(self.knowledge.limits.handshake, found).await.ok()
     }
 
-    /// A number below `bound` (xorshift64*; good enough to spread load, and no more is asked of it).
+    /// A number below `bound`.
     fn below(&self, bound: u64) -> u64 {
-        let mut state = self.chance.get();
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        self.chance.set(state);
-        // The high half is the better one; multiply-shift maps it to the range.
-        ((state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) * bound) >> 32
+        let mut chance = self.chance.get();
+        let number = chance.below(bound);
+        self.chance.set(chance);
+        number
     }
 }
 
@@ -383,7 +397,7 @@ fn std_now() -> std::time::Instant {
 
 fn seed(index: usize) -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    (now.as_nanos() as u64 ^ ((index as u64 + 1) << 48)) | 1
+    now.as_nanos() as u64 ^ ((index as u64 + 1) << 48)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::task::spawn_local;
 use weft_core::admit::{
-    Admitted, Door, NotAdmitted, NotPermitted, WeftRequest, admit_weft_request, may_be_delay, spoken_for,
+    Admitted, Door, NotAdmitted, NotPermitted, WeftRequest, admit_weft_request, patience, spoken_for,
 };
 use weft_core::identity::Identity;
 use weft_core::names::{Network, WorkloadUid};
@@ -93,7 +93,7 @@ impl StreamError {
                 | NotAdmitted::ForeignAddr(_),
             ) => Refused::ForeignSource,
             Self::NotHere(_) | Self::UnknownPod(_) | Self::Nobody => Refused::NoWorkload,
-            Self::NotPermitted(_) | Self::NotAdmitted(NotAdmitted::PastWaypoint(_)) => Refused::Policy,
+            Self::NotPermitted(_) | Self::NotAdmitted(NotAdmitted::PastWaypoint(..)) => Refused::Policy,
             Self::Deliver(_) => Refused::AppUnreachable,
         }
     }
@@ -231,7 +231,8 @@ impl Worker {
             let admitted = admit_weft_request(snapshot, &network, &question);
             admitted.map(|admitted| (spoken_for(snapshot, &admitted, target.port(), named), admitted))
         };
-        let admitted = self.knowledge.view.find(self.knowledge.limits.discovery, admit, may_be_delay);
+        let limit = self.knowledge.limits.discovery;
+        let admitted = self.knowledge.view.find(admit, |why| patience(why, limit));
         let admitted = admitted.await.map_err(StreamError::NotAdmitted)?;
         let (named, Admitted { source, destination }) = admitted;
         attempt.client = named.unwrap_or(attempt.client);
@@ -270,6 +271,6 @@ impl Worker {
             let of_pod = |uid: &WorkloadUid| snapshot.workload(uid).map(|one| one.network.clone());
             self.pods.find(of_pod).ok_or(StreamError::Nobody)
         };
-        self.knowledge.view.find(self.knowledge.limits.discovery, network, |_| true).await
+        self.knowledge.view.find(network, |_| self.knowledge.limits.discovery).await
     }
 }

@@ -1,6 +1,7 @@
 //! Captured connections of a pod of this node to anywhere.
 
 use super::Worker;
+use super::affinity::Sticky;
 use super::asked::Discovery;
 use super::carry::{Attempt, Cause, Failure, Ongoing};
 use super::deliver::{Came, DeliverError, deliver, dial};
@@ -219,9 +220,7 @@ impl Worker {
         let deadline = Instant::now() + self.knowledge.limits.discovery;
         loop {
             let snapshot = view.seen();
-            let sticky = self.sticky(&snapshot, client, dst);
-            let question = Question { client, dst, sticky: sticky.as_ref(), asked };
-            let hop = next_hop(&snapshot, &self.knowledge.rules, &question, &mut |bound| self.below(bound));
+            let hop = self.decide(&snapshot, client, dst, asked);
             match hop {
                 Hop::Ask(addr) if asked == Asked::No => asked = self.ask(addr, deadline).await,
                 // Control may be told of a new pod a moment after its first client.
@@ -233,6 +232,21 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Where to, by what one snapshot knows.
+    fn decide(&self, snapshot: &Snapshot, client: &Workload, dst: OriginalDst, asked: Asked) -> Hop {
+        let (sticky, mut first) = match self.sticky(snapshot, client, dst) {
+            Sticky::Free => (None, None),
+            Sticky::Had(endpoint) => (Some(endpoint), None),
+            Sticky::First(chance) => (None, Some(chance)),
+        };
+        let mut below = |bound| match &mut first {
+            Some(chance) => chance.below(bound),
+            None => self.below(bound),
+        };
+        let question = Question { client, dst, sticky: sticky.as_ref(), asked };
+        next_hop(snapshot, &self.knowledge.rules, &question, &mut below)
     }
 
     /// Asks discovery who has an address, unless it has said lately that nobody does. The next snapshot says who.
@@ -369,6 +383,6 @@ impl Worker {
     /// The workload with this key; waits a moment, for the pod may be newer than what discovery has told.
     pub(super) async fn await_workload(&self, uid: &WorkloadUid) -> Option<Arc<Workload>> {
         let known = |snapshot: &Snapshot| snapshot.workload(uid).cloned().ok_or(());
-        self.knowledge.view.find(self.knowledge.limits.discovery, known, |()| true).await.ok()
+        self.knowledge.view.find(known, |()| self.knowledge.limits.discovery).await.ok()
     }
 }

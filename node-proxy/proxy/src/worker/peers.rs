@@ -1,7 +1,7 @@
 //! The tunnels that peers have opened to this worker: to be told when the proxy goes away, and to be closed when
 //! nobody vouches for the peer any more or their pod leaves.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::SystemTime;
 use weft_core::names::WorkloadUid;
 use weft_pki::{TrustBundle, Usage};
@@ -9,7 +9,11 @@ use weft_tunnel::handle::Handle;
 
 /// All of them.
 #[derive(Default)]
-pub(super) struct Peers(RefCell<Vec<PeerTunnel>>);
+pub(super) struct Peers {
+    open: RefCell<Vec<PeerTunnel>>,
+    /// The proxy goes away: whoever is done with its handshake only now hears of it too.
+    goes_away: Cell<bool>,
+}
 
 struct PeerTunnel {
     handle: Handle,
@@ -19,18 +23,27 @@ struct PeerTunnel {
 
 impl Peers {
     pub(super) fn add(&self, handle: Handle, pod: Option<WorkloadUid>) {
-        self.0.borrow_mut().push(PeerTunnel { handle, pod });
+        if self.goes_away.get() {
+            handle.go_away();
+        }
+        self.open.borrow_mut().push(PeerTunnel { handle, pod });
     }
 
     pub(super) fn remove(&self, handle: &Handle) {
-        self.0.borrow_mut().retain(|one| !one.handle.is_same(handle));
+        self.open.borrow_mut().retain(|one| !one.handle.is_same(handle));
     }
 
-    /// Tells all peers to open no more streams.
+    /// Tells all peers to open no more streams, and those that are yet to come.
     pub(super) fn go_away(&self) {
-        for peer in self.0.borrow().iter() {
+        self.goes_away.set(true);
+        for peer in self.open.borrow().iter() {
             peer.handle.go_away();
         }
+    }
+
+    /// Whether there are none.
+    pub(super) fn are_gone(&self) -> bool {
+        self.open.borrow().is_empty()
     }
 
     /// Ends the tunnels of peers whom no root vouches for any more.
@@ -38,7 +51,7 @@ impl Peers {
         let now = SystemTime::now();
         let dropped =
             |peer: &&PeerTunnel| trust.has_dropped(&peer.handle.peer_certificates(), Usage::Client, now);
-        for peer in self.0.borrow().iter().filter(dropped) {
+        for peer in self.open.borrow().iter().filter(dropped) {
             tracing::warn!("closing a peer's tunnel whose root has left the trust bundle");
             peer.handle.close();
         }
@@ -46,7 +59,7 @@ impl Peers {
 
     /// Ends the tunnels that end in a pod's namespace.
     pub(super) fn close_pod(&self, pod: &WorkloadUid) {
-        for peer in self.0.borrow().iter().filter(|peer| peer.pod.as_ref() == Some(pod)) {
+        for peer in self.open.borrow().iter().filter(|peer| peer.pod.as_ref() == Some(pod)) {
             peer.handle.close();
         }
     }

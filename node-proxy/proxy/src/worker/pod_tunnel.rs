@@ -14,10 +14,10 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::task::spawn_local;
 use weft_core::admit::{
-    Admitted, NotAdmitted, NotPermitted, PodRequest, admit_pod_request, may_be_delay, spoken_for,
+    Admitted, NotAdmitted, NotPermitted, PodRequest, admit_pod_request, patience, spoken_for,
 };
 use weft_core::names::WorkloadUid;
 use weft_core::policy::Connection;
@@ -82,7 +82,7 @@ impl StreamError {
             Self::Name | Self::NotAdmitted(NotAdmitted::MeshPort(_) | NotAdmitted::NoWorkload(_)) => {
                 Refused::Malformed
             }
-            Self::NotAdmitted(NotAdmitted::PastWaypoint(_)) => Refused::Policy,
+            Self::NotAdmitted(NotAdmitted::PastWaypoint(..)) => Refused::Policy,
             Self::NotAdmitted(_) => Refused::ForeignSource,
             Self::UnknownPod(_) => Refused::NoWorkload,
             Self::NotPermitted(_) => Refused::Policy,
@@ -227,14 +227,15 @@ impl Worker {
             let admitted = admit_pod_request(snapshot, &request).map_err(StreamError::NotAdmitted);
             admitted.map(|admitted| (spoken_for(snapshot, &admitted, target.port(), named), admitted))
         };
-        let delay = |error: &StreamError| match error {
-            StreamError::NotAdmitted(why) => may_be_delay(why),
+        let limit = self.knowledge.limits.discovery;
+        let patience = |error: &StreamError| match error {
+            StreamError::NotAdmitted(why) => patience(why, limit),
             StreamError::Name
             | StreamError::UnknownPod(_)
             | StreamError::NotPermitted(_)
-            | StreamError::Deliver(_) => false,
+            | StreamError::Deliver(_) => Duration::ZERO,
         };
-        let admitted = self.knowledge.view.find(self.knowledge.limits.discovery, admit, delay).await;
+        let admitted = self.knowledge.view.find(admit, patience).await;
         let (named, Admitted { source, destination }) = admitted?;
         attempt.client = named.unwrap_or(attempt.client);
         attempt.parties.source = source.clone();

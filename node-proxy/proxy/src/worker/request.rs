@@ -25,6 +25,8 @@ pub enum Request {
         worker: usize,
         /// Which pod.
         pod: WorkloadUid,
+        /// The word that it answers.
+        release: u64,
     },
     /// The worker has nothing left to do.
     Drained {
@@ -45,7 +47,12 @@ pub enum Command {
     /// A pod of this node, with this worker's listeners.
     Pod(NewPod),
     /// The pod leaves: close everything of it.
-    PodGone(WorkloadUid),
+    PodGone {
+        /// Which pod.
+        pod: WorkloadUid,
+        /// Tells this word from an earlier one about a pod of that name: pods of a StatefulSet come back under theirs.
+        release: u64,
+    },
     /// This worker's listeners of the node's own tunnel; they replace those of before.
     NodeTunnel(Vec<OwnedFd>),
     /// Sockets that the worker asked for.

@@ -20,8 +20,9 @@ use weft_core::names::PolicyName;
 use weft_core::policy::{Action, Enforcement, Policy, PolicyScope, Rule, Ruleset};
 use weft_core::snapshot::Snapshot;
 use weft_core::workload::Workload;
-use weft_pki::{CertificateRequest, Leaf, TrustBundle, server_config};
+use weft_pki::{CertificateRequest, Leaf, TrustBundle, client_config, server_config, tunnel_server_name};
 use weft_tunnel::accept::{Tunnel, accept};
+use weft_tunnel::handle::Handle;
 use weft_tunnel::handshakes::HANDSHAKES_MAX;
 use weft_tunnel::mux::{self, Incoming};
 use weft_tunnel::socket::Socket;
@@ -69,7 +70,7 @@ fn a_pod_that_leaves_takes_along_what_is_not_carried_yet() {
         application.set_nonblocking(true).unwrap();
         // The proxy would dial, and waits for a socket.
         scene.hears(|request| matches!(request, Request::Sockets { .. })).await;
-        scene.say(Command::PodGone(client.uid.clone())).await;
+        scene.say(Command::PodGone { pod: client.uid.clone(), release: 0 }).await;
         scene.hears(|request| matches!(request, Request::Released { .. })).await;
         let error =
             application.read(&mut [0; 8]).expect_err("it is over when the pod is said to be released");
@@ -150,6 +151,34 @@ fn peers_that_say_nothing_keep_nobody_out() {
         for waiting in [&silent[1], &last] {
             assert_eq!(waiting.try_read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
         }
+    });
+}
+
+#[test]
+fn a_peer_at_its_handshake_when_the_proxy_drains_may_finish_and_is_told_to_go() {
+    run(async {
+        let door = listener(NODE_1);
+        let (client, server) = (client(), pod("server", 3, tunnel_at(NODE_1)));
+        let authority = Authority::new();
+        let trust = TrustBundle::from_pem("cluster.local", [&authority.pem]).unwrap();
+        let papers = Papers { leaves: vec![authority.leaf(&server)], trust };
+        let mut scene = Scene::set(snapshot_of([&client, &server]), papers);
+        scene.say(Command::NodeTunnel(vec![door.try_clone().unwrap().into()])).await;
+        let peer = tokio::net::TcpStream::connect(addr(&door)).await.unwrap().into_std().unwrap();
+        scene.settles().await;
+        // The event loop looks at its sockets before it sleeps: now the peer is accepted.
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        scene.say(Command::Drain).await;
+        scene.settles().await;
+        let trust = scene.trust.now();
+        let leaf = authority.leaf(&client);
+        let config = client_config(&leaf, &trust, vec![server.identity.clone()], &[mux::ALPN]).unwrap();
+        let name = tunnel_server_name(&server.identity);
+        let peer = Socket::from_nonblocking(peer).unwrap();
+        let (handle, driver) = Handle::connect(peer, Arc::new(config), name).await.expect("it is served");
+        assert!(handle.is_usable());
+        driver.run().await.expect("nothing is open, so it ends when the proxy says that it goes");
+        scene.hears(|request| matches!(request, Request::Drained { .. })).await;
     });
 }
 
