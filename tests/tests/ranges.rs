@@ -1,4 +1,5 @@
-//! A mesh whose operator names no ranges (`WEFT_MESH_CIDRS`): discovery is asked for every address that is not known.
+//! A mesh whose operator names no ranges (`WEFT_MESH_CIDRS`): discovery is asked for every address that is not known. From
+//! one of its nodes nothing leaves the mesh (`WEFT_EGRESS`).
 #![forbid(unsafe_code)]
 
 use anyhow::{Context as _, Result, ensure};
@@ -19,27 +20,32 @@ const READY: u16 = 15021;
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
 fn without_ranges_what_is_not_known_is_asked_for() -> Result<()> {
     let world = World::builder().nodes(2).build()?;
-    let client = world.node(1).pod("shop", "client").start()?;
+    let client = world.node(1).pod("shop", "client").app(App::http("v0")).start()?;
     let server = world.node(2).pod("shop", "server").app(App::http("v1")).start()?;
-    let mesh = start_mesh(&world, with_json_lines().env(Component::NodeProxy, "WEFT_MESH_CIDRS", ""))?;
+    let settings = with_json_lines().env(Component::NodeProxy, "WEFT_MESH_CIDRS", "");
+    let mesh = start_mesh(&world, settings.env_on(Component::NodeProxy, 2, "WEFT_EGRESS", "refuse"))?;
     await_enrolled(&mesh, [&client, &server], WITHIN)?;
     let [near, far] = [1, 2].map(|node| SocketAddr::new(world.plan().gateway4(node).into(), READY));
 
     is_reached(&client, server.addr(8080), "/")?;
-    let tunnelled = line(&mesh, server.addr(8080), "security", "mutual_tls")?;
+    let tunnelled = line(&mesh, 1, server.addr(8080), "security", "mutual_tls")?;
     ensure!(tunnelled["dst.tunnel_addr"] == format!("{}:{TUNNEL}", world.node(2).ip()), "{tunnelled}");
     // Nobody of the mesh has it, says discovery.
     is_reached(&client, far, "/readyz")?;
-    line(&mesh, far, "security", "none")?;
+    line(&mesh, 1, far, "security", "none")?;
+    // From the other node nothing leaves the mesh, and what is in the mesh is reached as before.
+    is_reached(&server, client.addr(8080), "/")?;
+    is_refused(&server, near)?;
+    let why = line(&mesh, 2, near, "end", "refused")?["error"].clone();
+    ensure!(why.as_str().is_some_and(|why| why.contains("egress is refused")), "{why}");
 
     mesh.control().kill()?;
     // What is known goes on, and so does what discovery has said is nobody's.
     is_reached(&client, server.addr(8080), "/")?;
     is_reached(&client, far, "/readyz")?;
     // This one might be a pod by now, and nobody can say.
-    let answer = client.get(&format!("http://{near}/readyz"))?;
-    ensure!(["refused", "reset"].contains(&answer.error.as_str()), "{answer:?}");
-    let refused = line(&mesh, near, "end", "refused")?;
+    is_refused(&client, near)?;
+    let refused = line(&mesh, 1, near, "end", "refused")?;
     let why = refused["error"].as_str().context("why")?;
     ensure!(why.contains("discovery does not answer"), "{why}");
 
@@ -55,10 +61,16 @@ fn is_reached(client: &Pod, to: SocketAddr, path: &str) -> Result<()> {
     })
 }
 
-/// A line of the client's proxy on an address.
-fn line(mesh: &Mesh, to: SocketAddr, field: &str, value: &str) -> Result<serde_json::Value> {
+fn is_refused(client: &Pod, to: SocketAddr) -> Result<()> {
+    let answer = client.get(&format!("http://{to}/readyz"))?;
+    ensure!(["refused", "reset"].contains(&answer.error.as_str()), "{answer:?}");
+    Ok(())
+}
+
+/// A line of a node's proxy on an address.
+fn line(mesh: &Mesh, node: usize, to: SocketAddr, field: &str, value: &str) -> Result<serde_json::Value> {
     eventually(&format!("{to}: {field} is {value}"), WITHIN, || {
-        let lines = access_lines(mesh.proxy(1), &to.to_string());
+        let lines = access_lines(mesh.proxy(node), &to.to_string());
         let found = lines.iter().find(|line| line["dst.addr"] == to.to_string() && line[field] == value);
         found.cloned().with_context(|| format!("{lines:?}"))
     })
