@@ -12,7 +12,11 @@ mod address;
 mod authorization;
 mod agent_pod;
 mod state;
+mod routes;
 mod manifests;
+mod pattern;
+mod path;
+mod http1;
 mod condition;
 mod identity;
 mod certificate;
@@ -45,6 +49,7 @@ macro_rules! targets {
 targets! {
     authority forwarded baggage connect frames open dns dns_tcp
     address authorization agent_pod state manifests condition
+    routes pattern path http1
     identity certificate leaf link packet
 }
 

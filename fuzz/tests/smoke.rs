@@ -45,5 +45,6 @@ macro_rules! smoke {
 smoke! {
     authority forwarded baggage connect frames open dns dns_tcp
     address authorization agent_pod state manifests condition
+    routes pattern path http1
     identity certificate leaf link packet
 }

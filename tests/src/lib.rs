@@ -9,5 +9,6 @@ pub mod requests;
 pub mod talk;
 pub mod traces;
 pub mod forger;
+pub mod vault;
 pub mod envoy;
 pub mod waiting;

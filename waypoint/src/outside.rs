@@ -227,24 +227,7 @@ fn is_local(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weft_core::service::{IpFamilies, LoadBalancing};
-
-    fn service(namespace: &str, host: &str) -> Service {
-        Service {
-            name: ServiceName::new(namespace, host),
-            short_name: host.into(),
-            vips: Vec::new(),
-            ports: Vec::new(),
-            subject_alt_names: Vec::new(),
-            waypoint: None,
-            load_balancing: LoadBalancing::default(),
-            ip_families: IpFamilies::Automatic,
-            session_affinity: None,
-            external_name: None,
-            canonical: true,
-            guarded: false,
-        }
-    }
+    use weft_samples::service;
 
     #[test]
     fn names_that_a_service_takes() {

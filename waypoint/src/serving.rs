@@ -4,7 +4,7 @@ use crate::answer::answer;
 use crate::attended::Attended;
 use crate::body::Body;
 use crate::client::Connection;
-use crate::config::{HEAD_BYTES_MAX, HEADERS_MAX};
+use crate::config::HEAD_BYTES_MAX;
 use crate::decide::{Asker, authorise};
 use crate::executor::StreamExecutor;
 use crate::frames::Frames;
@@ -14,7 +14,7 @@ use crate::lines::Switched;
 use crate::open::Upgraded;
 use crate::rewind::Rewind;
 use crate::streams::Stream;
-use crate::strict::Strict;
+use crate::strict::{self, Strict};
 use crate::tcp::counted::Counted;
 use crate::telemetry::{Flag, Record};
 use crate::way::{Seen, Switching};
@@ -87,12 +87,7 @@ async fn serve_awake(worker: &Rc<Worker>, connection: &Rc<Connection>, io: Rewin
         let busy = Busy::new(&busy);
         serve(worker.clone(), connection.clone(), request, (busy, Kind::One(switch.clone())))
     });
-    let mut serving = hyper::server::conn::http1::Builder::new()
-        .max_buf_size(HEAD_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
-        // Whether the client is still there is looked at below it, also behind what it has sent ahead.
-        .half_close(true)
-        .serve_connection(TokioIo::new(gate), service);
+    let mut serving = strict::hyper().serve_connection(TokioIo::new(gate), service);
     let served = tokio::select! {
         served = or_rests(&mut serving, &resting) => served,
         () = worker.ending.begun() => {

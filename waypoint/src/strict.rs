@@ -7,16 +7,26 @@
 //! takes the ends of lines and the two fields that say where a body ends, and no second parser. What is refused is made
 //! into what hyper answers with 400: the end of the line becomes a NUL.
 
+use crate::config::{HEAD_BYTES_MAX, HEADERS_MAX};
 use crate::framing::{Abuse, Framing, Phase};
+use hyper::server::conn::http1;
 use memchr::memchr;
 
 /// A field's line that is kept while it is incomplete. hyper's own limit of a head is not much larger, and no length needs
 /// it.
 const LINE_BYTES_MAX: usize = 1024;
 
+/// hyper as it stands behind [`Strict`].
+pub fn hyper() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    // Whether the client is still there is looked at below it, also behind what it has sent ahead.
+    builder.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX).half_close(true);
+    builder
+}
+
 /// Follows the requests of one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Strict {
+pub struct Strict {
     at: At,
     /// What has come of a line that is not complete, as far as it may matter.
     begun: Vec<u8>,
@@ -70,7 +80,9 @@ impl Framing for Strict {
 }
 
 impl Strict {
-    fn take_in(&mut self, mut bytes: &mut [u8]) {
+    /// Takes in the next bytes, in whatever pieces they come, before hyper sees them. Where they are refused, the end of
+    /// that line becomes a NUL.
+    pub fn take_in(&mut self, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
             let taken = match self.at {
                 At::Body(left) => self.skip(left, bytes.len(), At::Body, At::Between),

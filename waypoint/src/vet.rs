@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, Uri, Version, header, request};
 
 /// Why a head is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum BadHead {
+pub enum BadHead {
     /// RFC 9112 §3.2: exactly one, and in HTTP/1.0 at most one.
     #[error("a request has one Host")]
     Host,
@@ -29,7 +29,7 @@ pub(crate) enum BadHead {
 
 impl BadHead {
     /// The status of HTTP for it.
-    pub(crate) fn status(self) -> u16 {
+    pub fn status(self) -> u16 {
         match self {
             Self::Host | Self::Authority | Self::TwoHosts | Self::Scheme | Self::Trace => 400,
             Self::Connect => 501,
@@ -41,7 +41,7 @@ impl BadHead {
 ///
 /// # Errors
 /// As [`BadHead`] says.
-pub(crate) fn vet(head: &request::Parts) -> Result<(), BadHead> {
+pub fn vet(head: &request::Parts) -> Result<(), BadHead> {
     if head.method == Method::CONNECT {
         return Err(BadHead::Connect);
     }

@@ -132,6 +132,15 @@ mod tests {
         assert_eq!(found(&[post, get], &request()).as_deref(), Some("1"));
     }
 
+    #[test]
+    fn what_is_within_several_slashes() {
+        for (within, path) in [("//", "/"), ("/a//", "/a/"), ("/a//", "/a//b")] {
+            let when = format!(r#"{{"path": {{"within": "{within}"}}}}"#);
+            let request = Request { path, ..request() };
+            assert_eq!(found(&[&when], &request).as_deref(), Some("0"), "{path} within {within}");
+        }
+    }
+
     /// Against the plain loop, with matches and requests by the thousand.
     #[test]
     fn as_if_one_had_looked_at_each() {

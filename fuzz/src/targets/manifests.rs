@@ -74,12 +74,17 @@ pub(super) const WORDS: &[&str] = &[
     "targetRefs: [{kind: Service, name: web}]",
 ];
 
+/// Routes with the Services that they are for.
+pub(super) const TRAFFIC: &str =
+    concat!(include_str!("../../seeds/traffic.yaml"), "---\n", include_str!("../../seeds/services.yaml"));
+
 pub(super) fn seeds() -> Vec<Vec<u8>> {
     super::texts(&[
         include_str!("../../seeds/shop.yaml"),
         include_str!("../../seeds/policies.yaml"),
         include_str!("../../seeds/traffic.yaml"),
         include_str!("../../seeds/waypoint.yaml"),
+        TRAFFIC,
         "a: &a [x, y]\nb: *a\nc: !!str 1\nd: |\n  text\ne: {<<: {f: 1}}\n",
         "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {name: a}}\n- 1\n",
         r#"{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a", "labels": {"weft.dev/mesh": "enabled"}}}"#,

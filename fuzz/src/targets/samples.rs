@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::time::Duration;
 use weft_core::enrolment::{Acceleration, AgentPod, Existing, Membership, PlainText};
-use weft_core::identity::Identity;
 use weft_core::names::{Network, NetworkAddr, NodeName, PolicyName, ServiceName, WorkloadUid};
 use weft_core::policy::{
     Action, Clause, Enforcement, Match, Policy, PolicyScope, Rule, Ruleset, ServiceAccountMatch, StringMatch,
@@ -14,7 +13,7 @@ use weft_core::service::{
 };
 use weft_core::workload::{
     ApplicationTunnel, GatewayAddr, GatewayDestination, Health, Locality, NetworkMode, NodeTunnel, PortPair,
-    TunnelPlace, TunnelProtocol, Workload, WorkloadKind,
+    TunnelPlace, Workload,
 };
 
 pub(super) fn ip(text: &str) -> IpAddr {
@@ -29,33 +28,10 @@ fn gateway(destination: GatewayDestination) -> Option<GatewayAddr> {
 pub(super) fn workload(name: &str, addresses: &[&str], hostname: &str) -> Workload {
     let ports = vec![PortPair { service_port: 80, target_port: 8080 }];
     Workload {
-        uid: WorkloadUid::new(format!("Kubernetes//Pod/shop/{name}")),
-        name: name.into(),
-        namespace: "shop".into(),
         addresses: addresses.iter().map(|text| ip(text)).collect(),
-        hostname: "".into(),
-        network: Network::default_network(),
-        protocol: TunnelProtocol::Hbone,
-        identity: Identity::new("cluster.local", "shop", "web").expect("samples hold identities"),
-        waypoint: None,
-        network_gateway: None,
-        node: NodeName::new("n1"),
-        canonical_name: "web".into(),
         canonical_revision: "v1".into(),
-        kind: WorkloadKind::Pod,
-        workload_name: name.into(),
-        native_tunnel: false,
-        application_tunnel: None,
         services: vec![(ServiceName::new("shop", hostname), ports)],
-        policies: Vec::new(),
-        health: Health::Healthy,
-        cluster: "Kubernetes".into(),
-        locality: Locality::default(),
-        labels: Default::default(),
-        network_mode: NetworkMode::Standard,
-        weight: 1,
-        node_tunnel: None,
-        terminating: false,
+        ..weft_samples::workload("shop", name)
     }
 }
 
@@ -91,18 +67,10 @@ pub(super) fn service(hostname: &str, vips: &[&str]) -> Service {
         kind: VipKind::Cluster,
     };
     Service {
-        name: ServiceName::new("shop", hostname),
-        short_name: "web".into(),
         vips: vips.iter().map(vip).collect(),
         ports: vec![ServicePort { service_port: 80, target_port: 8080, app_protocol: AppProtocol::Http11 }],
-        subject_alt_names: Vec::new(),
-        waypoint: None,
-        load_balancing: LoadBalancing::default(),
-        ip_families: IpFamilies::Automatic,
-        session_affinity: None,
-        external_name: None,
-        canonical: true,
         guarded: true,
+        ..weft_samples::service("shop", hostname)
     }
 }
 

@@ -18,8 +18,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const LATE: (&str, &str) = ("answer-after-ms", "600");
 /// Addresses outside, as the page has them.
 pub(crate) const OUTSIDE: [&str; 2] = ["192.0.2.7", "192.0.2.8"];
-/// A name outside, and the second of these addresses.
-const NAMED: (&str, IpAddr) = ("rates.example", IpAddr::V4(Ipv4Addr::new(192, 0, 2, 8)));
+/// A name below the domain of which any will do.
+pub(crate) const TENANT: &str = "blue.tenants.example";
+/// Names outside, of the second of these addresses.
+const NAMED: [&str; 2] = ["rates.example", TENANT];
+const NAMED_ADDR: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 8));
 /// Where a section's manifests are.
 const FILE: &str = "example.yaml";
 
@@ -52,7 +55,7 @@ impl Scene {
         };
         let (v1, v2) = (server(1, "v1")?, server(2, "v2")?);
         let machine = world.node(1).outside("machine").app(App::http("machine").logs_requests());
-        let machine = machine.app(App::dns(&[NAMED])).start()?;
+        let machine = machine.app(App::dns(&NAMED.map(|name| (name, NAMED_ADDR)))).start()?;
         OUTSIDE.iter().try_for_each(|address| lives_at(&machine, &world.node(1), address))?;
         services(&world)?;
         world.apply_yaml("gateway.yaml", gateway)?;
@@ -118,7 +121,7 @@ impl Scene {
     }
 
     /// What the control plane finds fault with.
-    fn problems(&self) -> Result<Vec<String>> {
+    pub(crate) fn problems(&self) -> Result<Vec<String>> {
         let status = self.control_status()?;
         Ok(status["problems"].as_array().context("no problems")?.iter().map(ToString::to_string).collect())
     }
@@ -161,9 +164,9 @@ fn services(world: &World) -> Result<()> {
 }
 
 /// Gives a pod another address, and tells its node the way.
-fn lives_at(pod: &Pod, node: &Node, address: &str) -> Result<()> {
+pub(crate) fn lives_at(pod: &Pod, node: &Node, address: &str) -> Result<()> {
     let own = ["ip", "addr", "add", &format!("{address}/32"), "dev", "lo"];
-    let way = ["ip", "route", "add", address, "via", &pod.ip().to_string()];
+    let way = ["ip", "route", "replace", address, "via", &pod.ip().to_string()];
     for output in [pod.run(own)?, node.run(way)?] {
         ensure!(output.status.success(), "{}", output.stderr);
     }

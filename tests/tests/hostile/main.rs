@@ -9,18 +9,21 @@ mod ports;
 
 use anyhow::{Context as _, Result, ensure};
 use peer::{Approach, Told, connect, frame, h2_frame, open, request};
+use serde_json::json;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 use weft_testkit::{App, Component, Mesh, MeshSettings, Pod, World};
 use weft_tests::asking::await_enrolled;
 use weft_tests::forger::{EXPIRED, Forger, NOT_YET, Papers, VALID};
-use weft_tests::stage::start_mesh;
+use weft_tests::stage::{object, start_mesh};
 use weft_tests::talk::Talk;
+use weft_tests::waiting::eventually;
 
 const TUNNEL: u16 = 15008;
 const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/client";
 const SERVER: &str = "spiffe://cluster.local/ns/shop/sa/server";
+const NEAR: &str = "spiffe://cluster.local/ns/shop/sa/near";
 const STRANGER: &str = "spiffe://cluster.local/ns/outside/sa/default";
 /// Of the proxy; short, so that half a handshake is given up while the test looks on.
 const HANDSHAKE: Duration = Duration::from_secs(1);
@@ -116,7 +119,7 @@ fn a_node_takes_nobodys_word_without_papers() -> Result<()> {
     let good = papers[0].1.as_ref();
     for (case, server, alpn) in [
         ("a dialect that does not exist", SERVER, &b"weft/9"[..]),
-        ("a server that is not here", "spiffe://cluster.local/ns/shop/sa/near", b"weft/1"),
+        ("a server that is not here", NEAR, b"weft/1"),
     ] {
         let approach = Approach { to: to_node, papers: good, server, alpn };
         assert_eq!(stage.world.node(1).enter(|| approach.say(&honest(&stage)))??, Told::Nothing, "{case}");
@@ -257,6 +260,44 @@ fn requests_at_a_pods_own_port_are_taken_word_for_word() -> Result<()> {
         stage.assert_unharmed(case)?;
     }
     Ok(())
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn who_names_another_client_is_not_believed() -> Result<()> {
+    let stage = Stage::set()?;
+    let mesh = Forger::of_the_mesh(&stage.world)?;
+    let [app, me, near] = [(&stage.server, 7000), (&stage.client, 40_002), (&stage.near, 40_002)]
+        .map(|(pod, port)| pod.addr(port));
+    // What counts is the client's address, and no waypoint stands here that might tell another one.
+    let client_only = json!({"rules": [{"from": [{"source": {"ipBlocks": stage.client.ips()}}]}]});
+    let client_only =
+        object("security.istio.io/v1", "AuthorizationPolicy", ["shop", "client-only"], &client_only);
+    stage.world.apply(&client_only)?;
+    let named = format!("for=\"{me}\"");
+    let at_pod = |headers: &[(&str, &str)]| -> Result<Told> {
+        let (to, papers) = (stage.server.addr(TUNNEL), mesh.papers(STRANGER, VALID)?);
+        let approach = Approach { to, papers: Some(&papers), server: SERVER, alpn: b"h2" };
+        stage.stranger.enter(|| approach.say_h2(&connect(&app.to_string(), headers)))?
+    };
+    eventually("the policy is in force", HANDSHAKE * 10, || {
+        let told = at_pod(&[])?;
+        ensure!(told == Told::Refused(401), "{told:?}");
+        Ok(())
+    })?;
+    assert_eq!(at_pod(&[("forwarded", &named)])?, Told::Refused(401), "in HBONE");
+    let at_node = |identity: &str, bytes: &[u8]| -> Result<Told> {
+        let to = SocketAddr::new(stage.world.node(2).ip(), TUNNEL);
+        let papers = mesh.papers(identity, VALID)?;
+        let approach = Approach { to, papers: Some(&papers), server: SERVER, alpn: b"weft/1" };
+        stage.world.node(1).enter(|| approach.say(bytes))?
+    };
+    assert_eq!(at_node(CLIENT, &open(me, app))?, Told::Opened, "the client itself");
+    assert_eq!(at_node(NEAR, &open(near, app))?, Told::Refused(1), "another one");
+    let length = u16::try_from(named.len())?.to_be_bytes();
+    let naming = frame(1, 1, &[&open(near, app)[8..], &[3], &length, named.as_bytes()].concat());
+    assert_eq!(at_node(NEAR, &naming)?, Told::Refused(1), "another one, in the client's name");
+    stage.assert_unharmed("somebody who named another client")
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Waypoints in a mesh: capture, tunnels and node proxies before and behind them, and what users come with.
 #![forbid(unsafe_code)]
 
+mod bytes;
 mod changes;
 mod outside;
+mod reach;
 mod scene;
 
 use anyhow::{Context as _, Result, ensure};
@@ -45,6 +47,18 @@ fn node_proxies_speak_wefts_own_dialect_to_a_waypoint_that_says_it_does() -> Res
         }
         Ok(())
     })
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn bytes_come_through_a_waypoint_whole() -> Result<()> {
+    on_scene(bytes::come_through_whole)
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn a_waypoint_stands_before_what_labels_say() -> Result<()> {
+    on_scene(reach::is_what_labels_say)
 }
 
 #[test]

@@ -5,14 +5,10 @@ use crate::scene::{
 };
 use crate::{GATEWAY_API, NETWORKING, on_scene};
 use anyhow::{Context as _, Result, ensure};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use weft_tests::vault::{ask, authority, serve, server};
 use weft_tests::waiting::eventually;
 
 /// The name in the vault's certificate.
@@ -20,63 +16,6 @@ const VAULT: &str = "vault.example.org";
 /// Where it takes anybody, and where only who has a certificate.
 const OPEN: u16 = 8443;
 const CLOSED: u16 = 8444;
-
-fn authority() -> Result<CertifiedIssuer<'static, KeyPair>> {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
-}
-
-/// A server's TLS with a certificate for these names, which asks clients for certificates of an authority if there is one.
-fn server(
-    authority: &CertifiedIssuer<'static, KeyPair>,
-    names: &[&str],
-    clients: Option<&CertifiedIssuer<'static, KeyPair>>,
-) -> Result<Arc<ServerConfig>> {
-    let key = KeyPair::generate()?;
-    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    let leaf = CertificateParams::new(names)?.signed_by(&key, authority)?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = match clients {
-        None => WebPkiClientVerifier::no_client_auth(),
-        Some(clients) => {
-            let mut roots = RootCertStore::empty();
-            roots.add(clients.der().clone())?;
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?
-        }
-    };
-    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let chain = vec![leaf.der().clone()];
-    Ok(Arc::new(builder.with_client_cert_verifier(verifier).with_single_cert(chain, key)?))
-}
-
-/// Answers requests within TLS, and nothing else.
-fn serve(listener: &TcpListener, config: &Arc<ServerConfig>) -> io::Result<()> {
-    loop {
-        let (stream, _) = listener.accept()?;
-        let config = config.clone();
-        std::thread::spawn(move || {
-            // Whoever speaks no TLS, or leaves, is no concern of the others.
-            let _ = answer(stream, config);
-        });
-    }
-}
-
-fn answer(stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<()> {
-    let connection = ServerConnection::new(config).map_err(io::Error::other)?;
-    let mut stream = BufReader::new(StreamOwned::new(connection, stream));
-    let mut line = String::new();
-    while stream.read_line(&mut line)? > 0 {
-        if line == "\r\n" {
-            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecret";
-            stream.get_mut().write_all(answer)?;
-            stream.get_mut().flush()?;
-        }
-        line.clear();
-    }
-    Ok(())
-}
 
 #[test]
 #[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
@@ -269,11 +208,11 @@ fn any_name_below_a_domain() -> Result<()> {
         let roots = servers.der().clone();
         eventually("it goes through", PATIENCE, || {
             let roots = roots.clone();
-            let secret = scene.client.enter(move || shake(THROUGH, THROUGH_NAME, roots))??;
+            let secret = scene.client.enter(move || ask(THROUGH, THROUGH_NAME, roots))??;
             ensure!(secret.ends_with("secret"), "{secret:?}");
             Ok(())
         })?;
-        let foreign = scene.client.enter(move || shake(THROUGH, TENANT, roots))?;
+        let foreign = scene.client.enter(move || ask(THROUGH, TENANT, roots))?;
         ensure!(foreign.is_err(), "a name of another entry goes nowhere: {foreign:?}");
         // Without a waypoint nobody looks anything up, and everybody says so.
         entry("tenants", &json!({}), &tenants)?;
@@ -286,30 +225,4 @@ fn any_name_below_a_domain() -> Result<()> {
             Ok(())
         })
     })
-}
-
-/// What a server says to a request within TLS.
-fn shake(
-    to: SocketAddr,
-    name: &'static str,
-    roots: rustls::pki_types::CertificateDer<'static>,
-) -> Result<String> {
-    let mut store = RootCertStore::empty();
-    store.add(roots)?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let config = config.with_root_certificates(store).with_no_client_auth();
-    let connection = ClientConnection::new(Arc::new(config), ServerName::try_from(name)?)?;
-    let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let mut stream = StreamOwned::new(connection, stream);
-    stream.write_all(format!("GET / HTTP/1.1\r\nHost: {name}\r\n\r\n").as_bytes())?;
-    let mut said = Vec::new();
-    while !said.ends_with(b"secret") {
-        let mut some = [0; 512];
-        let length = stream.read(&mut some)?;
-        ensure!(length > 0, "it said only {:?}", String::from_utf8_lossy(&said));
-        said.extend(&some[..length]);
-    }
-    Ok(String::from_utf8_lossy(&said).into_owned())
 }

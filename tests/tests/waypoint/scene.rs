@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
+use weft_core::names::canonical;
 use weft_testkit::report::Answer;
 use weft_testkit::{App, Component, Mesh, Pod, ServiceBuilder, Waypoint, World};
 use weft_tests::asking::await_enrolled;
@@ -101,7 +102,7 @@ impl Scene {
     }
 
     /// Waits until the waypoint tells of a client's requests with a port of the client's as it is wanted: its own, or zero for
-    /// none.
+    /// none. Either way the server sees the client's address, not the waypoint's.
     pub(crate) fn await_port(
         &self,
         what: &str,
@@ -111,6 +112,8 @@ impl Scene {
         eventually(what, PATIENCE, || {
             let answer = from.get(&self.url(path))?;
             ensure!(answer.is_ok(), "{answer:?}");
+            let seen = answer.peer().map(|peer| canonical(peer).ip());
+            ensure!(seen == Some(from.ip()), "the server sees {seen:?}, not its client");
             let mut lines = access_lines(&self.waypoint, path).into_iter().filter_map(|line| {
                 let addr = line["src.addr"].as_str()?.parse::<SocketAddr>().ok()?;
                 (line["path"] == path && addr.ip() == from.ip()).then_some(addr)

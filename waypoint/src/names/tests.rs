@@ -1,12 +1,9 @@
 //! What names stand for, laid over what discovery tells; and how long that counts.
 
 use super::*;
-use weft_core::identity::Identity;
-use weft_core::names::{GatewayName, Network, NetworkAddr, NodeName, ServiceName, WorkloadUid};
-use weft_core::service::{AppProtocol, IpFamilies, LoadBalancing, Service, ServicePort, Vip, VipKind};
-use weft_core::workload::{
-    GatewayAddr, GatewayDestination, Health, Locality, NetworkMode, PortPair, TunnelProtocol, WorkloadKind,
-};
+use weft_core::names::{GatewayName, Network, NetworkAddr, ServiceName, WorkloadUid};
+use weft_core::service::{AppProtocol, Service, ServicePort};
+use weft_core::workload::{GatewayAddr, GatewayDestination, PortPair, TunnelProtocol};
 
 const NAME: &str = "api.example.org";
 
@@ -14,56 +11,22 @@ fn workload(name: &str, protocol: TunnelProtocol, ip: Option<&str>, service: &st
     let pairs = vec![PortPair { service_port: 80, target_port: 8443 }];
     Workload {
         uid: WorkloadUid::new(format!("c/{name}")),
-        name: name.into(),
-        namespace: "shop".into(),
         addresses: ip.into_iter().map(|ip| ip.parse().expect("an address")).collect(),
         hostname: if ip.is_none() { NAME.into() } else { "".into() },
-        network: Network::default_network(),
         protocol,
-        identity: Identity::new("cluster.local", "shop", name).expect("an identity"),
-        waypoint: None,
-        network_gateway: None,
-        node: NodeName::new(""),
-        canonical_name: name.into(),
-        canonical_revision: "latest".into(),
-        kind: WorkloadKind::Pod,
-        workload_name: name.into(),
-        native_tunnel: false,
-        application_tunnel: None,
         services: vec![(ServiceName::new("shop", service), pairs)],
-        policies: Vec::new(),
-        health: Health::Healthy,
-        cluster: "c".into(),
-        locality: Locality::default(),
-        labels: BTreeMap::default(),
-        network_mode: NetworkMode::Standard,
-        weight: 1,
-        node_tunnel: None,
-        terminating: false,
+        ..weft_samples::workload("shop", name)
     }
 }
 
 fn service(name: &str, vip: &str, port: u16, waypoint: bool) -> Service {
-    let network = Network::default_network();
     let gateway = GatewayName::new("shop", "wp");
     let destination = GatewayDestination::Service(ServiceName::new(gateway.namespace, gateway.name));
     Service {
-        name: ServiceName::new("shop", name),
-        short_name: name.into(),
-        vips: vec![Vip {
-            network,
-            range: vip.parse::<IpAddr>().expect("an address").into(),
-            kind: VipKind::Cluster,
-        }],
+        vips: vec![weft_samples::vip(vip.parse().expect("an address"))],
         ports: vec![ServicePort { service_port: port, target_port: port, app_protocol: AppProtocol::Http11 }],
-        subject_alt_names: Vec::new(),
         waypoint: waypoint.then_some(GatewayAddr { destination, hbone_port: 15008 }),
-        load_balancing: LoadBalancing::default(),
-        ip_families: IpFamilies::Automatic,
-        session_affinity: None,
-        external_name: None,
-        canonical: true,
-        guarded: false,
+        ..weft_samples::service("shop", name)
     }
 }
 

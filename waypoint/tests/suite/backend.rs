@@ -111,6 +111,20 @@ impl Backend {
         Self { hung, given_up, ..Self::new(behaviour) }
     }
 
+    /// Says its name; to a request for this path only once there is a permit.
+    pub(crate) fn waiting_at(path: &'static str, name: &'static str, gate: &Rc<Semaphore>) -> Self {
+        let gate = gate.clone();
+        Self::new(Rc::new(move |request, _| {
+            let gate = gate.clone();
+            Box::pin(async move {
+                if request.uri().path() == path {
+                    gate.acquire().await.unwrap().forget();
+                }
+                reply(200, name)
+            })
+        }))
+    }
+
     /// Answers with 503, one request for each permit that is added.
     pub(crate) fn failing_behind(gate: &Rc<Semaphore>) -> Self {
         let gate = gate.clone();

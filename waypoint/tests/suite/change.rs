@@ -3,15 +3,17 @@
 use crate::backend::Backend;
 use crate::client::get;
 use crate::words::{forward, to, workload};
-use crate::world::{OK, World, all_to, eventually, in_both};
+use crate::world::{OK, World, all_to, eventually, in_both, run};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
+use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use weft_core::service::AppProtocol;
-use weft_core::workload::TunnelProtocol;
+use weft_core::workload::{TunnelProtocol, Workload};
 
 #[test]
 fn a_hundred_changes_a_second_fail_no_request() {
@@ -59,6 +61,42 @@ fn a_hundred_changes_a_second_fail_no_request() {
         assert_eq!(a.hits() + b.hits(), served);
         assert!(a.hits() > 0 && b.hits() > 0, "changes took effect while requests ran");
     });
+}
+
+#[test]
+fn an_endpoint_that_leaves_answers_what_it_was_asked() {
+    for terminating in [true, false] {
+        run(async {
+            let world = World::start().await;
+            let gate = Rc::new(Semaphore::new(0));
+            let old = world.backend("web", 10, Backend::waiting_at("/begun", "old", &gate)).await;
+            world.routes("web", &all_to("web")).await;
+            let (client, before) = (world.client().await, old.hits());
+            let leaves = async {
+                eventually(|| async { (old.hits() > before).then_some(()) }).await;
+                world.backend("web", 11, Backend::named("new")).await;
+                let leaving = workload("web-10", world.ip(10), "web", TunnelProtocol::Plain);
+                if terminating {
+                    world.put_workload(&Workload { terminating, ..leaving });
+                } else {
+                    world.take_workload(&leaving);
+                }
+                // Of two that share the requests one is asked fifty times in a row when the other one is not asked.
+                eventually(|| async {
+                    for _ in 0..50 {
+                        if client.get("web", "/next").await.text() != "new" {
+                            return None;
+                        }
+                    }
+                    Some(())
+                })
+                .await;
+                gate.add_permits(1);
+            };
+            let (begun, ()) = futures::future::join(client.get("web", "/begun"), leaves).await;
+            assert_eq!((begun.status, &*begun.text()), (OK, "old"), "terminating: {terminating}");
+        });
+    }
 }
 
 #[test]

@@ -161,12 +161,15 @@ async fn tell(
                     ..ads::Resource::default()
                 })
                 .collect();
+            let gone = before.keys().filter(|key| key.0 == *of && !now.contains_key(*key));
+            let removed_resources: Vec<String> = gone.map(|(_, name)| name.clone()).collect();
             *before = now.clone();
-            if resources.is_empty() && !nothing {
+            if resources.is_empty() && removed_resources.is_empty() && !nothing {
                 continue;
             }
             let response = ads::DeltaDiscoveryResponse {
                 resources,
+                removed_resources,
                 type_url: of.clone(),
                 nonce: "n".to_owned(),
                 ..ads::DeltaDiscoveryResponse::default()

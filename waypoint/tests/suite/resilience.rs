@@ -3,7 +3,7 @@
 use crate::backend::{Backend, ReplyBody, reply};
 use crate::client::{get, whole};
 use crate::words::{forward, to, with};
-use crate::world::{OK, World, eventually, run};
+use crate::world::{OK, World, all_to, eventually, run};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full, StreamBody};
@@ -201,6 +201,35 @@ fn more_than_there_is_room_for_is_refused_at_once() {
         assert_eq!((count(200), count(503), slow.hits()), (2, 3, 2));
         eventually(|| async { (world.line("/crowd").await["flags"] == "UO").then_some(()) }).await;
     });
+}
+
+#[test]
+fn a_limit_that_finds_itself_is_there_for_who_asks_for_it() {
+    /// What it begins with, before it has learnt anything.
+    const START: usize = 20;
+    for (setting, status) in [("off", 200), ("on", 503)] {
+        run(async {
+            let world = World::start_with(&[("WEFT_ADAPTIVE_CONCURRENCY", setting)]).await;
+            let hung = world.backend("web", 10, Backend::hanging("/hung")).await;
+            world.routes("web", &all_to("web")).await;
+            let client = world.client().await;
+            let hangs = futures::future::join_all((0..START).map(|_| client.get("web", "/hung")));
+            let beyond = async {
+                eventually(|| async { (hung.hung() == START).then_some(()) }).await;
+                assert_eq!(client.get("web", "/beyond").await.status, status, "{setting}");
+            };
+            tokio::select! {
+                _ = hangs => panic!("they hang"),
+                () = beyond => {}
+            }
+            let line = world.line("/beyond").await;
+            let (flags, why) = (line["flags"].as_str(), line["why"].as_str().unwrap_or_default());
+            let shed = flags == Some("UO") && why.contains("without a queue");
+            assert_eq!(shed, setting == "on", "{line}");
+            // Whoever goes away makes room.
+            eventually(|| async { (client.get("web", "/after").await.status == OK).then_some(()) }).await;
+        });
+    }
 }
 
 #[test]

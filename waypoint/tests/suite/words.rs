@@ -3,12 +3,9 @@
 use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
 use weft_core::identity::Identity;
-use weft_core::names::{Network, NetworkAddr, NodeName, ServiceName, WorkloadUid};
-use weft_core::service::{AppProtocol, IpFamilies, LoadBalancing, Service, ServicePort, Vip, VipKind};
-use weft_core::workload::{
-    GatewayAddr, GatewayDestination, Health, Locality, NetworkMode, PortPair, TunnelProtocol, Workload,
-    WorkloadKind,
-};
+use weft_core::names::{Network, NetworkAddr, ServiceName};
+use weft_core::service::{AppProtocol, Service, ServicePort};
+use weft_core::workload::{GatewayAddr, GatewayDestination, PortPair, TunnelProtocol, Workload};
 
 /// Where every backend listens, and as what clients name that port.
 pub(crate) const PORT: u16 = 8080;
@@ -27,60 +24,25 @@ pub(crate) fn workload(name: &str, ip: IpAddr, service: &str, protocol: TunnelPr
     let port = PortPair { service_port: SERVICE_PORT, target_port: PORT };
     let services = if service.is_empty() { vec![] } else { vec![(service_name(service), vec![port])] };
     Workload {
-        uid: WorkloadUid::new(format!("Kubernetes//Pod/shop/{name}")),
-        name: name.into(),
-        namespace: "shop".into(),
         addresses: vec![ip],
-        hostname: "".into(),
-        network: Network::default_network(),
         protocol,
-        identity: identity(name),
-        waypoint: None,
-        network_gateway: None,
-        node: NodeName::new("n1"),
-        canonical_name: name.into(),
-        canonical_revision: "latest".into(),
-        kind: WorkloadKind::Pod,
-        workload_name: name.into(),
-        native_tunnel: false,
-        application_tunnel: None,
         services,
-        policies: Vec::new(),
-        health: Health::Healthy,
-        cluster: "Kubernetes".into(),
-        locality: Locality::default(),
         labels: [("app".into(), name.into())].into(),
-        network_mode: NetworkMode::Standard,
-        weight: 1,
-        node_tunnel: None,
-        terminating: false,
+        ..weft_samples::workload("shop", name)
     }
 }
 
 /// A service behind the waypoint at this address.
 pub(crate) fn service(name: &str, vip: SocketAddr, waypoint: IpAddr, app_protocol: AppProtocol) -> Service {
-    let network = Network::default_network();
-    let range = ipnet(vip.ip());
     let port = ServicePort { service_port: vip.port(), target_port: PORT, app_protocol };
-    let destination = GatewayDestination::Addr(NetworkAddr { network: network.clone(), ip: waypoint });
+    let waypoint = NetworkAddr { network: Network::default_network(), ip: waypoint };
+    let destination = GatewayDestination::Addr(waypoint);
     Service {
-        name: service_name(name),
-        short_name: name.into(),
-        vips: vec![Vip { network, range, kind: VipKind::Cluster }],
+        vips: vec![weft_samples::vip(vip.ip())],
         ports: vec![port],
-        subject_alt_names: Vec::new(),
         waypoint: Some(GatewayAddr { destination, hbone_port: 15008 }),
-        load_balancing: LoadBalancing::default(),
-        ip_families: IpFamilies::Automatic,
-        session_affinity: None,
-        external_name: None,
-        canonical: true,
-        guarded: false,
+        ..weft_samples::service("shop", &service_name(name).hostname)
     }
-}
-
-fn ipnet(ip: IpAddr) -> ipnet::IpNet {
-    format!("{ip}/32").parse().unwrap()
 }
 
 /// A backend of a rule, with a weight.

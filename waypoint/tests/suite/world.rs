@@ -144,6 +144,12 @@ impl World {
         self.put(ADDRESS_TYPE, workload.uid.to_string(), weft_proto::encode_workload(workload));
     }
 
+    /// Nobody is told of it any more.
+    pub(crate) fn take_workload(&self, workload: &weft_core::workload::Workload) {
+        let key = (ADDRESS_TYPE.to_owned(), workload.uid.to_string());
+        self.control.change(|all| drop(all.remove(&key)));
+    }
+
     pub(crate) fn put_service(&self, name: &str, protocol: AppProtocol) {
         self.put_this(&service(name, self.vip(name), self.ip(2), protocol));
     }

@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 6] = [
     // Protocols.
     &["weft-dns", "weft-agent-link", "weft-xds", "weft-tunnel", "weft-runtime"],
     // Wire.
-    &["weft-proto", "weft-pki", "weft-control-api"],
+    &["weft-proto", "weft-pki", "weft-control-api", "weft-samples"],
     // Words, and the kernel's programs, which know nothing else.
     &["weft-ebpf-programs", "weft-l7", "weft-core", "weft-ebpf-common"],
 ];

@@ -1,7 +1,10 @@
 //! Values that become objects, and values that do not.
 
 use super::*;
+use crate::authorization_policy::AuthorizationPolicySpec;
+use crate::peer_authentication::PeerAuthenticationSpec;
 use crate::problem::Severity;
+use crate::testing::assert_whole;
 use serde_json::json;
 
 fn policy(spec: &Value) -> Value {
@@ -109,15 +112,18 @@ fn every_field_of_the_policies_is_understood() {
     ]);
     let operation =
         lists(&["hosts", "notHosts", "ports", "notPorts", "methods", "notMethods", "paths", "notPaths"]);
-    let full = policy(&json!({
+    let spec = json!({
         "selector": {"matchLabels": {"app": "web"}}, "targetRef": refs[0], "targetRefs": refs, "action": "CUSTOM",
         "provider": {"name": "x"},
         "rules": [{"from": [{"source": source}], "to": [{"operation": operation}],
             "when": [{"key": "source.ip", "values": ["a"], "notValues": ["b"]}]}],
-    }));
-    assert!(
-        matches!(decode(&full), Decoded::Object(Object::AuthorizationPolicy(_), notes) if notes.is_empty())
-    );
+    });
+    assert_whole::<AuthorizationPolicySpec>("security.istio.io/v1", "AuthorizationPolicy", &[spec]);
+    let spec = json!({
+        "selector": {"matchLabels": {"app": "web"}}, "mtls": {"mode": "STRICT"},
+        "portLevelMtls": {"80": {"mode": "DISABLE"}},
+    });
+    assert_whole::<PeerAuthenticationSpec>("security.istio.io/v1beta1", "PeerAuthentication", &[spec]);
     let peer = json!({
         "apiVersion": "security.istio.io/v1beta1", "kind": "PeerAuthentication", "metadata": {"name": "web"},
         "spec": {"selector": {}, "mtls": {"mode": "STRICT"}, "portLevelMtls": {"80": {"mode": "DISABLE"}}},

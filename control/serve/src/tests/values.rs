@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 use weft_core::enrolment::{Acceleration, AgentPod, Existing, Membership, PlainText};
-use weft_core::identity::Identity;
 use weft_core::names::{Network, NetworkAddr, NodeName, PolicyName, ServiceName, WorkloadUid};
 use weft_core::policy::{Action, Enforcement, Policy, PolicyScope, Rule, Ruleset};
-use weft_core::service::{IpFamilies, LoadBalancing, Service, Vip, VipKind};
-use weft_core::workload::{Health, Locality, NetworkMode, PortPair, TunnelProtocol, Workload, WorkloadKind};
+use weft_core::service::Service;
+use weft_core::workload::{PortPair, Workload};
 
 pub(crate) fn uid(name: &str) -> WorkloadUid {
     WorkloadUid::new(format!("Kubernetes//Pod/default/{name}"))
@@ -27,52 +26,15 @@ pub(crate) fn addr(ip: &str) -> NetworkAddr {
 pub(crate) fn workload(name: &str, ip: &str, services: &[&str]) -> Workload {
     let ports = vec![PortPair { service_port: 80, target_port: 8080 }];
     Workload {
-        uid: uid(name),
-        name: name.into(),
-        namespace: "default".into(),
         addresses: vec![ip.parse().unwrap()],
-        hostname: "".into(),
-        network: Network::default_network(),
-        protocol: TunnelProtocol::Hbone,
-        identity: Identity::new("cluster.local", "default", "default").unwrap(),
-        waypoint: None,
-        network_gateway: None,
-        node: NodeName::new("n1"),
-        canonical_name: "".into(),
-        canonical_revision: "".into(),
-        kind: WorkloadKind::Pod,
-        workload_name: name.into(),
-        native_tunnel: false,
-        application_tunnel: None,
         services: services.iter().map(|name| (service_name(name), ports.clone())).collect(),
-        policies: Vec::new(),
-        health: Health::Healthy,
-        cluster: "Kubernetes".into(),
-        locality: Locality::default(),
-        labels: Default::default(),
-        network_mode: NetworkMode::Standard,
-        weight: 1,
-        node_tunnel: None,
-        terminating: false,
+        ..weft_samples::workload("default", name)
     }
 }
 
 pub(crate) fn service(name: &str, vip: &str) -> Service {
-    let range = addr(vip).ip.into();
-    Service {
-        name: service_name(name),
-        short_name: name.into(),
-        vips: vec![Vip { network: Network::default_network(), range, kind: VipKind::Cluster }],
-        ports: Vec::new(),
-        subject_alt_names: Vec::new(),
-        waypoint: None,
-        load_balancing: LoadBalancing::default(),
-        ip_families: IpFamilies::Automatic,
-        session_affinity: None,
-        external_name: None,
-        canonical: true,
-        guarded: false,
-    }
+    let vips = vec![weft_samples::vip(addr(vip).ip)];
+    Service { vips, ..weft_samples::service("default", &service_name(name).hostname) }
 }
 
 pub(crate) fn policy(name: &str) -> Policy {

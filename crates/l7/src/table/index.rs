@@ -115,8 +115,10 @@ fn keys(when: &RequestMatch) -> Vec<Key> {
         {
             None
         }
+        // `/a/` is within `/a//`, of which only the last slash means nothing, and is looked up under neither.
         Some(PathMatch::Within(prefix)) => {
-            Some(Key::Within(prefix.strip_suffix('/').map_or_else(|| prefix.clone(), Arc::from)))
+            let bare = prefix.strip_suffix('/').map_or_else(|| prefix.clone(), Arc::from);
+            (!bare.ends_with('/')).then_some(Key::Within(bare))
         }
         Some(PathMatch::Text(TextMatch::Prefix(start))) => Some(Key::Start(start.clone())),
         Some(PathMatch::Text(_)) | None => None,

@@ -15,35 +15,18 @@ use weft_core::service::{
 };
 use weft_core::workload::*;
 
+/// Of which the wire says nothing that it need not.
 fn plain_workload() -> Workload {
     Workload {
-        uid: WorkloadUid::new("Kubernetes//Pod/default/web-1"),
-        name: "web-1".into(),
-        namespace: "default".into(),
-        addresses: Vec::new(),
-        hostname: "".into(),
-        network: Network::default_network(),
         protocol: TunnelProtocol::Plain,
         identity: Identity::new("cluster.local", "default", "default").unwrap(),
-        waypoint: None,
-        network_gateway: None,
         node: NodeName::new(""),
         canonical_name: "".into(),
         canonical_revision: "".into(),
         kind: WorkloadKind::Deployment,
         workload_name: "".into(),
-        native_tunnel: false,
-        application_tunnel: None,
-        services: Vec::new(),
-        policies: Vec::new(),
-        health: Health::Healthy,
         cluster: "".into(),
-        locality: Locality::default(),
-        labels: Default::default(),
-        network_mode: NetworkMode::Standard,
-        weight: 1,
-        node_tunnel: None,
-        terminating: false,
+        ..weft_samples::workload("default", "web-1")
     }
 }
 
@@ -99,20 +82,7 @@ fn workload_apart() -> Workload {
 }
 
 fn plain_service() -> Service {
-    Service {
-        name: ServiceName::new("default", "web.default.svc.cluster.local"),
-        short_name: "web".into(),
-        vips: Vec::new(),
-        ports: Vec::new(),
-        subject_alt_names: Vec::new(),
-        waypoint: None,
-        load_balancing: LoadBalancing::default(),
-        ip_families: IpFamilies::Automatic,
-        session_affinity: None,
-        external_name: None,
-        canonical: false,
-        guarded: false,
-    }
+    Service { canonical: false, ..weft_samples::service("default", "web.default.svc.cluster.local") }
 }
 
 fn full_service() -> Service {

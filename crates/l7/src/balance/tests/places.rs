@@ -4,10 +4,9 @@ use super::*;
 use crate::balance::place::{Arrangement, Labels, Place, subset};
 use crate::destination::{Distribute, EmptySubset, Failover, Locality as Words, Subset};
 use std::sync::Arc;
-use weft_core::identity::Identity;
-use weft_core::names::{Network, NodeName};
+use weft_core::names::NodeName;
 use weft_core::service::{LoadBalancing, LoadBalancingMode, Scope};
-use weft_core::workload::{Health, Locality, NetworkMode, TunnelProtocol, Workload, WorkloadKind};
+use weft_core::workload::{Locality, Workload};
 
 /// A pod at `region/zone/subzone`, on the node `node`.
 fn pod(place: &str, node: &str) -> Workload {
@@ -15,32 +14,9 @@ fn pod(place: &str, node: &str) -> Workload {
     let mut part = || parts.next().unwrap_or_else(|| Arc::from(""));
     Workload {
         uid: id(place),
-        name: "web".into(),
-        namespace: "shop".into(),
-        addresses: Vec::new(),
-        hostname: "".into(),
-        network: Network::default_network(),
-        protocol: TunnelProtocol::Hbone,
-        identity: Identity::new("cluster.local", "shop", "web").expect("an identity"),
-        waypoint: None,
-        network_gateway: None,
         node: NodeName::new(node),
-        canonical_name: "web".into(),
-        canonical_revision: "latest".into(),
-        kind: WorkloadKind::Pod,
-        workload_name: "web".into(),
-        native_tunnel: false,
-        application_tunnel: None,
-        services: Vec::new(),
-        policies: Vec::new(),
-        health: Health::Healthy,
-        cluster: "Kubernetes".into(),
         locality: Locality { region: part(), zone: part(), subzone: part() },
-        labels: Default::default(),
-        network_mode: NetworkMode::Standard,
-        weight: 1,
-        node_tunnel: None,
-        terminating: false,
+        ..weft_samples::workload("shop", "web")
     }
 }
 

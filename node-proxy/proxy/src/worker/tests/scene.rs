@@ -15,14 +15,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{LocalSet, spawn_local};
 use weft_agent_link::{Listener, ListenerKind, SocketKind};
-use weft_core::identity::Identity;
-use weft_core::names::{Network, NodeName, ServiceName, WorkloadUid};
+use weft_core::names::NodeName;
 use weft_core::route::{MeshRules, Ranges};
-use weft_core::service::{AppProtocol, IpFamilies, LoadBalancing, Service, ServicePort, Vip, VipKind};
+use weft_core::service::{AppProtocol, Service, ServicePort};
 use weft_core::snapshot::Snapshot;
-use weft_core::workload::{
-    Health, Locality, NetworkMode, NodeTunnel, PortPair, TunnelPlace, TunnelProtocol, Workload, WorkloadKind,
-};
+use weft_core::workload::{NodeTunnel, PortPair, TunnelPlace, Workload};
 use weft_pki::{Leaf, TrustBundle, TrustView, live_trust};
 use weft_runtime::access::AccessFormat;
 use weft_runtime::metrics::Metrics;
@@ -184,60 +181,22 @@ pub(super) fn listener(host: u8) -> TcpListener {
 /// An enrolled pod at 127.0.0.`host`, whose node's tunnel is there.
 pub(super) fn pod(name: &str, host: u8, tunnel: SocketAddr) -> Workload {
     Workload {
-        uid: WorkloadUid::new(format!("Kubernetes//Pod/shop/{name}")),
-        name: name.into(),
-        namespace: "shop".into(),
         addresses: vec![IpAddr::from([127, 0, 0, host])],
-        hostname: "".into(),
-        network: Network::default_network(),
-        protocol: TunnelProtocol::Hbone,
-        identity: Identity::new("cluster.local", "shop", name).unwrap(),
-        waypoint: None,
-        network_gateway: None,
         node: NodeName::new(tunnel.ip().to_string()),
-        canonical_name: name.into(),
-        canonical_revision: "latest".into(),
-        kind: WorkloadKind::Pod,
-        workload_name: name.into(),
-        native_tunnel: false,
-        application_tunnel: None,
-        services: Vec::new(),
-        policies: Vec::new(),
-        health: Health::Healthy,
-        cluster: "Kubernetes".into(),
-        locality: Locality::default(),
-        labels: std::collections::BTreeMap::new(),
-        network_mode: NetworkMode::Standard,
-        weight: 1,
         node_tunnel: Some(NodeTunnel { place: TunnelPlace::Node(vec![tunnel]), versions: vec![1] }),
-        terminating: false,
+        ..weft_samples::workload("shop", name)
     }
 }
 
 /// A service at `at`, and the pod as its only endpoint, which serves it at `port`.
 pub(super) fn served(pod: &mut Workload, at: SocketAddr, port: u16) -> Service {
-    let name = ServiceName::new("shop", "web.shop.svc.cluster.local");
-    pod.services.push((name.clone(), vec![PortPair { service_port: at.port(), target_port: port }]));
-    Service {
-        name,
-        short_name: "web".into(),
-        vips: vec![Vip {
-            network: Network::default_network(),
-            range: at.ip().into(),
-            kind: VipKind::Cluster,
-        }],
-        ports: vec![ServicePort {
-            service_port: at.port(),
-            target_port: port,
-            app_protocol: AppProtocol::Unknown,
-        }],
-        subject_alt_names: Vec::new(),
-        waypoint: None,
-        load_balancing: LoadBalancing::default(),
-        ip_families: IpFamilies::Automatic,
-        session_affinity: None,
-        external_name: None,
-        canonical: true,
-        guarded: false,
-    }
+    let port = ServicePort { service_port: at.port(), target_port: port, app_protocol: AppProtocol::Unknown };
+    let service = Service {
+        vips: vec![weft_samples::vip(at.ip())],
+        ports: vec![port],
+        ..weft_samples::service("shop", "web.shop.svc.cluster.local")
+    };
+    let pair = PortPair { service_port: port.service_port, target_port: port.target_port };
+    pod.services.push((service.name.clone(), vec![pair]));
+    service
 }
