@@ -23,7 +23,9 @@ fn where_http_is_written_nothing_else_is_passed_on() {
         world.routes("web", &all_to("web")).await;
         let before = web.hits();
         let hello = "\x16\x03\x01\x02\0\x01\0\x01\u{fc}\x03\x03";
-        for garbage in ["\0\x01\x02 garbage\r\n\r\n", "QUIT\r\n\r\n", " GET / HTTP/1.1\r\nHost: a\r\n\r\n", hello] {
+        for garbage in
+            ["\0\x01\x02 garbage\r\n\r\n", "QUIT\r\n\r\n", " GET / HTTP/1.1\r\nHost: a\r\n\r\n", hello]
+        {
             let answer = answer(&world, garbage.as_bytes()).await;
             assert!(answer.starts_with("HTTP/1.1 400 "), "{garbage:?}: {answer:?}");
         }
