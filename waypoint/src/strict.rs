@@ -5,7 +5,7 @@
 //! that ends in a lone LF, both lengths at once (it drops one without a trace), a length that is said twice, and codings
 //! before `chunked`, which it does not undo. Exactly these are looked for here, in the bytes on their way to hyper: it
 //! takes the ends of lines and the two fields that say where a body ends, and no second parser. What is refused is made
-//! into what hyper answers with 400: the end of the line becomes a NUL.
+//! into what hyper answers with 400: the end of the line becomes a NUL, and so does all that follows.
 
 use crate::config::{HEAD_BYTES_MAX, HEADERS_MAX};
 use crate::framing::{Abuse, Framing, Phase};
@@ -87,7 +87,8 @@ impl Strict {
             let taken = match self.at {
                 At::Body(left) => self.skip(left, bytes.len(), At::Body, At::Between),
                 At::Chunk(left) => self.skip(left, bytes.len(), At::Chunk, At::ChunkEnd),
-                At::Refused => return,
+                // Nobody looks at it any more, and nobody is to serve it.
+                At::Refused => return bytes.fill(0),
                 At::Between | At::Fields(_) | At::ChunkSize | At::ChunkEnd | At::Trailers => self.line(bytes),
             };
             bytes = &mut bytes[taken..];
@@ -112,7 +113,8 @@ impl Strict {
         };
         let long = self.begun_bytes + end > LINE_BYTES_MAX;
         let before = end.checked_sub(1).map_or(self.last, |before| bytes[before]);
-        let judged = if before != b'\r' || self.begun_bytes + end == 0 {
+        let lone = before != b'\r' || self.begun_bytes + end == 0;
+        let judged = if lone {
             Err(Ambiguous)
         } else if self.begun_bytes == 0 {
             self.judge(&bytes[..end - 1], long)
@@ -128,7 +130,10 @@ impl Strict {
         match judged {
             Ok(next) => self.at = next,
             Err(Ambiguous) => {
-                bytes[end] = 0;
+                // Of a chunk's extensions hyper takes a NUL, but never a lone LF.
+                if !(lone && matches!(self.at, At::ChunkSize)) {
+                    bytes[end] = 0;
+                }
                 self.at = At::Refused;
             }
         }
@@ -293,6 +298,10 @@ mod tests {
                 "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc\r\n",
             ),
             (
+                "a chunk's extensions with a lone LF",
+                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3;\n\r\nabc\r\n",
+            ),
+            (
                 "a chunk's size with a sign",
                 "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n+3\r\nabc\r\n",
             ),
@@ -303,7 +312,10 @@ mod tests {
         ] {
             for piece in [1, 2, 5, 10_000] {
                 let (out, framing) = passed(bytes, piece);
-                assert_eq!(out.iter().filter(|byte| **byte == 0).count(), 1, "{case} in pieces of {piece}");
+                let broken = out.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+                assert!(broken < bytes.len(), "{case} in pieces of {piece}");
+                assert_eq!(&out[..broken], &bytes.as_bytes()[..broken], "{case} in pieces of {piece}");
+                assert!(out[broken..].iter().all(|byte| *byte == 0), "{case} in pieces of {piece}");
                 assert!(matches!(framing.at, At::Refused), "{case} in pieces of {piece}");
             }
         }

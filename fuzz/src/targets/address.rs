@@ -4,7 +4,7 @@ use super::samples;
 use std::sync::Arc;
 use weft_core::identity::Identity;
 use weft_core::names::NetworkAddr;
-use weft_core::service::Service;
+use weft_core::service::{Service, Vip, VipKind};
 use weft_core::snapshot::Snapshot;
 use weft_core::workload::Workload;
 use weft_proto::{Address, decode_address, encode_address};
@@ -68,9 +68,16 @@ fn check_workload(workload: &Workload) {
 
 fn check_service(service: &Service) {
     let mut snapshot = Snapshot::default();
-    let at = |snapshot: &Snapshot, vip: &weft_core::service::Vip| {
+    let at = |snapshot: &Snapshot, vip: &Vip| {
         let addr = NetworkAddr { network: vip.network.clone(), ip: vip.range.addr() };
-        snapshot.services_at(&addr).next().map(|found| found.name.clone())
+        let single = vip.range.prefix_len() == vip.range.max_prefix_len();
+        match vip.kind {
+            // Nodes give their pods addresses from it.
+            VipKind::Cluster if !single => snapshot.is_for_pods(&addr).then(|| service.name.clone()),
+            VipKind::Cluster | VipKind::External => {
+                snapshot.services_at(&addr).next().map(|found| found.name.clone())
+            }
+        }
     };
     for _ in 0..2 {
         snapshot.insert_service(Arc::new(service.clone()));

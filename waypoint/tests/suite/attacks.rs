@@ -71,6 +71,11 @@ fn what_is_ambiguous_is_refused_and_nothing_behind_it_is_served() {
                 "400",
             ),
             (
+                "a lone LF in a chunk's extensions",
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;\n\r\nabc\r\n0\r\n\r\n",
+                "400",
+            ),
+            (
                 "a coding that is none",
                 "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
                 "400",
