@@ -161,6 +161,12 @@ impl Service {
         self.vips.iter().any(owns)
     }
 
+    /// Whether it is no service that anybody could ask for, and only says where nodes give their pods addresses from.
+    pub fn is_pod_ranges(&self) -> bool {
+        let is_range = |vip: &Vip| vip.range.prefix_len() < vip.range.max_prefix_len();
+        self.ports.is_empty() && self.vips.iter().any(|vip| vip.kind == VipKind::Cluster && is_range(vip))
+    }
+
     /// The port that clients name `service_port`.
     pub fn port(&self, service_port: u16) -> Option<&ServicePort> {
         self.ports.iter().find(|port| port.service_port == service_port)

@@ -78,7 +78,7 @@ impl Admin {
         Status {
             node: self.node.to_string(),
             workloads: snapshot.workloads().len(),
-            services: snapshot.services().len(),
+            services: snapshot.services().filter(|one| !one.is_pod_ranges()).count(),
             policies: snapshot.policies().len(),
             certificates: certificates(&self.leaves),
             discovery: discovery(&self.view.sync()),

@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::task::spawn_local;
+use tokio::time::Instant;
 use weft_core::admit::{
     Admitted, Door, NotAdmitted, NotPermitted, WeftRequest, admit_weft_request, patience, spoken_for,
 };
@@ -271,6 +272,14 @@ impl Worker {
             let of_pod = |uid: &WorkloadUid| snapshot.workload(uid).map(|one| one.network.clone());
             self.pods.find(of_pod).ok_or(StreamError::Nobody)
         };
-        self.knowledge.view.find(network, |_| self.knowledge.limits.discovery).await
+        // A peer may come before the agent is done with the first pod here.
+        let deadline = Instant::now() + self.knowledge.limits.discovery;
+        loop {
+            let (arrival, left) = (self.pods.arrival(), deadline.saturating_duration_since(Instant::now()));
+            tokio::select! {
+                found = self.knowledge.view.find(network, |_| left) => return found,
+                () = arrival => {}
+            }
+        }
     }
 }

@@ -112,12 +112,17 @@ impl Pods {
     pub(super) async fn wait(&self, uid: &WorkloadUid) -> Rc<Pod> {
         loop {
             // Before looking: an arrival in between counts.
-            let arrival = self.arrived.notified();
+            let arrival = self.arrival();
             if let Some(pod) = self.get(uid) {
                 return pod;
             }
             arrival.await;
         }
+    }
+
+    /// The next arrival after this call.
+    pub(super) fn arrival(&self) -> impl Future<Output = ()> {
+        self.arrived.notified()
     }
 
     /// The first of the pods for which something is found.
