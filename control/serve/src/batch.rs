@@ -52,8 +52,7 @@ impl Batch {
 
     /// Adds or replaces a service.
     pub fn put_service(&mut self, service: &Service) {
-        let whole = service.vips.iter().filter(|vip| vip.range.prefix_len() == vip.range.max_prefix_len());
-        let addrs = whole.map(|vip| addr(&vip.network, vip.range.addr())).collect();
+        let addrs = service.vips.iter().filter_map(|vip| Some(addr(&vip.network, vip.ip()?))).collect();
         let body = weft_proto::encode_service(service);
         self.put(shared(Kind::Address, &service.name.to_string()), addrs, Vec::new(), body);
     }

@@ -3,6 +3,7 @@
 use crate::names::{Network, NetworkAddr, ServiceName};
 use crate::workload::GatewayAddr;
 use ipnet::IpNet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,13 @@ pub struct Vip {
     pub range: IpNet,
     /// Whose it is.
     pub kind: VipKind,
+}
+
+impl Vip {
+    /// The address; `None` for a range of several.
+    pub fn ip(&self) -> Option<IpAddr> {
+        (self.range.prefix_len() == self.range.max_prefix_len()).then(|| self.range.addr())
+    }
 }
 
 /// Whose a virtual address is.
@@ -163,8 +171,8 @@ impl Service {
 
     /// Whether it is no service that anybody could ask for, and only says where nodes give their pods addresses from.
     pub fn is_pod_ranges(&self) -> bool {
-        let is_range = |vip: &Vip| vip.range.prefix_len() < vip.range.max_prefix_len();
-        self.ports.is_empty() && self.vips.iter().any(|vip| vip.kind == VipKind::Cluster && is_range(vip))
+        self.ports.is_empty()
+            && self.vips.iter().any(|vip| vip.kind == VipKind::Cluster && vip.ip().is_none())
     }
 
     /// The port that clients name `service_port`.

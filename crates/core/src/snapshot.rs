@@ -251,8 +251,8 @@ impl Snapshot {
             self.policy_generation += 1;
         }
         for vip in &service.vips {
-            if vip.range.prefix_len() == vip.range.max_prefix_len() {
-                let addr = NetworkAddr { network: vip.network.clone(), ip: vip.range.addr() };
+            if let Some(ip) = vip.ip() {
+                let addr = NetworkAddr { network: vip.network.clone(), ip };
                 self.by_vip.entry(addr).or_default().push(service.name.clone());
                 continue;
             }

@@ -150,11 +150,10 @@ pub(crate) fn encode(from: &Service) -> pb::Service {
 }
 
 fn encode_vip(vip: &Vip) -> pb::NetworkAddress {
-    let whole = vip.range.prefix_len() == vip.range.max_prefix_len();
     pb::NetworkAddress {
         network: vip.network.to_string(),
         address: ip_bytes(vip.range.addr()),
-        length: (!whole).then(|| vip.range.prefix_len().into()),
+        length: vip.ip().is_none().then(|| vip.range.prefix_len().into()),
     }
 }
 

@@ -70,10 +70,11 @@ fn check_service(service: &Service) {
     let mut snapshot = Snapshot::default();
     let at = |snapshot: &Snapshot, vip: &Vip| {
         let addr = NetworkAddr { network: vip.network.clone(), ip: vip.range.addr() };
-        let single = vip.range.prefix_len() == vip.range.max_prefix_len();
         match vip.kind {
             // Nodes give their pods addresses from it.
-            VipKind::Cluster if !single => snapshot.is_for_pods(&addr).then(|| service.name.clone()),
+            VipKind::Cluster if vip.ip().is_none() => {
+                snapshot.is_for_pods(&addr).then(|| service.name.clone())
+            }
             VipKind::Cluster | VipKind::External => {
                 snapshot.services_at(&addr).next().map(|found| found.name.clone())
             }

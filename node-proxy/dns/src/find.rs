@@ -140,13 +140,12 @@ fn is_published(workload: &Workload, context: &Context<'_>) -> bool {
 fn addresses_of(service: &Service, context: &Context<'_>) -> Option<Vec<IpAddr>> {
     let in_cluster = HostName::from_table(&service.name.hostname).is_below(context.cluster_domain);
     let network = &context.client.network;
-    let single = |vip: &&Vip| vip.range.prefix_len() == vip.range.max_prefix_len();
-    let vips = service.vips.iter().filter(|vip| vip.network == *network).filter(single);
+    let vips = service.vips.iter().filter(|vip| vip.network == *network);
     // External and load balancers' addresses are for clients outside. Who says of no address that it is the cluster's (istiod
     // does not) names those first.
     let own = service.vips.iter().any(|vip| vip.kind == VipKind::Cluster);
     let told = vips.filter(|vip| !in_cluster || !own || vip.kind == VipKind::Cluster);
-    let mut addresses: Vec<IpAddr> = told.map(|vip| vip.range.addr()).collect();
+    let mut addresses: Vec<IpAddr> = told.filter_map(Vip::ip).collect();
     if in_cluster {
         let first = |is: fn(&IpAddr) -> bool| addresses.iter().copied().find(is);
         addresses = [first(IpAddr::is_ipv4), first(IpAddr::is_ipv6)].into_iter().flatten().collect();

@@ -3,14 +3,13 @@
 
 use crate::worker::registry::Description;
 use crate::worker::request::Command;
-use ipnet::IpNet;
 use serde::Serialize;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use weft_core::names::Network;
 use weft_core::policy::{Applicable, Connection, Policy, Ruleset, Verdict, decide};
-use weft_core::service::Service;
+use weft_core::service::{Service, Vip};
 use weft_core::snapshot::Snapshot;
 use weft_core::workload::{Health, TunnelProtocol, Workload};
 use weft_runtime::http::{Answer, Request, Routes, StatusCode};
@@ -159,9 +158,8 @@ fn services(snapshot: &Snapshot) -> Vec<ServiceRow> {
 }
 
 /// An address without the length of its prefix, or a range with it.
-fn shown(range: IpNet) -> String {
-    let whole = range.prefix_len() == range.max_prefix_len();
-    if whole { range.addr().to_string() } else { range.to_string() }
+fn shown(vip: &Vip) -> String {
+    vip.ip().map_or_else(|| vip.range.to_string(), |ip| ip.to_string())
 }
 
 fn service(snapshot: &Snapshot, one: &Service) -> ServiceRow {
@@ -169,7 +167,7 @@ fn service(snapshot: &Snapshot, one: &Service) -> ServiceRow {
     ServiceRow {
         namespace: one.name.namespace.to_string(),
         hostname: one.name.hostname.to_string(),
-        addresses: one.vips.iter().map(|vip| shown(vip.range)).collect(),
+        addresses: one.vips.iter().map(shown).collect(),
         ports: one.ports.iter().map(|port| port.service_port).collect(),
         healthy: endpoints.iter().filter(|one| one.health == Health::Healthy).count(),
         endpoints: endpoints.len(),

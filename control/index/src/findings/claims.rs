@@ -73,8 +73,7 @@ fn named(vips: &[Vip]) -> impl Iterator<Item = IpAddr> {
 }
 
 fn single(vips: &[Vip], kind: VipKind) -> impl Iterator<Item = IpAddr> {
-    let single = |vip: &&Vip| vip.range.prefix_len() == vip.range.max_prefix_len();
-    vips.iter().filter(move |vip| vip.kind == kind).filter(single).map(|vip| vip.range.addr())
+    vips.iter().filter(move |vip| vip.kind == kind).filter_map(Vip::ip)
 }
 
 fn finding(held: &Held<'_>, name: &Name, facts: &ServiceFacts, why: String) -> Option<Finding> {

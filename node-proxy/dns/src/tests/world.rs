@@ -4,44 +4,19 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode}
 use hickory_proto::rr::{DNSClass, Name, RData, RecordType};
 use std::net::IpAddr;
 use std::sync::Arc;
-use weft_core::identity::Identity;
-use weft_core::names::{Network, NodeName, ServiceName, WorkloadUid};
+use weft_core::names::{Network, ServiceName};
 use weft_core::service::{HealthPolicy, IpFamilies, LoadBalancing, Service, Vip, VipKind};
 use weft_core::snapshot::Snapshot;
-use weft_core::workload::{Health, Locality, NetworkMode, TunnelProtocol, Workload, WorkloadKind};
+use weft_core::workload::{Health, Workload};
 
 use crate::{Context, Outcome, Transport, Upstream, answer};
 
 pub(super) fn workload(name: &str, addresses: &[&str], service: &str) -> Workload {
     let service = ServiceName::new("shop", service);
     Workload {
-        uid: WorkloadUid::new(format!("Kubernetes//Pod/shop/{name}")),
-        name: name.into(),
-        namespace: "shop".into(),
         addresses: addresses.iter().map(|ip| ip.parse().unwrap()).collect(),
-        hostname: "".into(),
-        network: Network::default_network(),
-        protocol: TunnelProtocol::Hbone,
-        identity: Identity::new("cluster.local", "shop", "a").unwrap(),
-        waypoint: None,
-        network_gateway: None,
-        node: NodeName::new("n1"),
-        canonical_name: "".into(),
-        canonical_revision: "".into(),
-        kind: WorkloadKind::Pod,
-        workload_name: "".into(),
-        native_tunnel: false,
-        application_tunnel: None,
         services: vec![(service, vec![])],
-        policies: vec![],
-        health: Health::Healthy,
-        cluster: "Kubernetes".into(),
-        locality: Locality::default(),
-        labels: Default::default(),
-        network_mode: NetworkMode::Standard,
-        weight: 1,
-        node_tunnel: None,
-        terminating: false,
+        ..weft_samples::workload("shop", name)
     }
 }
 
@@ -49,20 +24,7 @@ pub(super) fn service(hostname: &str, vips: &[&str]) -> Service {
     let network = Network::default_network();
     let vip =
         |ip: &&str| Vip { network: network.clone(), range: ip.parse().unwrap(), kind: VipKind::Cluster };
-    Service {
-        name: ServiceName::new("shop", hostname),
-        short_name: hostname.split('.').next().unwrap().into(),
-        vips: vips.iter().map(vip).collect(),
-        ports: vec![],
-        subject_alt_names: vec![],
-        waypoint: None,
-        load_balancing: LoadBalancing::default(),
-        ip_families: IpFamilies::Automatic,
-        session_affinity: None,
-        external_name: None,
-        canonical: true,
-        guarded: false,
-    }
+    Service { vips: vips.iter().map(vip).collect(), ..weft_samples::service("shop", hostname) }
 }
 
 fn external(hostname: &str, target: &str) -> Service {
