@@ -352,6 +352,11 @@ impl Link {
                 },
                 message = hear(end) => match (message, end) {
                     (Some(FromAgent::PodGone { uid }), Some(end)) => self.on_pod_gone(end, uid).await,
+                    // What was accepted is still delivered.
+                    (Some(FromAgent::Sockets { uid, kind, sockets }), _) => {
+                        self.on_sockets(&uid, kind, sockets).await;
+                        Ok(())
+                    }
                     (Some(_), _) => Ok(()),
                     (None, _) => Err("the agent has closed the link".to_owned()),
                 },
