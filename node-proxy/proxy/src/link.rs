@@ -221,7 +221,7 @@ impl Link {
             *turn = (*turn + 1) % self.workers.len();
         }
         for (worker, listeners) in shares.into_iter().enumerate() {
-            self.tell(worker, Command::Pod(NewPod { uid: uid.clone(), listeners })).await;
+            self.tell(worker, Command::Pod(NewPod { uid: uid.clone(), netns_cookie, listeners })).await;
         }
         self.pods.insert(uid, HeldPod { netns_cookie, listeners, leaving: None });
         self.tell_enrolled();

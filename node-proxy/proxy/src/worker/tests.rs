@@ -101,6 +101,44 @@ fn a_proxy_that_drains_carries_what_it_has_accepted() {
 }
 
 #[test]
+fn whoever_waits_for_a_socket_has_one_of_an_agent_that_comes_back() {
+    run(async {
+        let (client, way_out) = (client(), listener(2));
+        let mut scene = Scene::set(snapshot_of([&client]), Papers::default());
+        scene.enrol(&client, &[(ListenerKind::Outbound, &way_out)]).await;
+        let mut application = tokio::net::TcpStream::connect(addr(&way_out)).await.unwrap();
+        let asks = |request: &Request| matches!(request, Request::Sockets { .. });
+        scene.hears(asks).await;
+        scene.say(Command::AgentRestarted).await;
+        scene.hears(asks).await;
+        // It did not know the pod yet when it was asked. Now it does, and says so.
+        scene.enrol(&client, &[]).await;
+        scene.hears(asks).await;
+        scene.give_sockets(&client, 1).await;
+        let mut outside = accepted(&way_out).await;
+        exchange(&mut application, &mut outside).await;
+    });
+}
+
+#[test]
+fn a_pod_that_comes_back_in_another_namespace_takes_nothing_of_the_old_one() {
+    run(async {
+        let (client, way_out) = (client(), listener(2));
+        let mut scene = Scene::set(snapshot_of([&client]), Papers::default());
+        scene.enrol(&client, &[(ListenerKind::Outbound, &way_out)]).await;
+        let mut application = TcpStream::connect(addr(&way_out)).unwrap();
+        application.set_nonblocking(true).unwrap();
+        scene.hears(|request| matches!(request, Request::Sockets { .. })).await;
+        // Nobody was linked when the agent would have said that the old one leaves.
+        scene.enrol_anew(&client, &[]).await;
+        let lines = scene.lines().await;
+        assert!(lines.len() == 1 && lines[0].contains("the pod has left the mesh"), "{lines:?}");
+        let error = application.read(&mut [0; 8]).expect_err("it is over");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
 fn a_policy_holds_for_what_a_draining_proxy_still_carries() {
     run(async {
         let (way_out, app) = (listener(2), listener(3));
