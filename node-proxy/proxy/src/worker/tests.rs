@@ -139,6 +139,35 @@ fn a_pod_that_comes_back_in_another_namespace_takes_nothing_of_the_old_one() {
 }
 
 #[test]
+fn a_pod_that_has_come_back_at_another_address_is_waited_for() {
+    run(async {
+        let (way_out, app) = (listener(2), listener(3));
+        let (client, mut server) = (client(), pod("server", 3, tunnel_at(NODE_1)));
+        let service = served(&mut server, addr(&way_out), addr(&app).port());
+        let mut snapshot = snapshot_of([&pod("client", 9, tunnel_at(NODE_1)), &server]);
+        snapshot.insert_service(Arc::new(service));
+        let scene = Scene::set(snapshot, Papers::default());
+        scene.enrol(&client, &[(ListenerKind::Outbound, &way_out)]).await;
+        scene.enrol(&server, &[]).await;
+        scene.give_sockets(&server, 1).await;
+        let mut near = tokio::net::TcpStream::connect(addr(&way_out)).await.unwrap();
+        // The event loop looks at its sockets before it sleeps: now the connection is accepted.
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        scene.settles().await;
+        scene.tell(|snapshot| snapshot.insert_workload(Arc::new(client.clone())));
+        let mut far = accepted(&app).await;
+        exchange(&mut near, &mut far).await;
+        // Whoever sends from an address that is never told has no such luck.
+        scene.tell(|snapshot| snapshot.insert_workload(Arc::new(pod("client", 9, tunnel_at(NODE_1)))));
+        let mut forger = tokio::net::TcpStream::connect(addr(&way_out)).await.unwrap();
+        let error = forger.read(&mut [0; 8]).await.expect_err("it is refused");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        let lines = scene.lines().await;
+        assert!(lines[0].contains("127.0.0.1 is not an address of pod"), "{lines:?}");
+    });
+}
+
+#[test]
 fn a_policy_holds_for_what_a_draining_proxy_still_carries() {
     run(async {
         let (way_out, app) = (listener(2), listener(3));
