@@ -168,6 +168,49 @@ fn a_pod_that_has_come_back_at_another_address_is_waited_for() {
 }
 
 #[test]
+fn whoever_is_in_no_mesh_is_asked_whether_it_is_still_there() {
+    run(async {
+        let (way_out, way_in) = (listener(2), listener(3));
+        let (client, server) = (client(), pod("server", 3, tunnel_at(NODE_1)));
+        let mut scene = Scene::set(snapshot_of([&client, &server]), Papers::default());
+        scene.enrol(&client, &[(ListenerKind::Outbound, &way_out)]).await;
+        let _application = tokio::net::TcpStream::connect(addr(&way_out)).await.unwrap();
+        let asks = |whose: &Workload| {
+            let whose = whose.uid.clone();
+            move |request: &Request| matches!(request, Request::Sockets { pod, .. } if *pod == whose)
+        };
+        scene.hears(asks(&client)).await;
+        // What is dialled comes to the test.
+        scene.enrol(&client, &[]).await;
+        scene.give_sockets(&client, 1).await;
+        let outside = accepted(&way_out).await;
+        assert!(is_kept_alive(outside.peer_addr().unwrap(), outside.local_addr().unwrap()), "on the way out");
+
+        scene.enrol(&server, &[(ListenerKind::InboundPlain, &way_in)]).await;
+        let stranger = tokio::net::TcpStream::connect(addr(&way_in)).await.unwrap();
+        scene.hears(asks(&server)).await;
+        assert!(
+            is_kept_alive(stranger.peer_addr().unwrap(), stranger.local_addr().unwrap()),
+            "on the way in"
+        );
+    });
+}
+
+/// Whether the kernel will ask the other end of a connection of this namespace (proc(5): 2 is the timer of keepalives).
+fn is_kept_alive(local: SocketAddr, remote: SocketAddr) -> bool {
+    let written = |addr: SocketAddr| match addr {
+        SocketAddr::V4(addr) => {
+            format!("{:08X}:{:04X}", u32::from_le_bytes(addr.ip().octets()), addr.port())
+        }
+        SocketAddr::V6(_) => panic!("IPv4 here"),
+    };
+    let ends = format!("{} {}", written(local), written(remote));
+    let table = std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+    let row = table.lines().find(|row| row.contains(&ends)).unwrap_or_else(|| panic!("{ends} in {table}"));
+    row.split_whitespace().nth(5).is_some_and(|timer| timer.starts_with("02"))
+}
+
+#[test]
 fn a_policy_holds_for_what_a_draining_proxy_still_carries() {
     run(async {
         let (way_out, app) = (listener(2), listener(3));
