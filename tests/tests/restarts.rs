@@ -5,19 +5,27 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
+use weft_core::ports::TUNNEL;
 use weft_testkit::{App, Capture, Connects, Mesh, MeshSettings, Node, Pod, PodBuilder, TapOptions, World};
 use weft_tests::asking::{agent_socket, ask, await_enrolled, await_known, proxy_socket};
 use weft_tests::stage::start_mesh;
 use weft_tests::talk::{Ending, Talk, is_refused};
 use weft_tests::traces::{Traces, listening_sockets};
-use weft_tests::waiting::eventually;
+use weft_tests::waiting::{access_lines, eventually, with_json_lines};
 
 const KILLS: usize = 20;
 const NEW_CONNECTIONS_PER_SECOND: u64 = 1000;
 const SECRET: &str = "said-in-confidence";
 const ENROLS_WITHIN: Duration = Duration::from_secs(10);
+/// How long an agent may be away under load: connections wait longer than that for a socket.
+const AGENT_AWAY: Duration = Duration::from_secs(1);
+/// Connections through one tunnel: more than a proxy has sockets for in stock.
+const MANY: usize = 40;
+/// Selects every pod, so that all keep their tunnels in their own namespaces.
+const SELECTS_ALL: &str = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: all, \
+     namespace: shop}, spec: {podSelector: {}, ingress: [{}], egress: [{}]}}\n";
 /// How late a connection may be begun on a busy machine, for a load of six seconds to count as steady.
 const LATE_MAX: Duration = Duration::from_secs(2);
 
@@ -225,12 +233,45 @@ fn an_agent_comes_back_and_nobody_notices() -> Result<()> {
     let report = load.finish()?;
     println!("three agents under load: {report:?}");
     assert_eq!(report.ok, report.tried, "{report:?}");
+    // Of pods of one node each connection takes a socket of the agent's; there are some for a while.
+    let near = Connects::to(&stage.near.addr(7000)).rate(NEW_CONNECTIONS_PER_SECOND);
+    let load = stage
+        .client
+        .start_tool(&near.during(Duration::from_secs(4)).send(SECRET).timeout(Duration::from_secs(20)))?;
+    agent.kill()?;
+    std::thread::sleep(AGENT_AWAY);
+    agent.start()?;
+    await_linked(&stage.mesh, 1)?;
+    let report = load.finish()?;
+    println!("an agent away for {AGENT_AWAY:?}: {report:?}");
+    assert_eq!(report.ok, report.tried, "{report:?}");
     open.iter_mut().try_for_each(Talk::go_on)?;
     assert_eq!(listening_sockets(&stage.client)?, listeners, "the very same listeners were taken back");
     stage.mesh.proxy(1).kill_and_restart()?;
     assert_eq!(listening_sockets(&stage.client)?, listeners, "and handed to the next proxy");
     stage.assert_traffic("after agents and a proxy")?;
     stage.assert_nothing_leaked()
+}
+
+#[test]
+#[ignore = "needs root and an eBPF-capable kernel; run by cargo xtask test"]
+fn open_tunnels_of_pods_go_on_with_the_next_agent() -> Result<()> {
+    let stage = Stage::set(with_json_lines())?;
+    stage.world.apply_yaml("network-policy.yaml", SELECTS_ALL)?;
+    let tunnel = SocketAddr::new(stage.far.ip(), TUNNEL).to_string();
+    eventually("a tunnel to the pod itself", ENROLS_WITHIN, || {
+        Talk::begin(&stage.client, stage.far.addr(7000))?.finish()?;
+        let lines = access_lines(stage.mesh.proxy(1), &stage.far.addr(7000).to_string());
+        ensure!(lines.last().is_some_and(|last| last["dst.tunnel_addr"] == tunnel), "{:?}", lines.last());
+        Ok(())
+    })?;
+    stage.mesh.agent(2).kill_and_restart()?;
+    await_linked(&stage.mesh, 2)?;
+    for number in 0..MANY {
+        let said = Talk::begin(&stage.client, stage.far.addr(7000)).and_then(Talk::finish);
+        said.with_context(|| format!("connection {number} through the tunnel of before"))?;
+    }
+    Ok(())
 }
 
 #[test]

@@ -265,8 +265,9 @@ fn ready_one(kind: SocketKind, own: Own<'_>) -> Result<OwnedFd, SocketError> {
         if datagrams { (Type::DGRAM, Protocol::UDP) } else { (Type::STREAM, Protocol::TCP) };
     let draft = Draft::new("ready", domain, kind, protocol)?;
     draft.v6_only(true)?.transparent()?;
-    draft.set("SO_REUSEADDR", draft.socket.set_reuse_address(true))?;
+    // Not for datagrams: the kernel would give one port to several, and each would have answers to another's query.
     if !datagrams {
+        draft.set("SO_REUSEADDR", draft.socket.set_reuse_address(true))?;
         draft.set("TCP_NODELAY", draft.socket.set_tcp_nodelay(true))?;
         // The port is chosen at connect, by the whole 4-tuple, ip(7).
         let done = setsockopt(&draft.socket, sockopt::IpBindAddressNoPort, &true);

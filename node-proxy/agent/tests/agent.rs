@@ -84,6 +84,9 @@ async fn a_pod_gets_listeners_and_sockets_and_is_released() {
             SocketKind::TcpV6 | SocketKind::UdpV6 => "[2001:db8::7]:4242".parse().expect("an address"),
         };
         SockRef::from(&sockets[0]).bind(&client.into()).expect("any address can be bound");
+        let streams = matches!(kind, SocketKind::TcpV4 | SocketKind::TcpV6);
+        let shares = |socket| SockRef::from(socket).reuse_address().expect("asked");
+        assert!(sockets.iter().all(|socket| shares(socket) == streams), "datagrams share no port: {kind:?}");
     }
 
     agent.tell(&[]).await;

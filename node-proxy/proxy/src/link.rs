@@ -221,7 +221,7 @@ impl Link {
             *turn = (*turn + 1) % self.workers.len();
         }
         for (worker, listeners) in shares.into_iter().enumerate() {
-            self.tell(worker, Command::Pod(NewPod { uid: uid.clone(), listeners })).await;
+            self.tell(worker, Command::Pod(NewPod { uid: uid.clone(), netns_cookie, listeners })).await;
         }
         self.pods.insert(uid, HeldPod { netns_cookie, listeners, leaving: None });
         self.tell_enrolled();
@@ -352,6 +352,11 @@ impl Link {
                 },
                 message = hear(end) => match (message, end) {
                     (Some(FromAgent::PodGone { uid }), Some(end)) => self.on_pod_gone(end, uid).await,
+                    // What was accepted is still delivered.
+                    (Some(FromAgent::Sockets { uid, kind, sockets }), _) => {
+                        self.on_sockets(&uid, kind, sockets).await;
+                        Ok(())
+                    }
                     (Some(_), _) => Ok(()),
                     (None, _) => Err("the agent has closed the link".to_owned()),
                 },

@@ -1,6 +1,7 @@
 //! Connects to an application of this node, from its client's address.
 
 use super::carry::{Cause, Failure};
+use super::dial::watch_stranger;
 use super::pods::{HasLeft, Pod};
 use super::stock::{NoSocket, tcp_kind};
 use std::io;
@@ -101,12 +102,13 @@ async fn connect_as(
     second.map_err(|source| DeliverError::Connect { target, source })
 }
 
-/// Connects to `target` in the pod's namespace under the pod's own address.
+/// Connects to `target`, out of the mesh, in the pod's namespace under the pod's own address.
 pub(super) async fn dial(pod: &Pod, target: SocketAddr, limit: Duration) -> Result<Socket, DeliverError> {
     let connected = pod.unless_left(|| async {
         let fresh = pod.stock.take(tcp_kind(target)).await?;
-        let connected = Socket::connect(fresh, target, limit).await;
-        connected.map_err(|source| DeliverError::Connect { target, source })
+        let failed = |source| DeliverError::Connect { target, source };
+        watch_stranger(&socket2::SockRef::from(&fresh)).map_err(failed)?;
+        Socket::connect(fresh, target, limit).await.map_err(failed)
     });
     connected.await?
 }

@@ -180,5 +180,16 @@ pub(super) fn watch_peer(socket: &socket2::Socket) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(UNANSWERED))
 }
 
+/// The same for an end that is in no mesh: an application's own keepalives go no further than this proxy. Slower, for it may
+/// be behind a network that is away for a while, and what waits for its acknowledgement is the kernel's business as ever.
+pub(super) fn watch_stranger(socket: &socket2::Socket) -> io::Result<()> {
+    let keepalive = socket2::TcpKeepalive::new().with_time(STRANGER_IDLE).with_interval(STRANGER_IDLE / 4);
+    socket.set_tcp_keepalive(&keepalive)
+}
+
+/// How long a connection out of the mesh may be silent before its other end is asked. It is given up after nine more quarters
+/// of that (tcp(7), `tcp_keepalive_probes`).
+const STRANGER_IDLE: Duration = Duration::from_secs(60);
+
 #[cfg(test)]
 mod tests;

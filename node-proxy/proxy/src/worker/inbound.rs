@@ -4,6 +4,7 @@
 use super::Worker;
 use super::carry::{Attempt, Cause, Failure};
 use super::deliver::{Came, DeliverError, deliver};
+use super::dial::watch_stranger;
 use super::pods::{HasLeft, Pod};
 use super::registry::{Direction, Judged};
 use std::net::SocketAddr;
@@ -55,6 +56,9 @@ impl Worker {
         let Ok(target) = socket.local_addr().map(canonical) else {
             return; // Reset before it was looked at.
         };
+        if let Err(error) = watch_stranger(&socket2::SockRef::from(&socket)) {
+            tracing::debug!(%client, %error, "cannot set a client's time limits");
+        }
         let mut attempt = Attempt::new(&self, Direction::Inbound, client, target);
         match self.try_inbound(&pod, &mut attempt).await {
             Err(error) => {

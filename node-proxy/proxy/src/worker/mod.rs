@@ -218,11 +218,8 @@ impl Worker {
     fn on_command(self: &Rc<Self>, command: Command) {
         match command {
             Command::Pod(new) => {
-                let pod = Pod::new(self.index, &new, self.requests.clone());
+                let pod = self.enrolled(&new);
                 self.listen(&pod, new);
-                if let Some(old) = self.pods.insert(pod) {
-                    old.stop_listening();
-                }
             }
             Command::PodGone { pod, release } => {
                 if let Some(pod) = self.pods.remove(&pod) {
@@ -246,6 +243,24 @@ impl Worker {
             }
             Command::Drain => {}
         }
+    }
+
+    /// The pod that the agent tells of. One that has come back tells of all pods again, and gives new listeners: whoever has
+    /// such a pod already goes on with it, for its sockets come to that.
+    fn enrolled(&self, new: &request::NewPod) -> Rc<Pod> {
+        if let Some(known) = self.pods.get(&new.uid) {
+            if known.netns_cookie == new.netns_cookie {
+                known.stop_listening();
+                known.stock.forget_orders();
+                return known;
+            }
+            // The word that it leaves was said while nobody was linked.
+            self.let_go(&known);
+            known.stock.clear();
+        }
+        let pod = Pod::new(self.index, new, self.requests.clone());
+        self.pods.insert(pod.clone());
+        pod
     }
 
     fn listen(self: &Rc<Self>, pod: &Rc<Pod>, new: request::NewPod) {
@@ -323,10 +338,7 @@ impl Worker {
     }
 
     async fn release(self: Rc<Self>, pod: Rc<Pod>, release: u64) {
-        pod.leave();
-        self.open.stop_pod(&pod.uid, Stop::Released);
-        self.pool.close_pod(&pod.uid);
-        self.peers.close_pod(&pod.uid);
+        self.let_go(&pod);
         let deadline = Instant::now() + RELEASE_WITHIN;
         // Whoever has something to do with it holds it.
         let is_held = || self.open.has_pod(&pod.uid) || Rc::strong_count(&pod) > 1;
@@ -338,6 +350,13 @@ impl Worker {
         if self.requests.send(released).await.is_err() {
             tracing::debug!("the main thread is gone; nobody waits for the release");
         }
+    }
+
+    fn let_go(&self, pod: &Pod) {
+        pod.leave();
+        self.open.stop_pod(&pod.uid, Stop::Released);
+        self.pool.close_pod(&pod.uid);
+        self.peers.close_pod(&pod.uid);
     }
 
     async fn drain(self: Rc<Self>, commands: &mut mpsc::Receiver<Command>) {

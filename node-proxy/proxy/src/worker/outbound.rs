@@ -167,24 +167,48 @@ impl Worker {
         socket: &Rc<Socket>,
         attempt: &mut Attempt,
     ) -> Result<(), OutboundError> {
-        let source = pod.unless_left(|| self.await_workload(&pod.uid)).await?;
-        let source = source.ok_or_else(|| OutboundError::UnknownClient(pod.uid.clone()))?;
-        attempt.parties.source = Some(source.clone());
-        attempt.parties.source_identity = Some(source.identity.clone());
-        match pod.unless_left(|| self.route(&source, OriginalDst(attempt.target))).await? {
+        let (source, hop) = self.decide_as_pod(pod, attempt).await?;
+        match hop {
             Hop::Refuse(refusal) => Err(OutboundError::Refused(refusal)),
             Hop::Ask(addr) => Err(OutboundError::Refused(Refusal::Unknown(addr.ip))),
             Hop::Passthrough(target) => self.pass(pod, socket, attempt, target).await,
-            Hop::Workload(hop) => {
-                attempt.parties.destination = Some(hop.workload.clone());
-                attempt.parties.service = hop.service.clone();
-                let client = attempt.client.ip();
-                if !source.addresses.contains(&client) {
-                    return Err(OutboundError::ForeignSource { pod: pod.uid.clone(), client });
-                }
-                self.to_workload(pod, socket, attempt, &source, *hop).await
-            }
+            Hop::Workload(hop) => self.to_workload(pod, socket, attempt, &source, *hop).await,
         }
+    }
+
+    /// Who connects, and where to.
+    async fn decide_as_pod(
+        &self,
+        pod: &Pod,
+        attempt: &mut Attempt,
+    ) -> Result<(Arc<Workload>, Hop), OutboundError> {
+        let source = pod.unless_left(|| self.await_workload(&pod.uid)).await?;
+        let source = source.ok_or_else(|| OutboundError::UnknownClient(pod.uid.clone()))?;
+        let hop = self.route_from(pod, attempt, &source).await?;
+        let client = attempt.client.ip();
+        if !matches!(hop, Hop::Workload(_)) || source.addresses.contains(&client) {
+            return Ok((source, hop));
+        }
+        // A pod that has come back under its name may run before discovery has told its new address.
+        let source = pod.unless_left(|| self.await_workload_at(&pod.uid, client)).await?;
+        let source = source.ok_or_else(|| OutboundError::ForeignSource { pod: pod.uid.clone(), client })?;
+        let hop = self.route_from(pod, attempt, &source).await?;
+        Ok((source, hop))
+    }
+
+    async fn route_from(
+        &self,
+        pod: &Pod,
+        attempt: &mut Attempt,
+        source: &Arc<Workload>,
+    ) -> Result<Hop, HasLeft> {
+        attempt.parties.source = Some(source.clone());
+        attempt.parties.source_identity = Some(source.identity.clone());
+        let hop = pod.unless_left(|| self.route(source, OriginalDst(attempt.target))).await?;
+        let to = if let Hop::Workload(to) = &hop { Some(to) } else { None };
+        attempt.parties.destination = to.map(|to| to.workload.clone());
+        attempt.parties.service = to.and_then(|to| to.service.clone());
+        Ok(hop)
     }
 
     async fn to_workload(
@@ -378,6 +402,13 @@ impl Worker {
         let mut fresh = Attempt::new(self, attempt.direction, attempt.client, attempt.target);
         fresh.begun = attempt.begun;
         std::mem::replace(attempt, fresh).open(self, pods, judged)
+    }
+
+    /// The workload with this key once it has this address; waits a moment.
+    async fn await_workload_at(&self, uid: &WorkloadUid, addr: IpAddr) -> Option<Arc<Workload>> {
+        let there = |one: &&Arc<Workload>| one.addresses.contains(&addr);
+        let known = |snapshot: &Snapshot| snapshot.workload(uid).filter(there).cloned().ok_or(());
+        self.knowledge.view.find(known, |()| self.knowledge.limits.discovery).await.ok()
     }
 
     /// The workload with this key; waits a moment, for the pod may be newer than what discovery has told.

@@ -13,6 +13,8 @@ use weft_core::names::WorkloadUid;
 pub(super) struct Pod {
     /// Its key in discovery.
     pub uid: WorkloadUid,
+    /// The kernel's word for its namespace.
+    pub netns_cookie: u64,
     /// Sockets in its namespace.
     pub stock: Stock,
     tasks: RefCell<Vec<AbortHandle>>,
@@ -30,6 +32,7 @@ impl Pod {
     pub(super) fn new(worker: usize, new: &NewPod, requests: Requests) -> Rc<Self> {
         Rc::new(Self {
             uid: new.uid.clone(),
+            netns_cookie: new.netns_cookie,
             stock: Stock::new(worker, new.uid.clone(), requests),
             tasks: RefCell::default(),
             has_left: Cell::new(false),
@@ -90,12 +93,10 @@ pub(super) struct Pods {
 }
 
 impl Pods {
-    /// Adds a pod and returns the one that it replaces.
-    pub(super) fn insert(&self, pod: Rc<Pod>) -> Option<Rc<Pod>> {
-        let old = self.remove(&pod.uid);
+    /// Adds a pod.
+    pub(super) fn insert(&self, pod: Rc<Pod>) {
         self.by_uid.borrow_mut().insert(pod.uid.clone(), pod);
         self.arrived.notify_waiters();
-        old
     }
 
     /// Removes a pod.

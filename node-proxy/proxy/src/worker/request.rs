@@ -77,6 +77,8 @@ pub enum Command {
 pub struct NewPod {
     /// Its key.
     pub uid: WorkloadUid,
+    /// The kernel's word for its namespace: pods come back under their names.
+    pub netns_cookie: u64,
     /// This worker's listeners.
     pub listeners: Vec<Listener>,
 }

@@ -82,11 +82,12 @@ impl Stock {
         }
     }
 
-    /// Takes in what the agent has made.
+    /// Takes in what the agent has made, as far as it is kept: each agent that comes back sends some unasked.
     pub(super) fn put(&self, kind: SocketKind, sockets: Vec<OwnedFd>) {
         let shelf = self.shelf(kind);
         shelf.ordered.set(shelf.ordered.get().saturating_sub(sockets.len()));
-        for socket in sockets {
+        let room = shelf.target.get().saturating_sub(shelf.ready.borrow().len());
+        for socket in sockets.into_iter().take(room) {
             shelf.ready.borrow_mut().push_back(socket);
             shelf.arrived.notify_one();
         }
@@ -137,4 +138,22 @@ const KINDS: [SocketKind; 4] = [SocketKind::TcpV4, SocketKind::TcpV6, SocketKind
 /// The kind of stream socket that reaches an address.
 pub(super) fn tcp_kind(target: SocketAddr) -> SocketKind {
     if target.is_ipv4() { SocketKind::TcpV4 } else { SocketKind::TcpV6 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_comes_unasked_never_makes_a_heap() {
+        let (requests, _asked) = tokio::sync::mpsc::channel(1);
+        let stock = Stock::new(0, WorkloadUid::new("pod"), requests);
+        for _ in 0..100 {
+            let socket = || std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+            stock.put(SocketKind::UdpV4, vec![socket().into(), socket().into()]);
+        }
+        let kept = stock.shelf(SocketKind::UdpV4).ready.borrow().len();
+        assert_eq!(kept, TARGET_MIN);
+        assert!(stock.take(SocketKind::UdpV4).await.is_ok());
+    }
 }

@@ -101,6 +101,116 @@ fn a_proxy_that_drains_carries_what_it_has_accepted() {
 }
 
 #[test]
+fn whoever_waits_for_a_socket_has_one_of_an_agent_that_comes_back() {
+    run(async {
+        let (client, way_out) = (client(), listener(2));
+        let mut scene = Scene::set(snapshot_of([&client]), Papers::default());
+        scene.enrol(&client, &[(ListenerKind::Outbound, &way_out)]).await;
+        let mut application = tokio::net::TcpStream::connect(addr(&way_out)).await.unwrap();
+        let asks = |request: &Request| matches!(request, Request::Sockets { .. });
+        scene.hears(asks).await;
+        scene.say(Command::AgentRestarted).await;
+        scene.hears(asks).await;
+        // It did not know the pod yet when it was asked. Now it does, and says so.
+        scene.enrol(&client, &[]).await;
+        scene.hears(asks).await;
+        scene.give_sockets(&client, 1).await;
+        let mut outside = accepted(&way_out).await;
+        exchange(&mut application, &mut outside).await;
+    });
+}
+
+#[test]
+fn a_pod_that_comes_back_in_another_namespace_takes_nothing_of_the_old_one() {
+    run(async {
+        let (client, way_out) = (client(), listener(2));
+        let mut scene = Scene::set(snapshot_of([&client]), Papers::default());
+        scene.enrol(&client, &[(ListenerKind::Outbound, &way_out)]).await;
+        let mut application = TcpStream::connect(addr(&way_out)).unwrap();
+        application.set_nonblocking(true).unwrap();
+        scene.hears(|request| matches!(request, Request::Sockets { .. })).await;
+        // Nobody was linked when the agent would have said that the old one leaves.
+        scene.enrol_anew(&client, &[]).await;
+        let lines = scene.lines().await;
+        assert!(lines.len() == 1 && lines[0].contains("the pod has left the mesh"), "{lines:?}");
+        let error = application.read(&mut [0; 8]).expect_err("it is over");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn a_pod_that_has_come_back_at_another_address_is_waited_for() {
+    run(async {
+        let (way_out, app) = (listener(2), listener(3));
+        let (client, mut server) = (client(), pod("server", 3, tunnel_at(NODE_1)));
+        let service = served(&mut server, addr(&way_out), addr(&app).port());
+        let mut snapshot = snapshot_of([&pod("client", 9, tunnel_at(NODE_1)), &server]);
+        snapshot.insert_service(Arc::new(service));
+        let scene = Scene::set(snapshot, Papers::default());
+        scene.enrol(&client, &[(ListenerKind::Outbound, &way_out)]).await;
+        scene.enrol(&server, &[]).await;
+        scene.give_sockets(&server, 1).await;
+        let mut near = tokio::net::TcpStream::connect(addr(&way_out)).await.unwrap();
+        // The event loop looks at its sockets before it sleeps: now the connection is accepted.
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        scene.settles().await;
+        scene.tell(|snapshot| snapshot.insert_workload(Arc::new(client.clone())));
+        let mut far = accepted(&app).await;
+        exchange(&mut near, &mut far).await;
+        // Whoever sends from an address that is never told has no such luck.
+        scene.tell(|snapshot| snapshot.insert_workload(Arc::new(pod("client", 9, tunnel_at(NODE_1)))));
+        let mut forger = tokio::net::TcpStream::connect(addr(&way_out)).await.unwrap();
+        let error = forger.read(&mut [0; 8]).await.expect_err("it is refused");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        let lines = scene.lines().await;
+        assert!(lines[0].contains("127.0.0.1 is not an address of pod"), "{lines:?}");
+    });
+}
+
+#[test]
+fn whoever_is_in_no_mesh_is_asked_whether_it_is_still_there() {
+    run(async {
+        let (way_out, way_in) = (listener(2), listener(3));
+        let (client, server) = (client(), pod("server", 3, tunnel_at(NODE_1)));
+        let mut scene = Scene::set(snapshot_of([&client, &server]), Papers::default());
+        scene.enrol(&client, &[(ListenerKind::Outbound, &way_out)]).await;
+        let _application = tokio::net::TcpStream::connect(addr(&way_out)).await.unwrap();
+        let asks = |whose: &Workload| {
+            let whose = whose.uid.clone();
+            move |request: &Request| matches!(request, Request::Sockets { pod, .. } if *pod == whose)
+        };
+        scene.hears(asks(&client)).await;
+        // What is dialled comes to the test.
+        scene.enrol(&client, &[]).await;
+        scene.give_sockets(&client, 1).await;
+        let outside = accepted(&way_out).await;
+        assert!(is_kept_alive(outside.peer_addr().unwrap(), outside.local_addr().unwrap()), "on the way out");
+
+        scene.enrol(&server, &[(ListenerKind::InboundPlain, &way_in)]).await;
+        let stranger = tokio::net::TcpStream::connect(addr(&way_in)).await.unwrap();
+        scene.hears(asks(&server)).await;
+        assert!(
+            is_kept_alive(stranger.peer_addr().unwrap(), stranger.local_addr().unwrap()),
+            "on the way in"
+        );
+    });
+}
+
+/// Whether the kernel will ask the other end of a connection of this namespace (proc(5): 2 is the timer of keepalives).
+fn is_kept_alive(local: SocketAddr, remote: SocketAddr) -> bool {
+    let written = |addr: SocketAddr| match addr {
+        SocketAddr::V4(addr) => {
+            format!("{:08X}:{:04X}", u32::from_le_bytes(addr.ip().octets()), addr.port())
+        }
+        SocketAddr::V6(_) => panic!("IPv4 here"),
+    };
+    let ends = format!("{} {}", written(local), written(remote));
+    let table = std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+    let row = table.lines().find(|row| row.contains(&ends)).unwrap_or_else(|| panic!("{ends} in {table}"));
+    row.split_whitespace().nth(5).is_some_and(|timer| timer.starts_with("02"))
+}
+
+#[test]
 fn a_policy_holds_for_what_a_draining_proxy_still_carries() {
     run(async {
         let (way_out, app) = (listener(2), listener(3));

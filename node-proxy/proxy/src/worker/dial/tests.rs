@@ -1,27 +1,37 @@
 //! Dialling pods that are only just there.
 
-use super::super::request::NewPod;
+use super::super::request::{NewPod, Request};
 use super::*;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use tokio::sync::mpsc;
-use weft_agent_link::SocketKind;
 use weft_core::names::WorkloadUid;
 
-/// A pod with ready sockets, made in the test's own namespace.
-fn pod(sockets: usize) -> Rc<Pod> {
-    let (requests, _nobody_makes_more) = mpsc::channel(1);
-    let new = NewPod { uid: WorkloadUid::new("c//Pod/shop/client"), listeners: Vec::new() };
-    let pod = Pod::new(0, &new, requests);
-    let fresh = || {
+/// A pod, and what is asked for it.
+fn pod() -> (Rc<Pod>, mpsc::Receiver<Request>) {
+    let (requests, asked) = mpsc::channel(4);
+    let new = NewPod { uid: WorkloadUid::new("c//Pod/shop/client"), netns_cookie: 1, listeners: Vec::new() };
+    (Pod::new(0, &new, requests), asked)
+}
+
+/// Works, and makes sockets meanwhile in the test's own namespace, as the agent would.
+async fn supplied<T>(pod: &Pod, asked: &mut mpsc::Receiver<Request>, work: impl Future<Output = T>) -> T {
+    let fresh = |_| {
         let socket =
             socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
         socket.set_nonblocking(true).expect("a socket that does not wait");
         OwnedFd::from(socket)
     };
-    pod.stock.put(SocketKind::TcpV4, (0..sockets).map(|_| fresh()).collect());
-    pod
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            Some(Request::Sockets { kind, count, .. }) = asked.recv() => {
+                pod.stock.put(kind, (0..count).map(fresh).collect());
+            }
+        }
+    }
 }
 
 /// A port that refuses, until it listens.
@@ -35,8 +45,8 @@ fn port() -> (socket2::Socket, SocketAddr) {
 #[tokio::test]
 async fn a_pod_that_refuses_at_first_is_asked_again() {
     let (port, to) = port();
-    let pod = pod(64);
-    let connecting = connect_pod(&pod, to, Duration::from_secs(60));
+    let (pod, mut asked) = pod();
+    let connecting = supplied(&pod, &mut asked, connect_pod(&pod, to, Duration::from_secs(60)));
     tokio::pin!(connecting);
     let early = tokio::time::timeout(PAUSE_MIN * 3, &mut connecting).await;
     assert!(early.is_err(), "nobody listens yet: {early:?}");
@@ -48,10 +58,11 @@ async fn a_pod_that_refuses_at_first_is_asked_again() {
 #[tokio::test]
 async fn a_pod_that_goes_on_refusing_is_given_up() {
     let (_port, to) = port();
-    let pod = pod(64);
+    let (pod, mut asked) = pod();
     let limit = PAUSE_MIN * 8;
     let begun = Instant::now();
-    let error = connect_pod(&pod, to, limit).await.expect_err("nobody listens");
+    let connecting = supplied(&pod, &mut asked, connect_pod(&pod, to, limit));
+    let error = connecting.await.expect_err("nobody listens");
     assert!(begun.elapsed() >= PAUSE_MIN, "it was asked more than once");
     assert!(
         matches!(&error, DialError::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused),

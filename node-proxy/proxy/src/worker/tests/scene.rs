@@ -111,12 +111,21 @@ impl Scene {
     }
 
     pub(super) async fn enrol(&self, pod: &Workload, listeners: &[(ListenerKind, &TcpListener)]) {
+        self.enrol_in(1, pod, listeners).await;
+    }
+
+    /// The same pod in another namespace.
+    pub(super) async fn enrol_anew(&self, pod: &Workload, listeners: &[(ListenerKind, &TcpListener)]) {
+        self.enrol_in(2, pod, listeners).await;
+    }
+
+    async fn enrol_in(&self, netns_cookie: u64, pod: &Workload, listeners: &[(ListenerKind, &TcpListener)]) {
         let listener = |(kind, socket): &(ListenerKind, &TcpListener)| Listener {
             kind: *kind,
             socket: socket.try_clone().unwrap().into(),
         };
         let listeners = listeners.iter().map(listener).collect();
-        self.say(Command::Pod(NewPod { uid: pod.uid.clone(), listeners })).await;
+        self.say(Command::Pod(NewPod { uid: pod.uid.clone(), netns_cookie, listeners })).await;
     }
 
     /// What the agent would do.
