@@ -3,13 +3,16 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 use weft_core::names::canonical;
 use weft_tunnel::socket::Socket;
 
 /// How long to wait when the process has no descriptor left; connections stay in the listen queue.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
+/// How often all listeners of the process together say so: each pod has several.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// A listening socket.
 pub(super) struct Listener(AsyncFd<OwnedFd>);
@@ -57,7 +60,7 @@ impl Listener {
                     | rustix::io::Errno::NOBUFS
                     | rustix::io::Errno::NOMEM,
                 ) => {
-                    tracing::warn!("out of file descriptors or memory; connections wait in the listen queue");
+                    tell_out_of_descriptors();
                     tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
                 }
                 Err(rustix::io::Errno::BADF | rustix::io::Errno::INVAL | rustix::io::Errno::NOTSOCK) => {
@@ -67,5 +70,14 @@ impl Listener {
                 Err(_) => {}
             }
         }
+    }
+}
+
+fn tell_out_of_descriptors() {
+    static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
+        *told = Some(Instant::now());
+        tracing::warn!("out of file descriptors or memory; connections wait in the listen queue");
     }
 }
