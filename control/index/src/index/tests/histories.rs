@@ -4,9 +4,12 @@ use super::world::{
     World, at_pod, authorization, bound, change, gateway_route, instance, labelled, namespace, node, peer,
     pod, service, slice, waypoint, with,
 };
+use crate::change::Diff;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use weft_control_api::kind::ObjectKey;
+use weft_core::names::{GatewayName, NodeName, WorkloadUid};
 
 /// Histories, each of so many steps.
 const HISTORIES: u64 = 8;
@@ -18,30 +21,87 @@ fn what_is_told_follows_from_what_is_there() {
     let mut wrong = Vec::new();
     for seed in 1..=HISTORIES {
         let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let mut world = World::new();
+        let (mut world, mut reader) = (World::new(), told(&World::new()));
         let mut there: BTreeMap<ObjectKey, Value> = BTreeMap::new();
         for step in 0..STEPS {
             let object = all[dice.below(all.len())].clone();
             let key = change(object.clone()).key();
             let before = there.get(&key).cloned();
-            let done = if before.is_some() && dice.below(3) == 0 {
+            let (done, diff) = if before.is_some() && dice.below(3) == 0 {
                 there.remove(&key);
-                world.delete(key.kind, &key.namespace, &key.name);
-                format!("{key} went")
+                (format!("{key} went"), world.delete(key.kind, &key.namespace, &key.name))
             } else {
                 there.insert(key.clone(), object.clone());
-                world.put(object.clone());
-                format!("{key} became {object}, was {before:?}")
+                (format!("{key} became {object}, was {before:?}"), world.put(object))
             };
+            follow(&mut reader, &diff);
             let fresh = World::of(there.values().cloned());
-            let differ = differences(&told(&world), &told(&fresh));
-            if !differ.is_empty() {
-                wrong.push(format!("history {seed}, step {step}: {done}\n{}", differ.join("\n")));
-                world = fresh;
+            let want = told(&fresh);
+            let (index, changes) = (differences(&told(&world), &want), differences(&reader, &want));
+            for (who, differ) in [("the index", index), ("who follows it", changes)] {
+                if !differ.is_empty() {
+                    wrong.push(format!("history {seed}, step {step}, {who}: {done}\n{}", differ.join("\n")));
+                    (world, reader) = (World::of(there.values().cloned()), want.clone());
+                }
             }
         }
     }
     assert!(wrong.is_empty(), "{} times:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// What a reader knows who takes each change as the control plane's own readers do: what is there first, then what is gone.
+fn follow(reader: &mut BTreeMap<String, String>, diff: &Diff) {
+    let Diff {
+        workloads,
+        services,
+        policies,
+        traffic,
+        requests,
+        telemetries,
+        agent_pods,
+        problems,
+        statuses,
+    } = diff;
+    reader.extend(workloads.upserted.iter().map(|one| (format!("workload {}", one.uid), format!("{one:?}"))));
+    reader.extend(services.upserted.iter().map(|one| (format!("service {}", one.name), format!("{one:?}"))));
+    reader.extend(policies.upserted.iter().map(|one| (format!("policy {}", one.name), format!("{one:?}"))));
+    reader.extend(
+        agent_pods.upserted.iter().map(|one| (agent_key(&one.node, &one.workload), format!("{one:?}"))),
+    );
+    let said = |kind: &str, gateway: &GatewayName, name: &dyn Display| format!("{kind} {gateway} {name}");
+    for one in &traffic.upserted {
+        reader.insert(said("traffic", &one.gateway, &one.said.service), format!("{one:?}"));
+    }
+    for one in &requests.upserted {
+        reader.insert(said("request", &one.gateway, &one.said.name), format!("{one:?}"));
+    }
+    for one in &telemetries.upserted {
+        reader.insert(said("telemetry", &one.gateway, &one.said.name), format!("{one:?}"));
+    }
+    let mut gone: Vec<String> = workloads.removed.iter().map(|uid| format!("workload {uid}")).collect();
+    gone.extend(services.removed.iter().map(|name| format!("service {name}")));
+    gone.extend(policies.removed.iter().map(|name| format!("policy {name}")));
+    gone.extend(agent_pods.removed.iter().map(|key| agent_key(&key.node, &key.workload_uid)));
+    gone.extend(traffic.removed.iter().map(|one| said("traffic", &one.gateway, &one.said)));
+    gone.extend(requests.removed.iter().map(|one| said("request", &one.gateway, &one.said)));
+    gone.extend(telemetries.removed.iter().map(|one| said("telemetry", &one.gateway, &one.said)));
+    for key in &gone {
+        reader.remove(key);
+    }
+    for (key, problems) in problems {
+        reader.retain(|line, _| !line.starts_with(&format!("problem test: {key}: ")));
+        reader.extend(problems.iter().map(|one| (format!("problem {one}"), String::new())));
+    }
+    for (key, status) in statuses {
+        match status {
+            Some(status) => reader.insert(format!("status {key}"), format!("{status:?}")),
+            None => reader.remove(&format!("status {key}")),
+        };
+    }
+}
+
+fn agent_key(node: &NodeName, workload: &WorkloadUid) -> String {
+    format!("agent {node} {workload}")
 }
 
 /// Chance that is the same each time (xorshift64*).
@@ -69,7 +129,7 @@ fn told(world: &World) -> BTreeMap<String, String> {
     all.extend(index.workloads().map(|one| (format!("workload {}", one.uid), format!("{one:?}"))));
     all.extend(index.services().map(|one| (format!("service {}", one.name), format!("{one:?}"))));
     all.extend(index.policies().map(|one| (format!("policy {}", one.name), format!("{one:?}"))));
-    all.extend(index.agent_pods().map(|one| (format!("agent {}", one.workload), format!("{one:?}"))));
+    all.extend(index.agent_pods().map(|one| (agent_key(&one.node, &one.workload), format!("{one:?}"))));
     all.extend(
         index
             .traffic()
@@ -126,7 +186,11 @@ fn places() -> Vec<Value> {
         ),
         with(web(json!({})), json!({"status": {"podIP": "10.0.0.7", "podIPs": [{"ip": "10.0.0.7"}]}})),
         with(web(json!({})), json!({"spec": {"hostname": "web", "subdomain": "db"}})),
+        with(web(json!({})), json!({"spec": {"hostNetwork": true}})),
+        with(web(json!({})), json!({"status": {"phase": "Succeeded"}})),
+        with(web(json!({})), json!({"metadata": {"deletionTimestamp": "2024-01-01T00:00:00Z"}})),
         pod("db", "10.0.0.2"),
+        with(pod("db", "10.0.0.2"), json!({"spec": {"nodeName": "n2"}})),
         with(pod("db", "10.0.0.1"), json!({"metadata": {"labels": {"app": "web"}}})),
         of_bank(pod("teller", "10.0.0.3")),
         json!({"apiVersion": "v1", "kind": "ServiceAccount",
@@ -171,6 +235,15 @@ fn services() -> Vec<Value> {
         slice("web-1", "web", json!([{"addresses": ["10.0.0.1"]}])),
         slice("web-1", "web-v1", json!([at_pod("db", "10.0.0.2")])),
         slice("web-2", "web", json!([{"addresses": ["10.0.0.7"]}])),
+        slice(
+            "web-2",
+            "web",
+            json!([{"addresses": ["192.0.2.2"], "nodeName": "n1", "conditions": {"ready": false}}]),
+        ),
+        labelled(
+            service("web", "10.1.0.1"),
+            json!({"weft.dev/waypoint": "wp3", "weft.dev/waypoint-namespace": "bank"}),
+        ),
     ]
 }
 
@@ -178,6 +251,7 @@ fn gateways() -> Vec<Value> {
     let all = json!([{"name": "mesh", "port": 15008, "protocol": "HBONE", "allowedRoutes": {"namespaces": {"from": "All"}}}]);
     let team = json!([{"name": "mesh", "port": 15008, "protocol": "HBONE", "allowedRoutes": {"namespaces":
         {"from": "Selector", "selector": {"matchLabels": {"team": "a"}}}}}]);
+    let all_from = all.clone();
     let class = |labels: Value| {
         json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass",
             "metadata": {"name": "weft-waypoint", "labels": labels},
@@ -192,6 +266,8 @@ fn gateways() -> Vec<Value> {
         with(waypoint("wp"), json!({"spec": {"gatewayClassName": "istio-waypoint"}})),
         with(waypoint("wp"), json!({"spec": {"gatewayClassName": "nginx"}})),
         waypoint("wp2"),
+        with(waypoint("wp3"), json!({"metadata": {"namespace": "bank"}, "spec": {"listeners": all_from}})),
+        with(instance("wp3-1", "wp3", "10.0.0.10"), json!({"metadata": {"namespace": "bank"}})),
         instance("wp-1", "wp", "10.0.0.9"),
         instance("wp-1", "wp2", "10.0.0.9"),
         with(
@@ -264,6 +340,7 @@ fn routes() -> Vec<Value> {
         born(tls(json!({"metadata": {"name": "other"}})), 2020),
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "roots", "namespace": "shop"}, "data": {"ca.crt": "x"}}),
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "cred", "namespace": "shop"}, "type": "Opaque", "data": {"cacert": "eA=="}}),
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "cred", "namespace": "bank"}, "type": "Opaque", "data": {"cacert": "eA=="}}),
         budget("one", "web"),
         budget("one", "web-v1"),
         born(budget("two", "web"), 2020),
@@ -297,6 +374,14 @@ fn istio() -> Vec<Value> {
             json!({"hosts": ["web"], "http": [{"match": [{"sourceLabels": {"version": "v1"}}],
             "route": [{"destination": {"host": "web", "subset": "v1"}}]}]}),
         ),
+        of(
+            "VirtualService",
+            "web",
+            json!({"hosts": ["web"], "tls": [{"match": [{"sniHosts": ["web"], "port": 80}],
+            "route": [{"destination": {"host": "db"}}]}]}),
+        ),
+        of("VirtualService", "star", json!({"hosts": ["*.example"], "http": route("*.example")})),
+        rule(json!({"host": "*.example", "subsets": [{"name": "a"}]})),
         of("VirtualService", "part", json!({"http": route("web-v1")})),
         of("VirtualService", "part", json!({"hosts": ["web"], "http": route("web")})),
         born(
@@ -383,6 +468,19 @@ fn entries() -> Vec<Value> {
             2020,
         ),
         with(entry("a", at("192.0.2.9")), json!({"metadata": {"namespace": "bank"}})),
+        labelled(
+            entry("star", json!({"hosts": ["*.example"], "resolution": "DYNAMIC_DNS"})),
+            json!({"weft.dev/waypoint": "wp"}),
+        ),
+        with(
+            entry("star", json!({"hosts": ["*.example"], "resolution": "DYNAMIC_DNS"})),
+            json!({"metadata": {"namespace": "bank"}}),
+        ),
+        with(
+            entry("a", at("10.0.0.3")),
+            json!({"metadata": {"namespace": "bank", "labels": {
+            "weft.dev/waypoint": "wp", "weft.dev/waypoint-namespace": "shop"}}}),
+        ),
         machine(json!({"address": "192.0.2.20", "labels": {"app": "web"}})),
         machine(json!({"address": "10.0.0.1", "labels": {"app": "web", "version": "v1"}})),
         machine(json!({"address": "192.0.2.1", "labels": {"app": "db"}})),
@@ -402,6 +500,14 @@ fn policies() -> Vec<Value> {
         aimed(json!({"group": "", "kind": "Service", "name": "web"})),
         aimed(json!({"group": "", "kind": "Service", "name": "web-v1"})),
         aimed(json!({"group": gateway, "kind": "Gateway", "name": "wp"})),
+        with(
+            aimed(json!({"group": "", "kind": "Service", "name": "ledger"})),
+            json!({"metadata": {"namespace": "bank"}}),
+        ),
+        with(
+            aimed(json!({"group": gateway, "kind": "Gateway", "name": "wp3"})),
+            json!({"metadata": {"namespace": "bank"}}),
+        ),
         aimed(json!({"group": "networking.istio.io", "kind": "ServiceEntry", "name": "a"})),
         roots(aimed(json!({"group": gateway, "kind": "GatewayClass", "name": "weft-waypoint"}))),
         peer("shop", "own", json!({"selector": {"matchLabels": {"app": "web"}}, "mtls": {"mode": "STRICT"}})),
@@ -431,6 +537,8 @@ fn telemetries() -> Vec<Value> {
         one("shop", "web", target("gateway.networking.k8s.io", "Gateway", "wp")),
         one("shop", "web", target("networking.istio.io", "ServiceEntry", "a")),
         born(one("shop", "two", target("", "Service", "web")), 2020),
+        one("bank", "bank", json!({})),
+        one("bank", "bank", target("", "Service", "ledger")),
         one("istio-system", "class", target("gateway.networking.k8s.io", "GatewayClass", "weft-waypoint")),
     ]
 }
