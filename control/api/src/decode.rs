@@ -52,7 +52,8 @@ pub fn decode(value: &Value) -> Decoded {
         )),
         Lookup::UnknownVersion(kind) => {
             let versions = kind.versions().join(" and ");
-            let reason = format!("{api_version} is no version of {kind} that is read: {versions} are");
+            let are = if kind.versions().len() == 1 { "is" } else { "are" };
+            let reason = format!("{api_version} is no version of {kind} that is read: {versions} {are}");
             refuse(kind, value, vec![Note::error("apiVersion", reason)])
         }
         Lookup::Known(kind) => {
@@ -151,7 +152,8 @@ fn secret(value: &Value) -> Typed<Secret> {
 fn typed<T: DeserializeOwned + Serialize>(value: &Value) -> Typed<T> {
     let one: T = serde_path_to_error::deserialize(value).map_err(|error| {
         let field = error.path().to_string();
-        vec![Note::error(if field == "." { "" } else { &field }, error.into_inner().to_string())]
+        let reason = in_words(&error.into_inner().to_string());
+        vec![Note::error(if field == "." { "" } else { &field }, reason)]
     })?;
     let understood = serde_json::to_value(&one).map_err(|error| vec![Note::error("", error.to_string())])?;
     let unknown = unknown_fields(value, &understood).into_iter();
@@ -161,6 +163,33 @@ fn typed<T: DeserializeOwned + Serialize>(value: &Value) -> Typed<T> {
     }
     let notes = status.into_iter().map(|note| Note::warning(note.field, "unknown field, not read"));
     Ok((Box::new(one), notes.collect()))
+}
+
+/// What was due, in the words of those who write manifests.
+fn in_words(reason: &str) -> String {
+    let Some((what, due)) = reason.rsplit_once(", expected ") else {
+        return reason.to_owned();
+    };
+    let due = match due {
+        "i32" | "i64" | "usize" => "a number",
+        "u8" => "a number from 0 to 255",
+        "u16" => "a number from 0 to 65535",
+        "u32" => "a number from 0 to 4294967295",
+        "u64" => "a number, 0 or more",
+        "f64" => "a number, also with a fraction",
+        "a sequence" => "a list",
+        "a map" => "a mapping",
+        "a string" if what.starts_with("invalid type: integer") || what.contains(": floating point") => {
+            "a text: write it in quotes"
+        }
+        "a string" if what.starts_with("invalid type: boolean") => {
+            "a text: write it in quotes (yes, no, on and off are booleans without)"
+        }
+        "a string" => "a text",
+        due if due.starts_with("struct ") => "a mapping",
+        due => due,
+    };
+    format!("{what}, expected {due}")
 }
 
 fn refuse(kind: Kind, value: &Value, notes: Vec<Note>) -> Decoded {

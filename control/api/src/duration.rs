@@ -1,18 +1,20 @@
 //! Durations as manifests write them. Gateway API and Istio take different texts.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 /// A duration of Gateway API (GEP-2257): `1h30m`, `5s`, `250ms`. Whole milliseconds, at most 99999 hours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(into = "String")]
 pub struct GatewayDuration(Duration);
 
 /// A duration of Istio, which is one of Go: `1h30m`, `5s`, `250ms`, also with fractions as in `1.5s`. Never negative,
 /// at most about 292 years.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(into = "String")]
 pub struct IstioDuration(Duration);
 
 /// A text is no duration.
@@ -58,6 +60,33 @@ impl TryFrom<String> for IstioDuration {
             Some(duration) => Ok(Self(duration)),
             None => Err(BadDuration(text)),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for GatewayDuration {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_str(Text(PhantomData))
+    }
+}
+
+impl<'de> Deserialize<'de> for IstioDuration {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_str(Text(PhantomData))
+    }
+}
+
+/// Reads a text, and says what one looks like where there is none.
+struct Text<T>(PhantomData<T>);
+
+impl<T: TryFrom<String, Error = BadDuration>> Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration with its unit: 1h30m, 5s, 250ms are")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        T::try_from(text.to_owned()).map_err(E::custom)
     }
 }
 

@@ -17,6 +17,11 @@ pub(crate) fn is_label(text: &str) -> bool {
         && outer(text.bytes().last())
 }
 
+/// What a text says: Istio cannot tell an empty one from none.
+pub fn said(text: Option<&String>) -> Option<&str> {
+    text.map(String::as_str).filter(|text| !text.is_empty())
+}
+
 /// A host name, in any case, of one label or several.
 pub fn is_host(text: &str) -> bool {
     text.len() <= HOST_BYTES_MAX && text.split('.').all(is_label)

@@ -23,7 +23,8 @@ use weft_runtime::http::{Answer, Method, Routes, StatusCode};
 /// If it is none, or cannot be looked at.
 pub fn folder(folder: &Path, config: IndexConfig) -> Result<Vec<Problem>, OpenError> {
     check_folder(folder)?;
-    let look = Scanner::new(folder.to_owned()).look(&Pending::default(), SystemTime::now(), None);
+    let look =
+        Scanner::new(folder.to_owned(), config.clone()).look(&Pending::default(), SystemTime::now(), None);
     let mut catalogue = Catalogue::default();
     let changes = catalogue.update(look.news);
     let origins: HashMap<_, _> = changes

@@ -87,7 +87,8 @@ pub async fn start(settings: ControlSettings, stop: &Stop) -> anyhow::Result<Joi
         certificates: certificates.counts(),
         authority: keys.authority(),
     };
-    let live = Live { folder: settings.directory.clone(), config: index_config, known: known.clone() };
+    let live =
+        Live { folder: settings.directory.clone(), config: index_config.clone(), known: known.clone() };
     let waypoints = Waypoints { known: known.clone(), clients: clients.clone() };
     let status = Status {
         known: known.clone(),
@@ -100,7 +101,7 @@ pub async fn start(settings: ControlSettings, stop: &Stop) -> anyhow::Result<Joi
     let manifests = readiness.condition("manifests", "not read yet");
     let keeper = Keeper::new(known, table, manifests, metrics::problems_seen(&metrics)?);
     let last_good = LastGood::open(&settings.directory, settings.state)?;
-    let source = DirectorySource::open(settings.directory, Timing::default(), last_good)?;
+    let source = DirectorySource::open(settings.directory, Timing::default(), last_good, index_config)?;
     let (news, inbox) = mpsc::channel(NEWS_QUEUE);
     tasks.spawn(until(stop.clone(), source.run(news)));
     tasks.spawn(until(stop.clone(), keeper.keep(inbox)));

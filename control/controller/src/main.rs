@@ -4,10 +4,12 @@
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use weft_control::local_token::TokenArgs;
 use weft_control::settings::{ControlSettings, read_index};
 use weft_control::{analyze, app, local_token};
 use weft_runtime::Settings;
+use weft_runtime::log::describe;
 
 /// Weft's control plane. Without a subcommand it serves; its settings are environment variables, WEFT_….
 #[derive(Parser)]
@@ -28,8 +30,17 @@ enum What {
     },
 }
 
-fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    match run(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weft-control: {}", describe(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> anyhow::Result<()> {
     let mut settings = Settings::from_env();
     match args.what {
         Some(What::Token(args)) => local_token::write(&args, settings),

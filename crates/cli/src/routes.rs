@@ -41,8 +41,11 @@ impl RoutesError {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::Place(error) => error.advice(),
+            Self::Ask(error) if is_about_the_question(error) => {
+                "`weft routes explain --help` says what a question looks like"
+            }
             Self::Ask(AskError::Refused { .. }) => {
-                "`weft waypoint list` says which services each waypoint stands before"
+                "`weft waypoint status` says which services each waypoint stands before"
             }
             Self::Ask(error) => error.advice(),
         }
@@ -210,6 +213,20 @@ mod tests {
             "/explain?service=shop/reviews&method=GET&path=/a%20b%3Fx%3D1%26y%3D%C3%BC\
              &header=user-agent%3A%20Chrome/1%20%28x%3B%20y%29&port=80&from=shop/client"
         );
+    }
+
+    #[test]
+    fn advice_is_about_what_was_wrong() {
+        for (status, want) in [(400, "--help"), (404, "weft waypoint status")] {
+            let refused = AskError::Refused {
+                socket: PathBuf::from("/w.sock"),
+                path: "/explain".to_owned(),
+                status: hyper::StatusCode::from_u16(status).expect("a status"),
+                text: String::new(),
+            };
+            let advice = RoutesError::Ask(refused).advice();
+            assert!(advice.contains(want), "{status}: {advice}");
+        }
     }
 
     #[test]

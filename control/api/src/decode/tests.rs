@@ -56,7 +56,7 @@ fn a_field_that_is_wrong_is_named() {
             "a number where text is due",
             policy(&json!({"rules": [{"to": [{"operation": {"ports": ["80", 81]}}]}]})),
             "spec.rules[0].to[0].operation.ports[1]",
-            "invalid type: integer `81`",
+            "invalid type: integer `81`, expected a text: write it in quotes",
         ),
         ("action", policy(&json!({"action": "PERMIT"})), "spec.action", "unknown variant `PERMIT`"),
         (
@@ -69,7 +69,7 @@ fn a_field_that_is_wrong_is_named() {
             "malformed field of a pod",
             pod(json!({"containers": [{"name": "a", "ports": [{"containerPort": "x"}]}]})),
             "spec.containers[0].ports[0].containerPort",
-            "invalid type",
+            "invalid type: string \"x\", expected a number",
         ),
         (
             "no name",

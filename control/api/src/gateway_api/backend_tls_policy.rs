@@ -109,8 +109,28 @@ impl Check for BackendTlsPolicySpec {
         found.count("targetRefs", &self.target_refs, 1..=ITEMS_MAX);
         found.field("targetRefs", &self.target_refs[..]);
         found.unique("targetRefs", &self.target_refs, |target| Some(target.clone()));
+        self.check_sections(found);
         found.field("validation", &self.validation);
         found.require("options", self.options.len() <= ITEMS_MAX, "has more than 16 items");
+    }
+}
+
+impl BackendTlsPolicySpec {
+    /// Targets that are one object have to be different parts of it.
+    fn check_sections(&self, found: &mut Findings) {
+        fn whole(target: &PolicyTargetReference) -> bool {
+            target.section_name.as_deref().is_none_or(str::is_empty)
+        }
+        fn object(target: &PolicyTargetReference) -> (&str, &str, &str) {
+            (&target.group, &target.kind, &target.name)
+        }
+        for (index, target) in self.target_refs.iter().enumerate() {
+            let mut before = self.target_refs[..index].iter();
+            if before.any(|before| object(before) == object(target) && whole(before) != whole(target)) {
+                let reason = "names a target twice, once as a whole: sectionName is for all or for none";
+                found.at("targetRefs", |found| found.refuse(reason));
+            }
+        }
     }
 }
 

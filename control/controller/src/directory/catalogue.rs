@@ -102,6 +102,11 @@ impl Catalogue {
         self.files.get(file)?.objects.get(key)
     }
 
+    /// True if an object is in this file, and its version there is the one that counts.
+    pub fn counts_in(&self, file: &str, key: &ObjectKey) -> bool {
+        self.holders.get(key).and_then(BTreeSet::first).is_some_and(|first| **first == *file)
+    }
+
     /// The names of all files that there are.
     pub fn files(&self) -> impl Iterator<Item = &Arc<str>> {
         self.files.keys()

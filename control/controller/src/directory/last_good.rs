@@ -4,6 +4,7 @@
 //! Whole files under the names that they have in the folder of manifests. They may hold secrets: nobody but the owner
 //! reads them. What they mean is not known here.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -15,6 +16,9 @@ use weft_control_api::problem::{Problem, Severity};
 const COMPLETE: &str = ".complete";
 /// A version that is being written. There is one writer.
 const DRAFT: &str = ".draft";
+/// How the name of an earlier version of a file begins, which has what a later one has no good version of. It is hidden, as
+/// no manifest is.
+const EARLIER: &str = ".earlier.";
 
 /// The copies cannot be kept where they are to be.
 #[derive(Debug, thiserror::Error)]
@@ -64,14 +68,27 @@ impl LastGood {
         File::create(self.folder.join(COMPLETE))?.sync_all()
     }
 
-    /// Keeps this version of a file; after a crash the one before is there, or this one.
-    pub(crate) fn keep(&self, file: &str, content: &[u8]) -> Result<(), Problem> {
+    /// Keeps this version of a file; after a crash the one before is there, or this one. An earlier one stays beside it as long
+    /// as it `serves`: as long as something is good in it that is refused now.
+    pub(crate) fn keep(
+        &self,
+        file: &str,
+        content: &[u8],
+        serves: impl Fn(&[u8]) -> bool,
+    ) -> Result<(), Problem> {
         let kept = self.place(file).and_then(|place| {
+            let earlier = earlier(&place);
             // Most files are as they were when the process before read them.
-            if fs::read(&place).is_ok_and(|kept| kept == content) {
-                Ok(())
-            } else {
-                self.write(&place, content)
+            let kept = fs::read(&place).ok();
+            if kept.as_deref() != Some(content) {
+                if let Some(kept) = kept.filter(|kept| !earlier.exists() && serves(kept)) {
+                    self.write(&earlier, &kept)?;
+                }
+                self.write(&place, content)?;
+            }
+            match fs::read(&earlier) {
+                Ok(before) if !serves(&before) => remove(&earlier),
+                _ => Ok(()),
             }
         });
         kept.map_err(|error| Problem {
@@ -123,6 +140,11 @@ impl LastGood {
         }
     }
 
+    /// The earlier version of a file that has what is refused in the last one.
+    pub(crate) fn recall_earlier(&self, file: &str) -> Option<Vec<u8>> {
+        fs::read(earlier(&self.place(file).ok()?)).ok()
+    }
+
     /// True if there is a version of the file, readable or not.
     pub(crate) fn has(&self, file: &str) -> bool {
         self.place(file).is_ok_and(|place| place.exists())
@@ -130,10 +152,9 @@ impl LastGood {
 
     /// A file is gone on purpose.
     pub(crate) fn forget(&self, file: &str) -> io::Result<()> {
-        match fs::remove_file(self.place(file)?) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        let place = self.place(file)?;
+        remove(&earlier(&place))?;
+        remove(&place)
     }
 
     /// The files below a folder of manifests that there are copies of.
@@ -161,5 +182,23 @@ impl LastGood {
     fn name(&self, place: &Path) -> Option<Arc<str>> {
         let below = place.strip_prefix(&self.folder).ok()?;
         Some(self.root.join(below).to_string_lossy().into())
+    }
+}
+
+/// Where an earlier version of what is kept in this place is.
+fn earlier(place: &Path) -> PathBuf {
+    let mut name = OsString::from(EARLIER);
+    name.push(place.file_name().unwrap_or_default());
+    place.with_file_name(name)
+}
+
+fn remove(place: &Path) -> io::Result<()> {
+    match fs::remove_file(place) {
+        Ok(()) => Ok(()),
+        // What has no place there is not there either.
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename => Ok(()),
+            _ => Err(error),
+        },
     }
 }

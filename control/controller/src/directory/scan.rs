@@ -2,17 +2,21 @@
 
 use crate::directory::catalogue::FileNews;
 use crate::directory::last_good::LastGood;
-use crate::directory::manifest::{FILE_BYTES_MAX, parse_manifests};
+use crate::directory::manifest::{FILE_BYTES_MAX, Manifests, parse_manifests};
 use crate::directory::naming::{is_hidden, is_manifest};
 use crate::directory::watch::Pending;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use weft_control_api::kind::ObjectKey;
 use weft_control_api::problem::{Problem, Severity};
+use weft_control_index::Index;
+use weft_control_index::change::Change;
+use weft_control_index::config::IndexConfig;
 
 /// Deepest folder that is looked into: what nests deeper is no configuration but a mistake.
 const FOLDER_DEPTH_MAX: usize = 16;
@@ -30,6 +34,8 @@ const HEARSAY: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(crate) struct Scanner {
     root: PathBuf,
+    /// What decides whether an object is refused.
+    config: IndexConfig,
     /// Of each file, how it looked last.
     stamps: HashMap<Arc<str>, Stamp>,
     looks: Looks,
@@ -102,9 +108,9 @@ impl Stamp {
 }
 
 impl Scanner {
-    pub(crate) fn new(root: PathBuf) -> Self {
+    pub(crate) fn new(root: PathBuf, config: IndexConfig) -> Self {
         let (stamps, folders, missing) = (HashMap::new(), HashMap::new(), HashSet::new());
-        Self { root, stamps, looks: Looks::None, folders, missing }
+        Self { root, config, stamps, looks: Looks::None, folders, missing }
     }
 
     /// A file that is not seen now counts as there: later it may be seen to be gone.
@@ -181,6 +187,18 @@ impl Scanner {
         }
     }
 
+    /// Whether something is good in an earlier version of a file that is refused now.
+    fn serves(&self, earlier: &[u8], refused_now: &BTreeSet<ObjectKey>) -> bool {
+        if refused_now.is_empty() {
+            return false;
+        }
+        parse_manifests(earlier, "").is_ok_and(|before| {
+            let refused = refused(&before, &self.config);
+            let mut good = before.objects.iter().map(Change::key).filter(|key| !refused.contains(key));
+            good.any(|key| refused_now.contains(&key))
+        })
+    }
+
     fn look_at(
         &mut self,
         (name, path): (&Arc<str>, &Path),
@@ -239,7 +257,11 @@ impl Scanner {
                 return Some(FileNews::Unreadable(problem));
             }
         };
-        match last_good.map_or(Ok(()), |kept| kept.keep(name, &bytes)) {
+        let keep = |kept: &LastGood| {
+            let refused = refused(&manifests, &self.config);
+            kept.keep(name, &bytes, |before| self.serves(before, &refused))
+        };
+        match last_good.map_or(Ok(()), keep) {
             Ok(()) => {
                 self.stamps.insert(name.clone(), Stamp { read: true, ..stamp });
             }
@@ -248,6 +270,15 @@ impl Scanner {
         }
         Some(FileNews::Read(manifests))
     }
+}
+
+/// The objects of a file that are refused, and leave what they were in force. What refuses one stands in itself, so others need
+/// not be known. A policy leaves nothing in force: it denies.
+fn refused(manifests: &Manifests, config: &IndexConfig) -> BTreeSet<ObjectKey> {
+    let mut alone = Index::new(config.clone());
+    drop(alone.apply_all(manifests.objects.iter().cloned()));
+    let errors = alone.problems().filter(|problem| problem.severity == Severity::Error);
+    errors.filter_map(|problem| problem.object.clone()).filter(|key| !key.kind.is_policy()).collect()
 }
 
 /// Reads a file; of one that is too long only so much that this is seen.

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 use weft_control_api::problem::{Problem, Severity};
 use weft_control_index::change::Change;
+use weft_control_index::config::IndexConfig;
 
 /// What changed in the folder.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,6 +91,7 @@ pub struct DirectorySource {
     root: PathBuf,
     timing: Timing,
     last_good: LastGood,
+    config: IndexConfig,
 }
 
 /// Whether this is a folder that can be followed.
@@ -105,20 +107,25 @@ pub fn check_folder(root: &Path) -> Result<(), OpenError> {
 }
 
 impl DirectorySource {
-    /// Takes a folder that exists, and where the last good versions of its files are kept.
+    /// Takes a folder that exists, where the last good versions of its files are kept, and what decides which they are.
     ///
     /// # Errors
     /// [`OpenError`] if it is none. A folder that goes away later keeps what it held, with a problem.
-    pub fn open(root: PathBuf, timing: Timing, last_good: LastGood) -> Result<Self, OpenError> {
+    pub fn open(
+        root: PathBuf,
+        timing: Timing,
+        last_good: LastGood,
+        config: IndexConfig,
+    ) -> Result<Self, OpenError> {
         check_folder(&root)?;
-        Ok(Self { root, timing, last_good })
+        Ok(Self { root, timing, last_good, config })
     }
 
     /// Tells of the folder until the receiver is gone: first everything, then what changes.
     pub async fn run(self, batches: mpsc::Sender<Batch>) {
-        let Self { root, timing, last_good } = self;
+        let Self { root, timing, last_good, config } = self;
         let mut watch = Watching::start(&root, &timing);
-        let mut work = Work::new(root.clone(), last_good);
+        let mut work = Work::new(root.clone(), last_good, config);
         let mut told = None;
         loop {
             let pending = watch.pending();
@@ -172,8 +179,8 @@ struct Done {
 }
 
 impl Work {
-    fn new(root: PathBuf, last_good: LastGood) -> Self {
-        let (scanner, catalogue) = (Scanner::new(root.clone()), Catalogue::default());
+    fn new(root: PathBuf, last_good: LastGood, config: IndexConfig) -> Self {
+        let (scanner, catalogue) = (Scanner::new(root.clone(), config), Catalogue::default());
         Self { scanner, catalogue, last_good, root, stage: Stage::Beginning }
     }
 
@@ -204,7 +211,9 @@ impl Work {
                 }
                 None => {
                     self.begin();
-                    changes = self.catalogue.objects();
+                    // First what was in force before an object was refused, which then stays so.
+                    changes = self.before_refusals();
+                    changes.extend(self.catalogue.objects());
                     BatchKind::Initial
                 }
             },
@@ -249,6 +258,23 @@ impl Work {
                 None
             }
         }
+    }
+
+    /// Objects of files in which something is refused, as they were in the version that has it good. Policies are not
+    /// among them: one that is refused denies, whatever it said before.
+    fn before_refusals(&self) -> Vec<Change> {
+        let mut found = Vec::new();
+        for file in self.catalogue.files() {
+            let Some(content) = self.last_good.recall_earlier(file) else { continue };
+            let Ok(manifests) = parse_manifests(&content, file) else { continue };
+            found.extend(manifests.objects.into_iter().filter(|object| {
+                let key = object.key();
+                matches!(object, Change::Upsert { .. })
+                    && !key.kind.is_policy()
+                    && self.catalogue.counts_in(file, &key)
+            }));
+        }
+        found
     }
 
     /// Why nothing can be told yet, if files are lost.

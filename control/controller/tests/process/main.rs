@@ -226,3 +226,14 @@ fn settings_that_cannot_be_used_are_all_told() {
     assert!(!output.status.success());
     assert!(told.contains("WEFT_LISTEN") && told.contains("WEFT_DIRECTORY"), "{told}");
 }
+
+#[test]
+fn what_cannot_be_looked_at_is_told_in_a_line() {
+    let check = Command::new(BINARY).args(["check", "/nowhere"]).env("RUST_BACKTRACE", "1").output().unwrap();
+    assert!(!check.status.success());
+    let said = String::from_utf8(check.stderr).unwrap();
+    assert_eq!(
+        said,
+        "weft-control: looking at the folder of manifests /nowhere: No such file or directory (os error 2)\n"
+    );
+}

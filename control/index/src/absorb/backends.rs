@@ -101,6 +101,7 @@ impl Cluster {
             let selector = self.services.get(service).and_then(|facts| facts.backend.selector.as_ref());
             if let Some(selector) = selector.filter(|_| served != self.slices.serve(service)) {
                 dirty.pods.extend(self.pods.select(&within(service), selector));
+                self.mark_entries(service, dirty);
             }
         }
     }

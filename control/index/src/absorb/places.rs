@@ -73,6 +73,12 @@ impl Cluster {
             return;
         }
         let now = now.map(Arc::new);
+        // Who has had an address until now may lose it.
+        for ip in
+            now.iter().flat_map(|pod| own_addresses(pod)).filter(|ip| self.slices.at(ip).next().is_some())
+        {
+            dirty.pods(self.pods.at(ip));
+        }
         let old = self.pods.set(name, now.clone());
         dirty.pods.insert(name.clone());
         let said = |pod: &Option<Arc<PodFacts>>| pod.as_ref().and_then(|pod| pod.waypoint.clone());

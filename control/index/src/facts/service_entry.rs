@@ -109,7 +109,8 @@ fn refuse_what_cannot_be_done(
         Resolution::None if spec.addresses.is_empty() => {
             refuse(
                 "spec.addresses".into(),
-                "is empty, and without it nobody knows what the resolution NONE is for",
+                "is empty, and without it nobody knows what the resolution NONE is for: write addresses, or the resolution \
+                 DNS, or for *.example.com DYNAMIC_DNS",
             );
         }
         Resolution::None if matches!(waypoint, Some(Use::Gateway(_))) => {

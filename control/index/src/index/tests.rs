@@ -8,6 +8,7 @@ mod enrolment;
 mod entries;
 mod findings;
 mod foreign_rules;
+mod histories;
 mod incremental;
 mod istio_routes;
 mod istio_words;

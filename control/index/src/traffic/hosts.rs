@@ -46,6 +46,8 @@ impl Hosts<'_> {
                 .into_iter()
                 .collect(),
             (None, None) => vec![Name::new(namespace, host)],
+            // No Service has a star in its name.
+            (None, Some(("*", _))) => vec![outside()],
             (None, Some((name, other))) if !other.contains('.') => vec![Name::new(other, name), outside()],
             (None, Some(_)) => vec![outside()],
         }

@@ -125,7 +125,7 @@ impl Said {
             Some(one) if one.spec.hosts.is_empty() => (Some(one), None),
             other => (None, other),
         };
-        match delegate {
+        match delegate.clone() {
             Some(one) => drop(self.delegates.insert(name.clone(), one)),
             None => drop(self.delegates.remove(name)),
         }
@@ -135,6 +135,11 @@ impl Said {
         let concerned = self.delegating.set(name, delegating).into_iter().chain([name.clone()]);
         dirty.reports.extend(concerned.map(|delegate| virtual_service_key(&delegate)));
         self.merge_virtual_service(cluster, name, root.as_deref(), dirty);
+        if let Some(one) = delegate {
+            // It says for itself whether its destinations are there.
+            let leads_to = leads_to(cluster, &name.namespace, &one);
+            self.leading.set(&virtual_service_key(name), Some((Arc::new(()), leads_to)));
+        }
         let roots: Vec<_> = self.delegating.of(name).map(|(root, one)| (root.clone(), one.clone())).collect();
         for (root, one) in roots {
             dirty.reports.insert(virtual_service_key(&root));
@@ -190,11 +195,7 @@ impl Said {
     ) {
         let old = self.virtual_services.get(name).map(|one| labels::of_sources(one)).unwrap_or_default();
         let new = now.as_ref().map(|(one, _)| labels::of_sources(one)).unwrap_or_default();
-        let leads_to = now.as_ref().map(|(one, _)| {
-            let hosts =
-                virtual_service::destinations(one).into_iter().map(|(_, destination)| &destination.host);
-            (Arc::new(()), services_of(cluster, &name.namespace, hosts))
-        });
+        let leads_to = now.as_ref().map(|(one, _)| (Arc::new(()), leads_to(cluster, &name.namespace, one)));
         self.leading.set(&virtual_service_key(name), leads_to);
         dirty.traffic.extend(self.virtual_services.set(name, now));
         if self.source_labels.replace(&old, &new) == Asking::Differently {
@@ -337,6 +338,12 @@ fn key(kind: Kind, name: &Name) -> ObjectKey {
 
 fn virtual_service_key(name: &Name) -> ObjectKey {
     key(Kind::VirtualService, name)
+}
+
+/// The services to which a VirtualService sends, as far as its own words go.
+fn leads_to(cluster: &Cluster, namespace: &str, one: &VirtualService) -> BTreeSet<Name> {
+    let destinations = virtual_service::destinations(one).into_iter();
+    services_of(cluster, namespace, destinations.map(|(_, destination)| &destination.host))
 }
 
 /// The services that a VirtualService or DestinationRule is about.

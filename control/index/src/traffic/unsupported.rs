@@ -1,7 +1,7 @@
 //! What a resource says that waypoints cannot do yet. It is refused by name: half of what was meant may be worse than what
 //! was there before.
 
-use super::virtual_service::MESH;
+use super::virtual_service::is_within_mesh;
 use super::{annotations, origination, paths, tls_policy};
 use weft_control_api::gateway_api::backend_tls_policy::BackendTlsPolicySpec;
 use weft_control_api::gateway_api::backend_traffic_policy::BackendTrafficPolicySpec;
@@ -30,19 +30,25 @@ pub(crate) fn unsupported(object: &Object, cluster_domain: &str, notes: &mut Vec
     }
 }
 
-/// Whether a host stands for several Services. One with a star that a ServiceEntry can have stands for that alone.
+/// Whether a host stands for several Services, as `*.local` does. One with a star that a ServiceEntry can have stands for that
+/// alone.
 fn stands_for_several(host: &str, cluster_domain: &str) -> bool {
-    let short = host.strip_suffix(cluster_domain).map_or(host, |rest| rest.trim_end_matches('.'));
-    host.starts_with('*') && (!host.starts_with("*.") || short.ends_with(".svc"))
+    let Some(end) = host.strip_prefix('*') else {
+        return false;
+    };
+    let services = format!(".svc.{cluster_domain}");
+    !end.starts_with('.') || end.ends_with(".svc") || end.ends_with(&services) || services.ends_with(end)
 }
 
 fn virtual_service(spec: &VirtualServiceSpec, cluster_domain: &str, notes: &mut Vec<Note>) {
-    let several = |(_, host): &(usize, &String)| stands_for_several(host, cluster_domain);
-    for (place, host) in spec.hosts.iter().enumerate().filter(several) {
-        let reason = format!("{host} stands for several hosts, which is not supported: name each");
-        notes.push(Note::error(format!("spec.hosts[{place}]"), reason));
-    }
-    if !spec.gateways.is_empty() && !spec.gateways.iter().any(|gateway| gateway == MESH) {
+    if is_within_mesh(&spec.gateways) {
+        let several = |(_, host): &(usize, &String)| stands_for_several(host, cluster_domain);
+        for (place, host) in spec.hosts.iter().enumerate().filter(several) {
+            let reason = format!("{host} stands for several hosts, which is not supported: name each");
+            notes.push(Note::error(format!("spec.hosts[{place}]"), reason));
+        }
+    } else {
+        // Of Gateways a star is nothing unusual: what is in the way is that there are none.
         let reason = "has Gateways only, and Weft runs none: without mesh the object has no use here";
         notes.push(Note::error("spec.gateways", reason));
     }

@@ -21,6 +21,7 @@ use weft_control_api::istio::virtual_service::response::{
 };
 use weft_control_api::istio::virtual_service::stream::RouteDestination;
 use weft_control_api::port::Port;
+use weft_control_api::text::said;
 use weft_core::names::ServiceName;
 use weft_l7::headers::{HeaderChange, Name as HeaderName, Value};
 use weft_l7::matches::{Client, NamedMatch, PathMatch, RequestMatch};
@@ -195,8 +196,8 @@ fn forward(route: &HttpRoute, matched: &HttpMatchRequest, place: &Place<'_>) -> 
     Forward {
         backends: route.route.iter().map(backend).collect(),
         rewrite: Rewrite {
-            host: written.authority.as_deref().map(Arc::from),
-            path: path_change(written.uri.as_deref(), written.uri_regex_rewrite.as_ref(), matched),
+            host: said(written.authority.as_ref()).map(Arc::from),
+            path: path_change(said(written.uri.as_ref()), written.uri_regex_rewrite.as_ref(), matched),
         },
         mirrors: mirrors(route, place),
         timeouts: Timeouts {
@@ -282,8 +283,7 @@ fn header_change(one: &HeaderOperations) -> HeaderChange {
 /// it. The path is replaced as a whole, however it matched (Istio, `HTTPRedirect.uri`), or the prefix alone that matched
 /// (`prefixRewrite`).
 fn read_redirect(one: &HttpRedirect, matched: &HttpMatchRequest) -> Redirect {
-    // Istio cannot tell an empty text from none.
-    let text = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(Arc::<str>::from);
+    let text = |text: &Option<String>| said(text.as_ref()).map(Arc::<str>::from);
     let host = text(&one.authority);
     let port = match (one.port, &host) {
         (Some(WrittenPort::Number(port)), _) => RedirectPort::Number(port.get()),

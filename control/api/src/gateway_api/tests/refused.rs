@@ -338,6 +338,16 @@ fn other_kinds_that_the_crd_refuses() {
         &policy,
         &[
             (
+                "a whole and its part",
+                "/targetRefs",
+                json!([
+                    {"group": "", "kind": "Service", "name": "a"},
+                    {"group": "", "kind": "Service", "name": "a", "sectionName": "http"},
+                ]),
+                { "spec.targetRefs" },
+                "sectionName is for all or for none",
+            ),
+            (
                 "both authorities",
                 "/validation/caCertificateRefs",
                 json!([{"group": "", "kind": "ConfigMap", "name": "a"}]),

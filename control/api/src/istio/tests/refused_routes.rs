@@ -78,7 +78,24 @@ fn values_that_are_none() {
                 "\"5 s\" is no duration: 1h30m, 5s, 250ms are"
             }),
             ("negative duration", "/http/0/timeout", json!("-1s"), "spec.http[0].timeout", "is no duration"),
-            ("number for a duration", "/http/0/timeout", json!(5), "spec.http[0].timeout", "invalid type"),
+            ("number for a duration", "/http/0/timeout", json!(5), "spec.http[0].timeout", {
+                "invalid type: integer `5`, expected a duration with its unit: 1h30m, 5s, 250ms are"
+            }),
+            ("text for a list", "/hosts", json!("web"), "spec.hosts", "expected a list"),
+            (
+                "text for a mapping",
+                "/http/0/route",
+                json!(["web"]),
+                "spec.http[0].route[0]",
+                "expected a mapping",
+            ),
+            (
+                "truth for a text",
+                "/http/0/headers",
+                json!({"request": {"set": {"a": true}}}),
+                { "spec.http[0].headers.request.set.a" },
+                "expected a text: write it in quotes",
+            ),
             (
                 "port",
                 "/http/0/route/0/destination/port",
@@ -188,9 +205,23 @@ fn routes_that_contradict() {
                 "spec.http[2].redirect.prefixRewrite",
                 "needs a prefix in every uri that is matched",
             ),
+            (
+                "redirect to the same",
+                "/http/2/redirect",
+                json!({"uri": "", "redirectCode": 302}),
+                { "spec.http[2].redirect" },
+                "says nothing",
+            ),
             ("two paths", "/http/2/redirect/prefixRewrite", json!("/x"), "spec.http[2].redirect", {
                 "has uri and prefixRewrite, of which one may be set"
             }),
+            (
+                "rewrite to the same",
+                "/http/0/rewrite",
+                json!({"uri": "", "authority": ""}),
+                "spec.http[0].rewrite",
+                { "says nothing" },
+            ),
             ("redirect and fault", "/http/2/fault", json!({}), "spec.http[2].fault", "these are answered"),
             ("weights", "/http/0/route", zero.clone(), "spec.http[0].route", "weights that are all zero"),
             ("weights of TCP", "/tcp/0/route", zero, "spec.tcp[0].route", "weights that are all zero"),

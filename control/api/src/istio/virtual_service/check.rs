@@ -8,7 +8,7 @@ use super::http::{
 use crate::check::{Check, Findings, one_of};
 use crate::istio::names::{NO_WILDCARD_HOST, export_to, gateways, is_wildcard_host};
 use crate::istio::string_match::{StringMatch, regex};
-use crate::text::{is_address, is_header_name, is_header_value, is_label, is_name};
+use crate::text::{is_address, is_header_name, is_header_value, is_label, is_name, said};
 use std::collections::BTreeMap;
 
 /// The gateway that stands for traffic within the mesh.
@@ -97,7 +97,7 @@ impl HttpRoute {
         let request = self.headers.as_ref().and_then(|headers| headers.request.as_ref());
         let names = request.into_iter().flat_map(|request| request.set.keys().chain(request.add.keys()));
         let is_host = |name: &&String| name.eq_ignore_ascii_case("host") || *name == ":authority";
-        let rewritten = self.rewrite.as_ref().is_some_and(|rewrite| rewrite.authority.is_some());
+        let rewritten = self.rewrite.as_ref().and_then(|rewrite| said(rewrite.authority.as_ref())).is_some();
         let places = names.filter(is_host).count() + usize::from(rewritten);
         found.require("headers", places <= 1, "changes the host, which is changed elsewhere too");
     }
@@ -123,7 +123,8 @@ impl HttpRoute {
 
     /// What takes the place of a prefix needs one.
     fn check_redirected_prefix(&self, found: &mut Findings) {
-        let rewrites = self.redirect.as_ref().is_some_and(|redirect| redirect.prefix_rewrite.is_some());
+        let rewrites =
+            self.redirect.as_ref().and_then(|redirect| said(redirect.prefix_rewrite.as_ref())).is_some();
         let is_prefix = |uri: &StringMatch| matches!(uri, StringMatch::Prefix(_));
         let prefixes = self.matches.iter().all(|one| one.uri.as_ref().is_none_or(is_prefix));
         found.at("redirect", |found| {
@@ -214,11 +215,14 @@ impl Check for Delegate {
 
 impl Check for HttpRewrite {
     fn check(&self, found: &mut Findings) {
-        let uri = [("uri", self.uri.is_some()), ("uriRegexRewrite", self.uri_regex_rewrite.is_some())];
+        let uri = [
+            ("uri", said(self.uri.as_ref()).is_some()),
+            ("uriRegexRewrite", self.uri_regex_rewrite.is_some()),
+        ];
         if let Err(reason) = one_of(&uri).at_most() {
             found.refuse(reason);
         }
-        if *self == Self::default() {
+        if !uri.iter().any(|(_, written)| *written) && said(self.authority.as_ref()).is_none() {
             found.refuse("says nothing: uri, authority or uriRegexRewrite");
         }
         if let Some(rewrite) = &self.uri_regex_rewrite {

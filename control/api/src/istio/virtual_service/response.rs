@@ -4,7 +4,7 @@ use crate::check::{Check, Findings, one_of};
 use crate::duration::IstioDuration;
 use crate::istio::string_match::StringMatch;
 use crate::port::Port;
-use crate::text::{is_header_name, is_token};
+use crate::text::{is_header_name, is_token, said};
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -66,7 +66,8 @@ impl TryFrom<HttpRedirectFields> for HttpRedirect {
     fn try_from(fields: HttpRedirectFields) -> Result<Self, String> {
         let HttpRedirectFields { uri, prefix_rewrite, authority, scheme, port, derive_port, redirect_code } =
             fields;
-        one_of(&[("uri", uri.is_some()), ("prefixRewrite", prefix_rewrite.is_some())]).at_most()?;
+        let paths = [("uri", &uri), ("prefixRewrite", &prefix_rewrite)];
+        one_of(&paths.map(|(key, path)| (key, said(path.as_ref()).is_some()))).at_most()?;
         one_of(&[("port", port.is_some()), ("derivePort", derive_port.is_some())]).at_most()?;
         let port = port.map(RedirectPort::Number).or(derive_port.map(RedirectPort::Derived));
         Ok(Self { uri, prefix_rewrite, authority, scheme, port, redirect_code })
@@ -189,12 +190,14 @@ pub enum UnmatchedPreflights {
 
 impl Check for HttpRedirect {
     fn check(&self, found: &mut Findings) {
-        if *self == Self::default() {
-            found.refuse("says nothing: uri, prefixRewrite, authority, scheme, port or redirectCode");
+        let texts = [&self.uri, &self.prefix_rewrite, &self.authority, &self.scheme];
+        // With a status alone it would lead back to where it came from.
+        if self.port.is_none() && texts.into_iter().all(|text| said(text.as_ref()).is_none()) {
+            found.refuse("says nothing: uri, prefixRewrite, authority, scheme or port");
         }
         let code = self.redirect_code.is_none_or(|code| matches!(code, 301 | 302 | 303 | 307 | 308));
         found.require("redirectCode", code, "is no redirect: 301, 302, 303, 307 and 308 are");
-        let scheme = self.scheme.as_deref().is_none_or(|scheme| matches!(scheme, "http" | "https"));
+        let scheme = said(self.scheme.as_ref()).is_none_or(|scheme| matches!(scheme, "http" | "https"));
         found.require("scheme", scheme, "is no scheme: http and https are");
     }
 }

@@ -20,7 +20,7 @@ struct Followed {
 
 fn source(root: &Path, kept: &TempDir, timing: Timing) -> DirectorySource {
     let last_good = LastGood::open(root, kept.path().join("kept")).expect("a place for copies");
-    DirectorySource::open(root.to_owned(), timing, last_good).expect("a folder")
+    DirectorySource::open(root.to_owned(), timing, last_good, IndexConfig::default()).expect("a folder")
 }
 
 fn pod(name: &str) -> String {
@@ -188,10 +188,11 @@ fn without_events_a_file_that_moves_is_never_gone() {
     file.set_modified(SystemTime::now() - Duration::from_secs(1)).unwrap();
     let kept = TempDir::new().unwrap();
     let last_good = || LastGood::open(folder.path(), kept.path().to_owned()).unwrap();
-    let mut work = Work::new(folder.path().to_owned(), last_good());
+    let mut work = Work::new(folder.path().to_owned(), last_good(), IndexConfig::default());
     let mut look = || {
         let (next, done) =
-            std::mem::replace(&mut work, Work::new(PathBuf::new(), last_good())).look(&Pending::default());
+            std::mem::replace(&mut work, Work::new(PathBuf::new(), last_good(), IndexConfig::default()))
+                .look(&Pending::default());
         work = next;
         let batch = Batch { changes: done.changes, problems: done.problems, kind: BatchKind::Change };
         (told(&batch), done.unsteady)
@@ -339,7 +340,7 @@ fn an_empty_folder_at_the_start_holds_what_it_held_before() {
     let file = |name: &str| folder.path().join(name);
     let begin = || {
         let last_good = LastGood::open(folder.path(), kept.path().to_owned()).unwrap();
-        Work::new(folder.path().to_owned(), last_good)
+        Work::new(folder.path().to_owned(), last_good, IndexConfig::default())
     };
     fs::write(file("a.yaml"), pod("a")).unwrap();
     let (_, done) = begin().look(&Pending::default());
@@ -413,4 +414,54 @@ async fn links_that_lead_back_are_followed_once() {
     let mut followed = Followed::follow(folder, Timing { rescan: PATIENCE * 10, ..Timing::default() });
     let batch = followed.next().await;
     assert_eq!((told(&batch), batch.problems), (vec!["+a".to_owned()], vec![]));
+}
+
+/// A Service at this port, by a field of this name.
+fn service(port: u16, field: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {{{field}: [{{name: http, port: {port}}}]}}\n"
+    )
+}
+
+/// The ports of Service `web` in an index that takes these batches, each of another process.
+fn ports(first: &Batch) -> Vec<u16> {
+    let mut index = weft_control_index::Index::new(IndexConfig::default());
+    drop(index.apply_all(first.changes.iter().cloned()));
+    let found = index.services().flat_map(|one| one.ports.iter().map(|port| port.service_port));
+    found.collect()
+}
+
+#[tokio::test]
+async fn what_a_refused_object_was_outlives_a_restart() {
+    let mut followed = Followed::start().await;
+    followed.write("web.yaml", &(service(80, "ports") + &pod("b")));
+    assert_eq!(followed.told_in_all(2).await.len(), 2);
+    followed.write("web.yaml", &service(81, "prots"));
+    assert_eq!(followed.told_in_all(2).await.len(), 2, "the pod is gone, the Service refused");
+    let (followed, first) = followed.restart(|_| {}).await;
+    assert_eq!(ports(&first), [80], "refused while the process ran");
+    assert!(!told(&first).contains(&"+b".to_owned()), "what was taken away does not come back");
+    let again = |root: &Path| fs::write(root.join("web.yaml"), service(82, "prots")).expect("a file");
+    let (followed, first) = followed.restart(again).await;
+    assert_eq!(ports(&first), [80], "refused once more while nobody looked");
+    let broken = |root: &Path| fs::write(root.join("web.yaml"), "a: [").expect("a file");
+    let (followed, first) = followed.restart(broken).await;
+    assert_eq!(ports(&first), [80], "and broken after that");
+    let whole = |root: &Path| fs::write(root.join("web.yaml"), service(83, "ports")).expect("a file");
+    let (followed, first) = followed.restart(whole).await;
+    assert_eq!(ports(&first), [83], "mended");
+    let refused = |root: &Path| fs::write(root.join("web.yaml"), service(84, "prots")).expect("a file");
+    let (followed, first) = followed.restart(refused).await;
+    assert_eq!(ports(&first), [83], "the last good one is the later one now");
+    let beside = |root: &Path| {
+        let other = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: b, nmae: c}\n";
+        fs::write(root.join("web.yaml"), service(85, "ports") + other).expect("a file");
+    };
+    let (followed, first) = followed.restart(beside).await;
+    assert_eq!(ports(&first), [85], "mended beside what was never good");
+    let (followed, first) = followed.restart(refused).await;
+    assert_eq!(ports(&first), [85], "that keeps nothing old in force");
+    let gone = |root: &Path| fs::remove_file(root.join("web.yaml")).expect("it is there");
+    let (_followed, first) = followed.restart(gone).await;
+    assert_eq!(ports(&first), Vec::<u16>::new(), "gone on purpose");
 }

@@ -137,6 +137,9 @@ fn paths_are_compared_in_the_form_that_requests_have() {
     let rewrite = json!({"match": [{"uri": {"prefix": "/%7Ejoe"}}], "rewrite": {"uri": "/joe"}});
     let action = json!(http(&world([leading_to_a(rewrite)])).rules[0].action);
     assert_eq!(action["forward"]["rewrite"]["path"], json!({"text": {"prefix": "/~joe", "by": "/joe"}}));
+    let empty = json!({"match": [{"uri": {"prefix": "/a"}}], "rewrite": {"uri": "", "authority": "x.org"}});
+    let action = json!(http(&world([leading_to_a(empty)])).rules[0].action);
+    assert_eq!(action["forward"]["rewrite"], json!({"host": "x.org"}), "an empty path is none");
 
     let of_gateway = |path: Value| {
         let rule = json!({"matches": [{ "path": path }], "backendRefs": [{"name": "a", "port": 80}]});
@@ -297,4 +300,36 @@ fn subsets_at_ports_of_which_something_is_said() {
         let found = (&settings.balancer, settings.limits.connections);
         assert_eq!(found, (&balancer, connections), "{subset:?} at {port}");
     }
+}
+
+#[test]
+fn stars_that_stand_for_services() {
+    let service = |host: &str| {
+        istio(
+            "VirtualService",
+            "v",
+            json!({"hosts": [host], "http": [{"route": [{"destination": {"host": "a"}}]}]}),
+        )
+    };
+    let rule = |host: &str| istio("DestinationRule", "d", json!({"host": host}));
+    let several = "which is not supported";
+    for (host, why) in [
+        ("*", "which only gateways may have"),
+        ("*.local", several),
+        ("*.cluster.local", several),
+        ("*.svc.cluster.local", several),
+        ("*.shop.svc.cluster.local", several),
+        ("*.shop.svc", several),
+        ("*.example", "has the host *.example"),
+        ("*.example.org", "has the host *.example.org"),
+    ] {
+        let said = World::of([service(host)]).problems();
+        assert!(said.iter().any(|one| one.contains(why)), "VirtualService {host}: {said:?}");
+        let why = if host == "*" { several } else { why };
+        let said = World::of([rule(host)]).problems();
+        assert!(said.iter().any(|one| one.contains(why)), "DestinationRule {host}: {said:?}");
+    }
+    let of_gateway = with(service("*"), json!({"spec": {"gateways": ["ingress"]}}));
+    let said = World::of([of_gateway]).problems();
+    assert!(matches!(&*said, [one] if one.contains("has Gateways only")), "{said:?}");
 }
