@@ -239,7 +239,8 @@ impl NotAccepted {
             }
             Self::Conflicted { service, winner } => {
                 format!(
-                    "Service {service} has a {winner} there, which is more specific: the route has no effect (GEP-1294)"
+                    "Service {service} has routes of kind {winner} there, which are more specific: the route has no effect \
+                     (GEP-1294)"
                 )
             }
             Self::Shadowed { service, first } => {

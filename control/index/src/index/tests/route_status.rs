@@ -250,8 +250,8 @@ fn routes_that_come_after_others_say_so() {
     assert_eq!(conditions(&world, Kind::HttpRoute), [lost]);
     assert_eq!(conditions(&world, Kind::GrpcRoute), [won]);
     assert_eq!(diff.statuses.len(), 2, "both are told");
-    let told = "HTTPRoute shop/r: spec.parentRefs[0]: Service shop/web has a GRPCRoute there, which is more specific: \
-                the route has no effect (GEP-1294)";
+    let told = "HTTPRoute shop/r: spec.parentRefs[0]: Service shop/web has routes of kind GRPCRoute there, which are more \
+                specific: the route has no effect (GEP-1294)";
     assert!(world.problems().contains(&format!("warning test: {told}")));
     world.delete(Kind::GrpcRoute, "shop", "r");
     world.delete(Kind::HttpRoute, "shop", "r");
