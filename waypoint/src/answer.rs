@@ -1,5 +1,6 @@
 //! Answers a request: refuses what is none, asks policy, finds the rule, and does what it says.
 
+use crate::body::Body;
 use crate::client::Connection;
 use crate::decide::{self, Asker, bring_into_form, in_words};
 use crate::forward::{self, Errand};
@@ -9,7 +10,7 @@ use crate::vet::vet;
 use crate::way::{Answer, FORWARDED_PROTO, Seen, Way, no_route};
 use crate::worker::Worker;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Version, request};
+use http::{Method, Version, request};
 use hyper::Request;
 use hyper::body::Incoming;
 use std::rc::Rc;
@@ -46,7 +47,11 @@ pub(crate) async fn answer(
         stream,
         begun,
     };
-    let answer = judge(&way, head, incoming, &mut record).await;
+    let is_head = head.method == Method::HEAD;
+    let mut answer = judge(&way, head, incoming, &mut record).await;
+    if is_head {
+        answer.response = answer.response.map(Body::left_out);
+    }
     record.answered(answer.response.status().as_u16(), answer.response.headers());
     (answer, record)
 }

@@ -96,6 +96,15 @@ impl Body {
 }
 
 impl Body {
+    /// What was made here for a response to HEAD, which has no content, only a head that tells of it (RFC 9110 §9.3.2). hyper
+    /// sees to that in HTTP/1 alone. A backend has sent none.
+    pub(crate) fn left_out(self) -> Self {
+        match self {
+            Self::Whole(_) => Self::Empty,
+            other => other,
+        }
+    }
+
     /// It goes to the client by this stream of HTTP/2.
     pub(crate) fn taken_by(mut self, stream: Rc<Stream>) -> Self {
         if let Self::Download(download) = &mut self {

@@ -42,6 +42,12 @@ const STREAMS_MAX: u32 = 1_024;
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 
+/// Streams that h2 may reset by itself, for as long as a connection lasts. It resets those of whose bodies something comes
+/// when their requests are answered and forgotten, which they are if there are more than fifty in a second, as when a
+/// service has too much to do. With hyper's thousand a client would soon lose its connection, and all that goes on there.
+/// Each takes half a kilobyte until the client has read of it.
+const OWN_RESETS_MAX: usize = 65_536;
+
 /// A connection that becomes another protocol's, once the client has been told.
 type Switch = Rc<RefCell<Option<(Switching, Box<Record>)>>>;
 
@@ -185,6 +191,7 @@ pub(crate) async fn serve_two(
         .timer(TokioTimer::new())
         .max_header_list_size(HEAD_BYTES_MAX as u32)
         .max_concurrent_streams(STREAMS_MAX)
+        .max_local_error_reset_streams(OWN_RESETS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .serve_connection(TokioIo::new(gate), service);

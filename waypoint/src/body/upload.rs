@@ -16,6 +16,8 @@ use std::task::{Context, Poll, Waker};
 pub(crate) const KEPT_BYTES_MAX: usize = 256 * 1024;
 /// Of all requests of one worker: clients may begin as many as they like. What is beyond is sent once.
 const KEPT_BY_ALL_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What a piece takes at least, however short it is: clients may send a byte at a time.
+const PIECE_BYTES_MIN: usize = 64;
 /// What waits for a mirror that takes the copy more slowly than the backend takes the original: nobody waits for a mirror.
 const COPY_BYTES_MAX: usize = 1024 * 1024;
 
@@ -57,6 +59,7 @@ struct Shared {
 #[derive(Default)]
 struct Kept {
     pieces: Vec<Bytes>,
+    /// What they take.
     bytes: usize,
 }
 
@@ -238,6 +241,10 @@ impl Shared {
         } else {
             self.kept.push(bytes.clone());
         }
+        // Who sends it knows then that this was all, and asks for no more; those who send copies do not.
+        if self.incoming.is_end_stream() {
+            self.end(QueueState::Ended);
+        }
     }
 
     fn end(&mut self, state: QueueState) {
@@ -253,12 +260,14 @@ impl Shared {
 
 impl Kept {
     fn has_room(&self, bytes: usize) -> bool {
+        let bytes = bytes.max(PIECE_BYTES_MIN);
         self.bytes + bytes <= KEPT_BYTES_MAX && KEPT_BY_ALL.get() + bytes <= KEPT_BY_ALL_BYTES_MAX
     }
 
     fn push(&mut self, piece: Bytes) {
-        self.bytes += piece.len();
-        KEPT_BY_ALL.set(KEPT_BY_ALL.get() + piece.len());
+        let bytes = piece.len().max(PIECE_BYTES_MIN);
+        self.bytes += bytes;
+        KEPT_BY_ALL.set(KEPT_BY_ALL.get() + bytes);
         self.pieces.push(piece);
     }
 }
@@ -352,5 +361,14 @@ mod tests {
         assert_eq!(fill(&mut Kept::default()), 2, "who is done makes room");
         drop(all);
         assert_eq!(KEPT_BY_ALL.get(), 0);
+        let (mut kept, piece) = (Kept::default(), Bytes::from_static(b"a"));
+        while kept.has_room(piece.len()) {
+            kept.push(piece.clone());
+        }
+        assert!(
+            kept.pieces.len() * size_of::<Bytes>() <= KEPT_BYTES_MAX,
+            "{} single bytes",
+            kept.pieces.len()
+        );
     }
 }

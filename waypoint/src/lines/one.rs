@@ -4,7 +4,8 @@ use super::{Demand, Lease, LineError, Lines, Place, STALE_MAX, Switched, dial};
 use crate::body::Body;
 use crate::config;
 use crate::origin::Within;
-use hyper::body::Incoming;
+use http::header::{self, HeaderValue};
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -98,6 +99,7 @@ pub(super) async fn send(
     mut request: Request<Body>,
 ) -> Result<(Response<Incoming>, Lease), LineError> {
     let (key, lines) = (super::key(&demand), &demand.upstream.lines);
+    tell_of_body(&mut request);
     let mut stale = 0;
     loop {
         let idle = if stale < STALE_MAX { take_idle(lines, key, demand.limits).await } else { None };
@@ -130,6 +132,15 @@ pub(super) async fn send(
                 None => return Err(LineError::Broken { source: error.into_error(), sent: Sent::Kept }),
             },
         }
+    }
+}
+
+/// Says that there is a body whose length nobody knows. hyper says so by itself, but not of GET and HEAD, whose body it leaves
+/// out then.
+fn tell_of_body(request: &mut Request<Body>) {
+    let has_end = request.body().is_end_stream() || request.body().size_hint().exact().is_some();
+    if !has_end && !request.headers().contains_key(header::CONTENT_LENGTH) {
+        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 

@@ -5,8 +5,8 @@ use crate::words::workload;
 use crate::world::{OK, World, all_to, eventually, run};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use http::{HeaderMap, Request};
-use http_body_util::{BodyExt as _, StreamBody};
+use http::{HeaderMap, Request, Version};
+use http_body_util::{BodyExt as _, Empty, StreamBody};
 use hyper::body::Frame;
 use serde_json::json;
 use std::convert::Infallible;
@@ -242,6 +242,79 @@ fn pipelined_and_chunked_requests() {
         let seen = web.seen().split_off(before);
         let seen: Vec<_> = seen.iter().map(|(head, body)| (head.uri.path(), &body[..])).collect();
         assert_eq!(seen, [("/1", &b""[..]), ("/2", b"abcde"), ("/3", b"fg")]);
+    });
+}
+
+/// A GET with a body is rare, but some servers are asked so (Elasticsearch's `_search`).
+#[test]
+fn a_body_goes_on_whatever_the_method() {
+    run(async {
+        let world = World::start().await;
+        world.put_service("a", AppProtocol::Http2);
+        let one = world.backend("web", 10, Backend::named("one")).await;
+        let two = world.backend("a", 11, Backend::named("two").by_http2()).await;
+        let client = world.client().await;
+        for (service, backend) in [("web", one), ("a", two)] {
+            world.routes(service, &all_to(service)).await;
+            for method in ["GET", "DELETE"] {
+                let mut io = client.raw(service).await;
+                let head = "Host: a\r\nTransfer-Encoding: chunked\r\nConnection: close";
+                let request = format!("{method} /1 HTTP/1.1\r\n{head}\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
+                io.write_all(request.as_bytes()).await.unwrap();
+                let mut text = String::new();
+                io.read_to_string(&mut text).await.unwrap();
+                assert!(text.starts_with("HTTP/1.1 200 "), "{service} {method}: {text}");
+                let mut sender = client.http2(service).await;
+                let body =
+                    futures::stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"def")))]);
+                let request = Request::builder().method(method).uri("http://web.shop/2");
+                let response = sender.send_request(request.body(StreamBody::new(body)).unwrap()).await;
+                assert_eq!(response.unwrap().status(), OK, "{service} {method}");
+                let seen = backend.seen();
+                let seen: Vec<_> = seen.iter().rev().take(2).map(|(_, body)| &body[..]).collect();
+                assert_eq!(seen, [b"def", b"abc"], "{service} {method}");
+            }
+            assert_eq!(client.get(service, "/").await.status, OK);
+            let (head, _) = backend.seen().pop().unwrap();
+            assert!(
+                !head.headers.contains_key("transfer-encoding"),
+                "{service}: without a body nothing is said"
+            );
+        }
+    });
+}
+
+/// Of what the waypoint answers itself: in HTTP/2 content behind it would be an error of the protocol.
+#[test]
+fn a_response_to_head_is_a_head() {
+    run(async {
+        let world = World::start().await;
+        let _web = world.backend("web", 10, Backend::named("web")).await;
+        world.policy("denied", "deny", "enforced", &json!([{"to": [{"paths": ["/denied"]}]}]));
+        let respond = |status: u16| json!({"action": {"respond": {"status": status, "body": b"text"}}});
+        let at = |path: &str| json!({"path": {"text": {"exact": path}}});
+        let mut rules = vec![(at("/own"), respond(200)), (at("/none"), respond(204))];
+        rules.extend(all_to("web"));
+        world.routes("web", &rules).await;
+        let client = world.client().await;
+        for (method, path, status, length) in [
+            ("HEAD", "/denied", 403, Some("19")),
+            ("HEAD", "/own", 200, Some("4")),
+            ("HEAD", "/", 200, Some("3")),
+            ("GET", "/none", 204, None),
+        ] {
+            for version in [Version::HTTP_11, Version::HTTP_2] {
+                let request = Request::builder().method(method).uri(format!("http://web.shop{path}"));
+                let request = request.header("host", "web.shop").body(Empty::<Bytes>::new()).unwrap();
+                let response = match version {
+                    Version::HTTP_2 => client.http2("web").await.send_request(request).await,
+                    _ => client.http1("web").await.send_request(request).await,
+                };
+                let answer = crate::client::whole(response.unwrap()).await;
+                let got = (answer.status.as_u16(), answer.header("content-length"), answer.body.len());
+                assert_eq!(got, (status, length, 0), "{method} {path} by {version:?}");
+            }
+        }
     });
 }
 

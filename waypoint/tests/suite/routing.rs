@@ -1,11 +1,11 @@
 //! Which backend a request goes to, and as what.
 
 use crate::backend::Backend;
-use crate::client::get;
+use crate::client::{get, whole};
 use crate::words::{PORT, forward, target, to, with, workload};
 use crate::world::{OK, World, all_to, eventually, run};
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Version, request};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use weft_core::service::AppProtocol;
@@ -126,6 +126,37 @@ fn mirrors_get_a_copy_and_change_nothing() {
         let (head, copied) = eventually(|| async { b.seen().pop() }).await;
         assert_eq!((head.uri.path(), head.headers["host"].as_bytes()), ("/copied", &b"web-shadow"[..]));
         assert_eq!((copied.len(), a.seen()[0].1.len()), (body.len(), body.len()));
+    });
+}
+
+#[test]
+fn copies_are_whole_by_either_version() {
+    run(async {
+        let (world, _a, one) = two().await;
+        world.put_service("tcp", AppProtocol::Http2);
+        let other = world.backend("tcp", 12, Backend::named("two").by_http2()).await;
+        let mirrors = json!({"mirrors": [
+            {"share": 1_000_000, "target": target("b")},
+            {"share": 1_000_000, "target": target("tcp")},
+        ]});
+        world.routes("web", &[(json!({}), forward(&[to("a", 1)], mirrors))]).await;
+        let client = world.client().await;
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            let body = Bytes::from(vec![b'x'; 100_000]);
+            let request = Request::post(format!("http://web.shop/{version:?}")).header("host", "web.shop");
+            let request = request.body(Full::new(body.clone())).unwrap();
+            let response = match version {
+                Version::HTTP_2 => client.http2("web").await.send_request(request).await,
+                _ => client.http1("web").await.send_request(request).await,
+            };
+            assert_eq!(whole(response.unwrap()).await.text(), "a");
+            for (copies, spoken) in [(&one, "HTTP/1.1"), (&other, "HTTP/2")] {
+                let is_this =
+                    |(head, _): &(request::Parts, Bytes)| head.uri.path().ends_with(&*format!("{version:?}"));
+                let (_, copied) = eventually(|| async { copies.seen().into_iter().find(is_this) }).await;
+                assert_eq!(copied.len(), body.len(), "by {version:?} to a mirror that speaks {spoken}");
+            }
+        }
     });
 }
 

@@ -3,6 +3,10 @@
 use crate::backend::Backend;
 use crate::words::{PORT, forward, to, workload};
 use crate::world::{OK, World, all_to, run};
+use bytes::Bytes;
+use futures::future::join_all;
+use http::Request;
+use http_body_util::Full;
 use serde_json::json;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -89,6 +93,28 @@ fn a_body_that_breaks_off_is_its_clients_fault() {
             assert_eq!((line["flags"].as_str(), line["tries"].as_u64()), (Some("DPE"), Some(1)), "{line}");
             assert!(web.hits() <= before + 1, "{path}: it is not tried again");
             assert_eq!(client.get("web", "/after").await.status, OK, "{path}: the endpoint is not to blame");
+        }
+    });
+}
+
+#[test]
+fn who_is_refused_often_keeps_its_connection() {
+    run(async {
+        let world = World::start().await;
+        let _web = world.backend("web", 10, Backend::named("web")).await;
+        let respond = json!({"action": {"respond": {"status": 503, "body": []}}});
+        world.routes("web", &[(json!({}), respond)]).await;
+        let sender = world.client().await.http2("web").await;
+        // Most of each is still on its way when it is answered.
+        let body = Bytes::from(vec![b'x'; 200_000]);
+        for _ in 0..40 {
+            let all = (0..80).map(|_| {
+                let (mut sender, body) = (sender.clone(), Full::new(body.clone()));
+                async move { sender.send_request(Request::post("http://web/").body(body).unwrap()).await }
+            });
+            for response in join_all(all).await {
+                assert_eq!(response.expect("a response").status(), 503);
+            }
         }
     });
 }

@@ -80,8 +80,13 @@ pub fn abort(speaks: Speaks, with: AbortWith) -> Response<Vec<u8>> {
 }
 
 fn http(said: Said<'_>) -> Response<Vec<u8>> {
-    let mut response = Response::new(said.text.to_vec());
+    let mut response = Response::new(Vec::new());
     *response.status_mut() = StatusCode::from_u16(said.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        // There is none, whatever there is to say (RFC 9110 §15.3.5, §15.4.5): clients of HTTP/2 take it for an error.
+        return response;
+    }
+    *response.body_mut() = said.text.to_vec();
     let headers = response.headers_mut();
     if !said.text.is_empty() {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
@@ -169,6 +174,8 @@ mod tests {
                 nowhere(Speaks::Http, &origin("GRPCRoute")),
                 format!("200 [{grpc}: 14, grpc-message: no backend of the route's rule can take it] "),
             ),
+            ("no content", reply(Speaks::Http, Said::new(204, "text")), "204 [] ".to_owned()),
+            ("nothing new", reply(Speaks::Http, Said::new(304, "text")), "304 [] ".to_owned()),
             ("no status", reply(Speaks::Http, Said::new(99, "")), "500 [content-length: 0] ".to_owned()),
             (
                 "a rule's own",
