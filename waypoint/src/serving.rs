@@ -34,6 +34,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use weft_runtime::log::describe;
 use weft_tunnel::end::{Carried, End, Stop};
+use weft_tunnel::hbone::RESETS_FORGOTTEN_MAX;
 use weft_tunnel::io::TunnelIo;
 
 /// Requests of one HTTP/2 connection at a time.
@@ -41,12 +42,6 @@ const STREAMS_MAX: u32 = 1_024;
 /// What a client may send ahead, of one request and of all: enough that a body needs no pause on the way across a region.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
-
-/// Streams that h2 may reset by itself, for as long as a connection lasts. It resets those of whose bodies something comes
-/// when their requests are answered and forgotten, which they are if there are more than fifty in a second, as when a
-/// service has too much to do. With hyper's thousand a client would soon lose its connection, and all that goes on there.
-/// Each takes half a kilobyte until the client has read of it.
-const OWN_RESETS_MAX: usize = 65_536;
 
 /// A connection that becomes another protocol's, once the client has been told.
 type Switch = Rc<RefCell<Option<(Switching, Box<Record>)>>>;
@@ -191,7 +186,7 @@ pub(crate) async fn serve_two(
         .timer(TokioTimer::new())
         .max_header_list_size(HEAD_BYTES_MAX as u32)
         .max_concurrent_streams(STREAMS_MAX)
-        .max_local_error_reset_streams(OWN_RESETS_MAX)
+        .max_local_error_reset_streams(RESETS_FORGOTTEN_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .serve_connection(TokioIo::new(gate), service);

@@ -23,6 +23,7 @@ use weft_l7::destination::Limits;
 use weft_l7::limit::Permit;
 use weft_l7::retry::Sent;
 use weft_runtime::log::describe;
+use weft_tunnel::hbone::{RESETS_FORGOTTEN_MAX, RESETS_KNOWN_MAX};
 
 /// Streams of one connection before another one is opened, unless a rule says otherwise: what servers usually allow.
 const STREAMS_MAX: u32 = 100;
@@ -187,6 +188,8 @@ async fn open(demand: &Demand<'_>, permit: Permit) -> Result<Two, LineError> {
     let shaken = http2::Builder::new(Listening(taken.clone()))
         .max_header_list_size(HEAD_BYTES_MAX as u32)
         .initial_max_send_streams(UNSAID)
+        .max_concurrent_reset_streams(RESETS_KNOWN_MAX)
+        .max_local_error_reset_streams(RESETS_FORGOTTEN_MAX)
         .handshake(io)
         .await;
     let (sender, mut connection) = shaken.map_err(LineError::Handshake)?;

@@ -1,9 +1,9 @@
 //! An HBONE connection: its handle, and the two drivers that read and write for it.
 
-use super::STREAMS_MAX;
 use super::request::BadRequest;
 use super::shared::{Shared, State};
 use super::stream::HboneStream;
+use super::{RESETS_FORGOTTEN_MAX, RESETS_KNOWN_MAX, STREAMS_MAX};
 use crate::request::ConnectRequest;
 use crate::scratch::ReadBuffer;
 use crate::socket::Socket;
@@ -101,6 +101,8 @@ impl Hbone {
             .max_frame_size(FRAME_BYTES_MAX)
             .max_header_list_size(HEADER_LIST_BYTES_MAX)
             .max_send_buffer_size(SEND_BUFFER_BYTES)
+            .max_concurrent_reset_streams(RESETS_KNOWN_MAX)
+            .max_local_error_reset_streams(Some(RESETS_FORGOTTEN_MAX))
             .enable_push(false)
             .handshake(stream)
             .await
@@ -223,6 +225,8 @@ async fn serve(
         .max_concurrent_streams(STREAMS_MAX as u32)
         .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
         .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .max_concurrent_reset_streams(RESETS_KNOWN_MAX)
+        .max_local_error_reset_streams(Some(RESETS_FORGOTTEN_MAX))
         .handshake::<_, Bytes>(stream);
     let preface = poll_fn(|cx| {
         if shared.state.get() == State::Over {

@@ -16,3 +16,9 @@ pub const ALPN: &[u8] = b"h2";
 /// Streams on one connection at a time; a client opens a second connection beyond. It bounds what a peer can make
 /// this side keep: a task and a socket each.
 pub const STREAMS_MAX: usize = 1_024;
+/// Streams of HTTP/2 that an end has reset and still knows, each for a second: what is under way for them is dropped.
+pub const RESETS_KNOWN_MAX: usize = STREAMS_MAX;
+/// Streams beyond, of which something comes when they are forgotten: h2 answers with a reset, and counts for as long as the
+/// connection lasts. With its own thousand a few bursts of those who go away, or are refused, would end all that goes on
+/// there. Each takes half a kilobyte until the peer has read of it.
+pub const RESETS_FORGOTTEN_MAX: usize = 65_536;

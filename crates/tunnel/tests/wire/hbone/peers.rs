@@ -6,10 +6,12 @@ use bytes::Bytes;
 use h2::Reason;
 use http::{Method, Request, StatusCode};
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, spawn_local};
 use weft_tunnel::accept::{ALPNS, AcceptError, Dialect, Tunnel, accept};
 use weft_tunnel::end::{Carried, End, Refused};
@@ -98,13 +100,35 @@ fn a_client_speaks_what_the_server_chooses() {
 async fn stranger(
     seen: Rc<RefCell<Vec<Incoming>>>,
 ) -> (h2::client::SendRequest<Bytes>, JoinHandle<Result<(), HboneError>>) {
+    stranger_over(tcp_pair().await, seen).await
+}
+
+async fn stranger_over(
+    (near, far): (TcpStream, TcpStream),
+    seen: Rc<RefCell<Vec<Incoming>>>,
+) -> (h2::client::SendRequest<Bytes>, JoinHandle<Result<(), HboneError>>) {
     let (client_config, server_config) = configs(&[ALPN]);
-    let (near, far) = tcp_pair().await;
     let server = serve(socket(far), server_config, move |incoming| seen.borrow_mut().push(incoming));
     let tls = tokio_rustls::TlsConnector::from(client_config).connect(name(), near).await.unwrap();
     let (requests, connection) = h2::client::handshake(tls).await.unwrap();
     spawn_local(connection);
     (requests, server.await.unwrap().1)
+}
+
+/// Two ends that are far from each other.
+async fn far_apart() -> (TcpStream, TcpStream) {
+    let ((near, one), (other, far)) = (tcp_pair().await, tcp_pair().await);
+    let (one, other) = (one.into_split(), other.into_split());
+    for (mut from, mut to) in [(one.0, other.1), (other.0, one.1)] {
+        spawn_local(async move {
+            let mut bytes = vec![0; 65_536];
+            while let Ok(count @ 1..) = from.read(&mut bytes).await {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                to.write_all(&bytes[..count]).await.unwrap();
+            }
+        });
+    }
+    (near, far)
 }
 
 #[test]
@@ -174,6 +198,40 @@ fn a_client_that_only_resets_is_sent_away() {
         }
         assert!(requests.clone().ready().await.is_err(), "nothing more may be asked");
         drop((requests, server.await.unwrap()));
+    });
+}
+
+#[test]
+fn many_that_break_off_at_once_leave_the_others_alone() {
+    run(async {
+        let seen = Rc::<RefCell<Vec<Incoming>>>::default();
+        let (requests, _server) = stranger_over(far_apart().await, seen.clone()).await;
+        let begin = async || {
+            let mut requests = requests.clone().ready().await.unwrap();
+            requests.send_request(Request::connect("10.0.0.1:80").body(()).unwrap(), false).unwrap()
+        };
+        let arrived = async |count| {
+            while seen.borrow().len() < count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        for _ in 0..4 {
+            let mut streams = Vec::new();
+            for _ in 0..500 {
+                streams.push(begin().await);
+            }
+            arrived(streams.len()).await;
+            // All applications go away in the middle of what is sent to them.
+            for (_, stream) in &mut streams {
+                stream.send_data(Bytes::from_static(b"more"), false).unwrap();
+            }
+            seen.borrow_mut().clear();
+            for (_, mut stream) in streams {
+                poll_fn(|cx| stream.poll_reset(cx)).await.unwrap();
+            }
+        }
+        let _other = begin().await;
+        arrived(1).await;
     });
 }
 
