@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use weft_runtime::log::describe;
 use weft_tunnel::end::{Carried, End, Stop};
-use weft_tunnel::hbone::RESETS_FORGOTTEN_MAX;
+use weft_tunnel::hbone::{RESETS_FORGOTTEN_MAX, RESETS_PENDING_MAX};
 use weft_tunnel::io::TunnelIo;
 
 /// Requests of one HTTP/2 connection at a time.
@@ -186,6 +186,7 @@ pub(crate) async fn serve_two(
         .timer(TokioTimer::new())
         .max_header_list_size(HEAD_BYTES_MAX as u32)
         .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
         .max_local_error_reset_streams(RESETS_FORGOTTEN_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

@@ -106,6 +106,22 @@ fn streams_that_are_reset_at_once_do_not_reach_backends_for_ever() {
 }
 
 #[test]
+fn a_burst_of_requests_that_are_withdrawn_at_once_is_no_flood() {
+    run(async {
+        let (world, _web) = world(&[]).await;
+        let mut wire = Wire::connect(&world, "web", &[]).await;
+        let withdrawn = |stream: u32| {
+            let reset = frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
+            [frame(HEADERS, WHOLE, stream, &get("/withdrawn", &[])), reset].concat()
+        };
+        let burst: Vec<u8> = (0..100).flat_map(|number| withdrawn(2 * number + 1)).collect();
+        wire.write(&burst).await;
+        wire.send(HEADERS, WHOLE, 201, &get("/the-tests-own-generation", &[])).await;
+        assert_eq!(wire.outcome(201).await, Outcome::Answered(200));
+    });
+}
+
+#[test]
 fn heads_have_a_size() {
     run(async {
         let (world, web) = world(&[]).await;

@@ -3,7 +3,7 @@
 use super::request::BadRequest;
 use super::shared::{Shared, State};
 use super::stream::HboneStream;
-use super::{RESETS_FORGOTTEN_MAX, RESETS_KNOWN_MAX, STREAMS_MAX};
+use super::{RESETS_FORGOTTEN_MAX, RESETS_KNOWN_MAX, RESETS_PENDING_MAX, STREAMS_MAX};
 use crate::request::ConnectRequest;
 use crate::scratch::ReadBuffer;
 use crate::socket::Socket;
@@ -30,9 +30,6 @@ const FRAME_BYTES_MAX: u32 = 262_144;
 const SEND_BUFFER_BYTES: usize = 524_288;
 /// Most bytes of a request's headers: baggage and authority at their longest, and a little.
 const HEADER_LIST_BYTES_MAX: u32 = 16_384;
-/// Streams that a client begins and resets within one read of this side: a burst of impatient applications may,
-/// more is an attack (CVE-2023-44487).
-const RESETS_PENDING_MAX: usize = 128;
 /// Streams that a client resets before they are answered, in excess of those that are taken: beyond, the
 /// connection ends.
 const RESETS_UNANSWERED_MAX: u32 = 512;

@@ -16,6 +16,9 @@ pub const ALPN: &[u8] = b"h2";
 /// Streams on one connection at a time; a client opens a second connection beyond. It bounds what a peer can make
 /// this side keep: a task and a socket each.
 pub const STREAMS_MAX: usize = 1_024;
+/// Streams of HTTP/2 that a client begins and resets within one read of this side: a burst of impatient applications may,
+/// more is an attack (CVE-2023-44487).
+pub const RESETS_PENDING_MAX: usize = 128;
 /// Streams of HTTP/2 that an end has reset and still knows, each for a second: what is under way for them is dropped.
 pub const RESETS_KNOWN_MAX: usize = STREAMS_MAX;
 /// Streams beyond, of which something comes when they are forgotten: h2 answers with a reset, and counts for as long as the
