@@ -3,7 +3,7 @@
 mod error;
 mod upload;
 
-pub(crate) use error::{BodyError, Cut};
+pub(crate) use error::{BodyError, Cut, http2};
 pub(crate) use upload::{Keep, Source};
 
 use crate::streams::Stream;

@@ -2,7 +2,7 @@
 
 use crate::answer::answer;
 use crate::attended::Attended;
-use crate::body::Body;
+use crate::body::{Body, http2};
 use crate::client::Connection;
 use crate::config::HEAD_BYTES_MAX;
 use crate::decide::{Asker, authorise};
@@ -127,18 +127,12 @@ fn refused_with(error: &hyper::Error) -> Option<u16> {
 
 /// Whether a client of HTTP/2 has broken it so badly that its connection is over.
 fn is_broken_by_client(error: &hyper::Error) -> bool {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
-            // What the gate has found abusive comes back as what it is told by: hyper's HTTP/2 keeps its kind and its text.
-            let is_abuse =
-                error.get_io().is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData);
-            let is_broken = error.is_go_away() && error.is_library();
-            return is_abuse || (is_broken && error.reason() != Some(h2::Reason::NO_ERROR));
-        }
-        next = error.source();
-    }
-    false
+    http2(error).is_some_and(|error| {
+        // What the gate has found abusive comes back as what it is told by: hyper's HTTP/2 keeps its kind and its text.
+        let is_abuse = error.get_io().is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData);
+        let is_broken = error.is_go_away() && error.is_library();
+        is_abuse || (is_broken && error.reason() != Some(h2::Reason::NO_ERROR))
+    })
 }
 
 /// Tells of what no service has seen, because it is no request.

@@ -64,15 +64,24 @@ struct Held {
     _in_flight: InFlight,
     _request: Permit,
     retry: Option<Permit>,
-    /// Whose answer it is, if what comes behind the body says how it fares.
-    awaits: Option<(Rc<Target>, Rc<Member<Upstream>>)>,
+    /// Whose answer it is.
+    of: (Rc<Target>, Rc<Member<Upstream>>),
+    /// What comes behind the body says how it fares.
+    awaits: bool,
+}
+
+impl Held {
+    fn heard(&self, outcome: outlier::Outcome) {
+        let (target, member) = &self.of;
+        target.heard(member, outcome, Instant::now());
+    }
 }
 
 impl Follow for Held {
     fn piece(&mut self, frame: &Frame<Bytes>) {
         let Some(status) = frame.trailers_ref().and_then(grpc::status) else { return };
-        if let Some((target, member)) = self.awaits.take() {
-            target.heard(&member, outlier::Outcome::Status(grpc::to_http(status)), Instant::now());
+        if std::mem::take(&mut self.awaits) {
+            self.heard(outlier::Outcome::Status(grpc::to_http(status)));
         }
     }
 
@@ -83,7 +92,11 @@ impl Follow for Held {
     }
 
     // What it holds goes with it: a connection in the middle of a response is of no more use.
-    fn broken(&mut self, _error: &BodyError) {}
+    fn broken(&mut self, error: &BodyError) {
+        if error.is_backends() {
+            self.heard(outlier::Outcome::Local);
+        }
+    }
 }
 
 /// Tries. The endpoint is the one that the response is from.
@@ -172,7 +185,8 @@ pub(crate) async fn run(
                     _in_flight: in_flight,
                     _request: request_room,
                     retry: retry_room,
-                    awaits: awaits.then(|| (target.clone(), member.clone())),
+                    of: (target.clone(), member.clone()),
+                    awaits,
                 };
                 return (deliver(response, held, late, (way.speaks, task.upgrading)), Some(member));
             }

@@ -20,6 +20,31 @@ pub(crate) enum BodyError {
     Slow,
 }
 
+impl BodyError {
+    /// Whether it was a backend that broke its response off, or its connection that broke, and not this side that had no more
+    /// use for it.
+    pub(crate) fn is_backends(&self) -> bool {
+        let Self::Sender(error) = self else { return false };
+        match http2(error) {
+            Some(error) => error.is_remote() || error.is_io(),
+            None => error.is_incomplete_message() || causes(error).any(|cause| cause.is::<io::Error>()),
+        }
+    }
+}
+
+/// What HTTP/2 says of an error. hyper shows it nowhere but as a cause.
+pub(crate) fn http2(error: &hyper::Error) -> Option<&h2::Error> {
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// The error, and what is behind it.
+fn causes(error: &hyper::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    fn behind<'a>(error: &&'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+        (**error).source()
+    }
+    std::iter::successors(Some(error as &(dyn Error + 'static)), behind)
+}
+
 /// How the body of a request broke off on its client's side. It says nothing of the backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Cut {
@@ -34,14 +59,12 @@ pub(crate) enum Cut {
 impl Cut {
     /// As it was met while reading.
     pub(super) fn of(error: &hyper::Error) -> Self {
-        let mut next: Option<&(dyn Error + 'static)> = Some(error);
-        while let Some(error) = next {
-            if error.downcast_ref::<io::Error>().is_some_and(|one| one.kind() == io::ErrorKind::TimedOut) {
-                return Self::Late;
-            }
-            next = error.source();
+        let is_late = |io: &io::Error| io.kind() == io::ErrorKind::TimedOut;
+        if causes(error).any(|cause| cause.downcast_ref().is_some_and(is_late)) {
+            Self::Late
+        } else {
+            Self::Off
         }
-        Self::Off
     }
 
     /// The status of HTTP for it.

@@ -1,5 +1,6 @@
 //! Why a request got no response, and what that means for another try.
 
+use crate::body::http2;
 use crate::dial::DialError;
 use std::time::Duration;
 use weft_l7::limit::Overflow;
@@ -57,19 +58,12 @@ impl LineError {
 }
 
 /// HTTP/2's REFUSED_STREAM, or a GOAWAY in order that leaves the stream out (RFC 9113 §8.7): the backend has done nothing
-/// with it. hyper shows both nowhere but as a cause.
+/// with it.
 fn is_refused_stream(error: &hyper::Error) -> bool {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
-            return match error.reason() {
-                Some(h2::Reason::REFUSED_STREAM) => true,
-                // A stream that the backend does not leave out goes on.
-                Some(h2::Reason::NO_ERROR) => error.is_go_away() && error.is_remote(),
-                _ => false,
-            };
-        }
-        next = error.source();
-    }
-    false
+    http2(error).is_some_and(|error| match error.reason() {
+        Some(h2::Reason::REFUSED_STREAM) => true,
+        // A stream that the backend does not leave out goes on.
+        Some(h2::Reason::NO_ERROR) => error.is_go_away() && error.is_remote(),
+        _ => false,
+    })
 }

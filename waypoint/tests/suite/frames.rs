@@ -215,6 +215,7 @@ fn huffman_long(bits: u32) -> u16 {
 /// HTTP/2's codes (RFC 9113 §7).
 pub(crate) mod code {
     pub(crate) const PROTOCOL_ERROR: u32 = 1;
+    pub(crate) const INTERNAL_ERROR: u32 = 2;
     pub(crate) const FLOW_CONTROL_ERROR: u32 = 3;
     pub(crate) const STREAM_CLOSED: u32 = 5;
     pub(crate) const FRAME_SIZE_ERROR: u32 = 6;

@@ -1,7 +1,7 @@
 //! Backends of HTTP/2 that say what they take, and what they do not.
 
 use crate::backend::Backend;
-use crate::frames::code::REFUSED_STREAM;
+use crate::frames::code::{INTERNAL_ERROR, REFUSED_STREAM};
 use crate::frames::{
     DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE, Wire,
 };
@@ -10,7 +10,7 @@ use crate::world::{OK, World, all_to, eventually, run};
 use bytes::Bytes;
 use futures::future::join_all;
 use http::Request;
-use http_body_util::StreamBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
 use serde_json::{Value, json};
 use std::cell::Cell;
@@ -232,5 +232,40 @@ fn a_request_that_still_goes_out_is_a_stream_all_the_same() {
         let both = join_all((0..2).map(|_| client.get("web", "/both"))).await;
         assert!(both.iter().all(|answer| answer.status == OK));
         assert_eq!(connections.get(), 2, "the first one is free again");
+    });
+}
+
+#[test]
+fn an_answer_that_breaks_off_counts_for_its_endpoint() {
+    run(async {
+        let world = World::start().await;
+        world.put_service("web", AppProtocol::Grpc);
+        let broken_off = Rc::<Cell<usize>>::default();
+        let counted = broken_off.clone();
+        by_hand(&world, 10, move |stream, _| {
+            let counted = counted.clone();
+            async move {
+                let mut wire = Wire::accept(stream, &[]).await;
+                while let Some(call) = wire.await_kind(HEADERS).await {
+                    counted.set(counted.get() + 1);
+                    wire.send(HEADERS, END_HEADERS, call.stream, &[0x88]).await;
+                    wire.send(DATA, 0, call.stream, b"\0\0\0\0\0").await;
+                    wire.send(RST_STREAM, 0, call.stream, &INTERNAL_ERROR.to_be_bytes()).await;
+                }
+            }
+        })
+        .await;
+        let good = world.backend("web", 11, Backend::echo_grpc()).await;
+        let outlier = json!({"consecutive5xx": 3, "interval": 1_000, "base": 3_600_000, "max": 3_600_000, "ejectedMax": 1_000_000, "healthyMin": 0});
+        let destination = json!({"settings": {"balancer": "roundRobin", "outlier": outlier}});
+        world.traffic("web", &all_to("web"), &destination).await;
+        let mut sender = world.client().await.http2("web").await;
+        for _ in 0..20 {
+            let call = Request::post("http://web/echo.Echo/One").header("content-type", "application/grpc");
+            let call = call.header("te", "trailers").body(Full::<Bytes>::default()).unwrap();
+            // Some break off in the middle.
+            let _ = sender.send_request(call).await.unwrap().into_body().collect().await;
+        }
+        assert_eq!((broken_off.get(), good.hits()), (3, 17));
     });
 }
