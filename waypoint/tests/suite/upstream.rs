@@ -263,8 +263,10 @@ fn an_answer_that_breaks_off_counts_for_its_endpoint() {
         for _ in 0..20 {
             let call = Request::post("http://web/echo.Echo/One").header("content-type", "application/grpc");
             let call = call.header("te", "trailers").body(Full::<Bytes>::default()).unwrap();
-            // Some break off in the middle.
-            let _ = sender.send_request(call).await.unwrap().into_body().collect().await;
+            // Some break off in the middle, which may overtake their head.
+            if let Ok(response) = sender.send_request(call).await {
+                let _ = response.into_body().collect().await;
+            }
         }
         assert_eq!((broken_off.get(), good.hits()), (3, 17));
     });

@@ -186,6 +186,9 @@ impl Site {
         }
         for pod in std::iter::once(&direct).chain(&meshed).flat_map(Cast::pods) {
             congestion.set_pod(pod)?;
+            // A port may be used again after a second. Else a fast machine runs out of them, by either way, and what is
+            // measured is how the kernel looks for one that is free.
+            pod.sysctl("net.ipv4.tcp_tw_reuse", "1")?;
         }
         world.apply_yaml("apart.yaml", APART)?;
         let mesh = start_mesh(&world, pinned(cores))?;
